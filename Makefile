@@ -1,0 +1,54 @@
+# Everyday commands; `make` alone lists them.
+
+# processor cores for `make run`; ARGS goes to snakemake, for example ARGS="--configfile config/multi30k.yaml"
+CORES ?= all
+ARGS ?=
+PYTEST_ARGS ?=
+
+# The environment's own Python first, so that another default on PATH does not cause a rebuild. Lazy: only `env` asks.
+PYTHON ?= $(shell for python in .venv/bin/python python3.12 python3.11 python3; do \
+	$$python workflow_scripts/check_platform.py >/dev/null 2>&1 && { echo $$python; exit; }; done; echo python3)
+
+BIN := .venv/bin
+TABLE := results/bleu_table
+
+.DEFAULT_GOAL := help
+.PHONY: help env run test lint dag lock clean distclean
+
+help: ## list the commands
+	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+env: ## build .venv from envs/ (does nothing when it is up to date); PYTHON=... picks the interpreter
+	@python="$(PYTHON)"; "$$python" workflow_scripts/check_platform.py && "$$python" workflow_scripts/build_env.py
+
+# rules and tests call `python`, `fairseq-preprocess` and the like by name
+run test lint dag lock: export PATH := $(CURDIR)/$(BIN):$(PATH)
+
+run: env ## run the default experiment; CORES=2, ARGS="-n" and the like go to snakemake
+	$(BIN)/snakemake --cores $(CORES) $(ARGS)
+	@if [ -f $(TABLE).csv ]; then echo "table: $(TABLE).csv and $(TABLE).md"; fi
+
+test: env lint ## lint, then all tests; PYTEST_ARGS="-m 'not slow'" for the quick ones
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 $(PYTEST_ARGS)
+
+lint: env ## check style and the workflow's form
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/snakefmt --check Snakefile rules
+	$(BIN)/snakemake --lint
+
+dag: env ## draw results/dag.svg and results/rulegraph.svg (.mmd without graphviz)
+	$(BIN)/python workflow_scripts/draw_dag.py --kind dag --output results/dag.svg -- $(ARGS)
+	$(BIN)/python workflow_scripts/draw_dag.py --kind rulegraph --output results/rulegraph.svg -- $(ARGS)
+
+lock: env ## resolve envs/requirements.in anew; ARGS=--upgrade takes newer indirect dependencies
+	$(BIN)/python workflow_scripts/lock_env.py $(ARGS)
+
+# .snakemake/metadata stays: without it snakemake no longer knows what the results were made with
+clean: ## remove caches and logs, keep results
+	rm -rf .pytest_cache .ruff_cache .snakemake/log .snakemake/tmp.*
+	find . -name .venv -prune -o -name __pycache__ -type d -exec rm -rf {} +
+
+distclean: clean ## also remove results and .venv (downloads in resources/ stay)
+	find results -mindepth 1 -maxdepth 1 ! -name README.md -exec rm -rf {} +
+	rm -rf .snakemake .venv

@@ -1,0 +1,41 @@
+"""Evolving Knowledge Distillation for small translation models. README.md says how to use it."""
+
+from snakemake.utils import min_version
+
+min_version("9.0")
+
+
+configfile: "config/config.yaml"
+
+
+include: "rules/common.smk"
+include: "rules/data.smk"
+include: "rules/bpe.smk"
+include: "rules/train.smk"
+include: "rules/evaluate.smk"
+include: "rules/results.smk"
+
+
+localrules:
+    all,
+    data,
+    models,
+
+
+rule all:
+    default_target: True
+    input:
+        "results/bleu_table.csv",
+        "results/bleu_table.md",
+
+
+# The binarised corpus, and nothing trained.
+rule data:
+    input:
+        exp.binarized(),
+
+
+# Every model of the experiment, and nothing translated.
+rule models:
+    input:
+        [exp.run_path(system, seed, "model.pt") for system in exp.systems for seed in exp.seeds],

@@ -1,0 +1,103 @@
+"""From a data set to aligned, tokenised text: fetch, unpack and pair (or generate), tokenise, lowercase, filter."""
+
+from fetch import load_manifest
+
+MANIFEST = "config/datasets.yaml"
+manifest = load_manifest(f"{workflow.basedir}/{MANIFEST}")
+
+RAW_SOURCE, RAW_TARGET = exp.sides("raw", "{split}")
+ALL_RAW = [path for split in SPLITS for path in exp.sides("raw", split)]
+
+
+rule fetch:
+    output:
+        "resources/{dataset}/{file}",
+    log:
+        "resources/{dataset}/logs/{file}.log",
+    benchmark:
+        "resources/{dataset}/benchmarks/{file}.tsv"
+    wildcard_constraints:
+        dataset="|".join(map(re.escape, manifest)),
+        file="|".join(re.escape(file.name) for dataset in manifest.values() for file in dataset.files),
+    conda:
+        "../envs/nmt.yaml"
+    threads: 1
+    params:
+        manifest=MANIFEST,
+    shell:
+        "python workflow_scripts/fetch.py --manifest {params.manifest:q} "
+        "--dataset {wildcards.dataset} --file {wildcards.file} --output {output:q} 2> {log:q}"
+
+
+if exp.data.corpus == "synthetic":
+
+    rule generate:
+        output:
+            ALL_RAW,
+            stats=exp.data_path("raw/stats.json"),
+        log:
+            exp.data_path("logs/generate.log"),
+        benchmark:
+            exp.data_path("benchmarks/generate.tsv")
+        conda:
+            "../envs/nmt.yaml"
+        threads: 1
+        params:
+            folder=lambda w, output: os.path.dirname(output[0]),
+            languages=f"--source-lang {exp.data.source_lang} --target-lang {exp.data.target_lang}",
+            seed=exp.data.synthetic.seed,
+            train_size=exp.data.synthetic.train_size,
+            valid_size=exp.data.synthetic.valid_size,
+            test_size=exp.data.synthetic.test_size,
+        shell:
+            "python workflow_scripts/generate.py --seed {params.seed} --train-size {params.train_size} "
+            "--valid-size {params.valid_size} --test-size {params.test_size} "
+            "{params.languages} --output-dir {params.folder:q} 2> {log:q}"
+
+
+if exp.data.corpus == "multi30k":
+
+    MULTI30K = {"train": "train", "valid": "val", "test": "test_2016_flickr"}
+
+    rule pair:
+        input:
+            source=lambda w: f"resources/multi30k/{MULTI30K[w.split]}.{exp.data.source_lang}.gz",
+            target=lambda w: f"resources/multi30k/{MULTI30K[w.split]}.{exp.data.target_lang}.gz",
+        output:
+            source=RAW_SOURCE,
+            target=RAW_TARGET,
+        log:
+            exp.data_path("logs/pair.{split}.log"),
+        benchmark:
+            exp.data_path("benchmarks/pair.{split}.tsv")
+        conda:
+            "../envs/nmt.yaml"
+        threads: 1
+        shell:
+            "python workflow_scripts/pair.py --source {input.source:q} --target {input.target:q} "
+            "--output-source {output.source:q} --output-target {output.target:q} 2> {log:q}"
+
+
+rule prepare:
+    input:
+        source=RAW_SOURCE,
+        target=RAW_TARGET,
+    output:
+        source=exp.sides("tok", "{split}")[0],
+        target=exp.sides("tok", "{split}")[1],
+        report=exp.data_path("tok/{split}.json"),
+    log:
+        exp.data_path("logs/prepare.{split}.log"),
+    benchmark:
+        exp.data_path("benchmarks/prepare.{split}.tsv")
+    conda:
+        "../envs/nmt.yaml"
+    threads: 1
+    params:
+        languages=f"--source-lang {exp.data.source_lang} --target-lang {exp.data.target_lang}",
+        lowercase="--lowercase" if exp.data.lowercase else "",
+        filter=lambda w: length_filter(w.split),
+    shell:
+        "python workflow_scripts/prepare.py --source {input.source:q} --target {input.target:q} "
+        "{params.languages} {params.lowercase} {params.filter} --output-source {output.source:q} "
+        "--output-target {output.target:q} --report {output.report:q} 2> {log:q}"

@@ -1,0 +1,53 @@
+"""Translate the test set with every model, and score it."""
+
+
+rule translate:
+    input:
+        model=f"{RUN}/model.pt",
+        data=exp.binarized(("test",)),
+        source=exp.sides("raw", "test")[0],
+        reference=exp.sides("raw", "test")[1],
+    output:
+        f"{RUN}/test.hyp.jsonl",
+    log:
+        f"{RUN}/logs/translate.log",
+    benchmark:
+        f"{RUN}/benchmarks/translate.tsv"
+    conda:
+        "../envs/nmt.yaml"
+    threads: exp.config.threads
+    params:
+        data=lambda w, input: os.path.dirname(input.data[0]),
+        target_lang=exp.data.target_lang,
+        beam=exp.config.decoding.beam,
+        lenpen=exp.config.decoding.lenpen,
+        max_len_a=exp.config.decoding.max_len_a,
+        max_len_b=exp.config.decoding.max_len_b,
+        max_tokens=exp.config.decoding.max_tokens,
+    shell:
+        "python workflow_scripts/translate.py --model {input.model:q} --data {params.data:q} --split test "
+        "--source {input.source:q} --reference {input.reference:q} --target-lang {params.target_lang} "
+        "--beam {params.beam} --lenpen {params.lenpen} --max-len-a {params.max_len_a} "
+        "--max-len-b {params.max_len_b} --max-tokens {params.max_tokens} --threads {threads} "
+        "--output {output:q} 2> {log:q}"
+
+
+rule score:
+    input:
+        hypotheses=f"{RUN}/test.hyp.jsonl",
+        reference=exp.sides("tok", "test")[1],
+    output:
+        scores=f"{RUN}/scores.json",
+        examples=f"{RUN}/examples.txt",
+    log:
+        f"{RUN}/logs/score.log",
+    benchmark:
+        f"{RUN}/benchmarks/score.tsv"
+    conda:
+        "../envs/nmt.yaml"
+    threads: 1
+    params:
+        lowercase="--lowercase" if exp.data.lowercase else "",
+    shell:
+        "python workflow_scripts/score.py --hypotheses {input.hypotheses:q} --tokenized-reference {input.reference:q} "
+        "{params.lowercase} --output {output.scores:q} --examples {output.examples:q} 2> {log:q}"

@@ -1,0 +1,28 @@
+"""The table of all systems."""
+
+RUNS = [exp.run_path(system, seed) for system in exp.systems for seed in exp.seeds]
+
+
+# The order of the inputs is the order of the rows. It is no parameter, because another order of the same systems is no
+# reason to run anything again.
+rule bleu_table:
+    input:
+        scores=[f"{run}/scores.json" for run in RUNS],
+        training=[f"{run}/train.json" for run in RUNS],
+    output:
+        csv="results/bleu_table.csv",
+        markdown="results/bleu_table.md",
+    log:
+        f"{exp.root}/logs/bleu_table.log",
+    benchmark:
+        f"{exp.root}/benchmarks/bleu_table.tsv"
+    conda:
+        "../envs/nmt.yaml"
+    threads: 1
+    params:
+        experiment=exp.name,
+        baseline=exp.config.table.baseline,
+        senior=exp.config.table.senior,
+    shell:
+        "python workflow_scripts/table.py --scores {input.scores:q} --training {input.training:q} --experiment {params.experiment} --baseline {params.baseline} "
+        "--senior {params.senior} --csv {output.csv:q} --markdown {output.markdown:q} 2> {log:q}"

@@ -1,0 +1,30 @@
+"""One rule trains every system; who teaches it and what it starts from are input files."""
+
+
+rule train:
+    input:
+        data=exp.binarized(("train", "valid")),
+        teacher=teacher_model,
+        init=init_model,
+    output:
+        model=f"{RUN}/model.pt",
+        summary=f"{RUN}/train.json",
+        config=f"{RUN}/config.json",
+        history=f"{RUN}/training.jsonl",
+    log:
+        f"{RUN}/logs/train.log",
+    benchmark:
+        f"{RUN}/benchmarks/train.tsv"
+    conda:
+        "../envs/nmt.yaml"
+    threads: exp.config.threads
+    params:
+        # the resolved options of this system alone, so that no other system's options make it run again
+        options=lambda w: json.dumps(exp.options(w.system), sort_keys=True),
+        data=lambda w, input: os.path.dirname(input.data[0]),
+        teacher=lambda w, input: optional_flag("--teacher", input.teacher),
+        init=lambda w, input: optional_flag("--init", input.init),
+        folder=lambda w, output: os.path.dirname(output.model),
+    shell:
+        "python workflow_scripts/train.py --options {params.options:q} --data {params.data:q} --seed {wildcards.seed} "
+        "{params.teacher} {params.init} --threads {threads} --output {params.folder:q} 2> {log:q}"

@@ -1,0 +1,89 @@
+"""Tiny fairseq models over tiny dictionaries, for the tests of the distillation plugin."""
+
+from argparse import Namespace
+
+import torch
+from fairseq import criterions, models
+from fairseq.data import Dictionary
+from fairseq.tasks.translation import TranslationConfig, TranslationTask
+from omegaconf import OmegaConf
+
+import kd  # noqa: F401  before fairseq, as the workflow's own steps do
+from kd.teacher import dictionary_fingerprint
+
+
+def make_dictionary(prefix: str, words: int) -> Dictionary:
+    dictionary = Dictionary()
+    for number in range(words):
+        dictionary.add_symbol(f"{prefix}{number}")
+    return dictionary
+
+
+def make_task(source_words: int = 9, target_words: int = 13, prefix: str = "w") -> TranslationTask:
+    source, target = make_dictionary(prefix, source_words), make_dictionary(prefix, target_words)
+    return TranslationTask(TranslationConfig(source_lang="de", target_lang="en"), source, target)
+
+
+def model_options(dim: int = 8, dropout: float = 0.0) -> Namespace:
+    sides = {
+        f"{side}_{name}": value
+        for side in ("encoder", "decoder")
+        for name, value in {"layers": 2, "embed_dim": dim, "ffn_embed_dim": 16, "attention_heads": 2}.items()
+    }
+    return Namespace(**sides, arch="transformer_iwslt_de_en", dropout=dropout, share_decoder_input_output_embed=True)
+
+
+def make_model(task: TranslationTask, dim: int = 8, dropout: float = 0.0, seed: int = 1) -> torch.nn.Module:
+    torch.manual_seed(seed)
+    model = models.build_model(model_options(dim, dropout), task)
+    for parameter in model.parameters():
+        # fairseq's initialisation gives almost uniform distributions, and biases of 0 that hide mistakes
+        parameter.data += 0.3 * torch.randn_like(parameter)
+    return model
+
+
+def save_checkpoint(path, model, options: Namespace, dictionaries: dict | None) -> None:
+    """Write what fairseq's trainer writes for an old-style architecture, optimizer aside."""
+    extra_state = {"train_iterator": {"epoch": 1, "iterations_in_epoch": 0}}
+    if dictionaries is not None:
+        extra_state["dictionaries"] = dictionaries
+    history = {"criterion_name": "x", "optimizer_name": "x", "lr_scheduler_state": {}, "num_updates": 3}
+    state = {
+        "args": None,
+        "cfg": {"model": options, "_name": None},
+        "model": model.state_dict(),
+        "optimizer_history": [history],
+        "extra_state": extra_state,
+    }
+    torch.save(state, path)
+
+
+def fingerprints(task: TranslationTask) -> dict[str, str]:
+    return {
+        "source": dictionary_fingerprint(task.source_dictionary),
+        "target": dictionary_fingerprint(task.target_dictionary),
+    }
+
+
+def make_sample(task: TranslationTask) -> dict:
+    """Three sentence pairs of different lengths, padded as fairseq's collater does: source left, target right."""
+    pad, eos = task.target_dictionary.pad(), task.target_dictionary.eos()
+    targets = [[5, 9, 16, 4, eos], [7, 4, eos], [12, eos]]
+    sources = [[4, 8, eos], [5, 6, 7, 10, eos], [11, eos]]
+    target = torch.tensor([t + [pad] * (5 - len(t)) for t in targets])
+    previous = torch.tensor([[eos] + t[:-1] + [pad] * (5 - len(t)) for t in targets])
+    source = torch.tensor([[pad] * (5 - len(s)) + s for s in sources])
+    lengths = torch.tensor([len(s) for s in sources])
+    return {
+        "id": torch.arange(3),
+        "nsentences": 3,
+        "ntokens": sum(map(len, targets)),
+        "net_input": {"src_tokens": source, "src_lengths": lengths, "prev_output_tokens": previous},
+        "target": target,
+    }
+
+
+def make_criterion(task: TranslationTask, name: str, **options):
+    """Build a criterion the way fairseq does, from its dataclass."""
+    config = criterions.CRITERION_DATACLASS_REGISTRY[name](_name=name, label_smoothing=0.1, sentence_avg=False)
+    return criterions.build_criterion(OmegaConf.merge(OmegaConf.structured(config), options), task)

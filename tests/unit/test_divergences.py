@@ -1,0 +1,118 @@
+"""Divergences against an evaluation in numpy float64 that shares no code with them."""
+
+import math
+
+import numpy as np
+import pytest
+import torch
+
+from kd.divergences import DIVERGENCES, distillation_loss, forward_kl, log_softmax, reverse_kl
+
+TEACHER = np.random.default_rng(3).normal(scale=3.0, size=(7, 50))
+STUDENT = np.random.default_rng(4).normal(scale=3.0, size=(7, 50))
+
+
+def probabilities(logits, temperature=1.0):
+    weights = np.exp(np.asarray(logits, dtype=np.float64) / temperature)
+    return weights / weights.sum(axis=-1, keepdims=True)
+
+
+def kl(p, q):
+    return np.array(
+        [math.fsum(a * math.log(a / b) for a, b in zip(x, y, strict=True)) for x, y in zip(p, q, strict=True)]
+    )
+
+
+def tensors(dtype=torch.float32):
+    return torch.tensor(TEACHER, dtype=dtype), torch.tensor(STUDENT, dtype=dtype)
+
+
+@pytest.mark.parametrize("temperature", [0.5, 1.0, 2.0, 7.0])
+@pytest.mark.parametrize("divergence", ["forward_kl", "reverse_kl"])
+def test_values(divergence, temperature):
+    p, q = probabilities(TEACHER, temperature), probabilities(STUDENT, temperature)
+    expected = temperature**2 * (kl(p, q) if divergence == "forward_kl" else kl(q, p))
+    value = distillation_loss(*tensors(), divergence=divergence, temperature=temperature)
+    assert value.dtype == torch.float32
+    np.testing.assert_allclose(value.numpy(), expected, rtol=2e-5)
+
+
+def test_known_value():
+    teacher = torch.tensor([[0.5, 0.25, 0.25]]).log()
+    student = torch.tensor([[0.25, 0.25, 0.5]]).log()
+    assert forward_kl(teacher, student).item() == pytest.approx(0.25 * math.log(2))
+    teacher = torch.tensor([[0.75, 0.25]]).log()
+    student = torch.tensor([[0.5, 0.5]]).log()
+    assert forward_kl(teacher, student).item() == pytest.approx(0.75 * math.log(1.5) + 0.25 * math.log(0.5))
+    assert reverse_kl(teacher, student).item() == pytest.approx(0.5 * math.log(1 / 1.5) + 0.5 * math.log(2))
+
+
+@pytest.mark.parametrize("temperature", [1.0, 2.0])
+@pytest.mark.parametrize("divergence", sorted(DIVERGENCES))
+def test_zero_for_equal_distributions(divergence, temperature):
+    teacher, _ = tensors()
+    shifted = teacher + 5  # other logits, the same distribution
+    loss = distillation_loss(teacher, shifted, divergence=divergence, temperature=temperature)
+    np.testing.assert_allclose(loss.numpy(), 0, atol=1e-5)
+
+
+@pytest.mark.parametrize("temperature", [1.0, 2.0])
+@pytest.mark.parametrize("divergence", sorted(DIVERGENCES))
+def test_gradient(divergence, temperature):
+    teacher, student = tensors(torch.float64)
+    teacher, student = teacher[:3, :9], student[:3, :9].requires_grad_()
+
+    def loss(logits):
+        return distillation_loss(teacher, logits, divergence=divergence, temperature=temperature)
+
+    assert torch.autograd.gradcheck(loss, (student,))
+
+
+@pytest.mark.parametrize("temperature", [1.0, 2.0])
+def test_forward_kl_gradient_in_closed_form(temperature):
+    teacher, student = tensors()
+    distillation_loss(teacher, student.requires_grad_(), temperature=temperature).sum().backward()
+    expected = temperature * (probabilities(STUDENT, temperature) - probabilities(TEACHER, temperature))
+    np.testing.assert_allclose(student.grad.numpy(), expected, atol=1e-6)
+
+
+def test_high_temperature_keeps_the_size_of_the_gradient():
+    """Hinton et al., section 2.1: for large T the gradient tends to the difference of centred logits over V."""
+    teacher, student = tensors(torch.float64)
+    distillation_loss(teacher, student.requires_grad_(), temperature=1e4).sum().backward()
+    centred = (STUDENT - STUDENT.mean(-1, keepdims=True)) - (TEACHER - TEACHER.mean(-1, keepdims=True))
+    np.testing.assert_allclose(student.grad.numpy(), centred / STUDENT.shape[-1], rtol=1e-2, atol=1e-4)
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
+@pytest.mark.parametrize("temperature", [1.0, 2.0])
+def test_half_precision_is_reduced_in_float32(dtype, temperature):
+    rng = np.random.default_rng(5)
+    teacher, student = (torch.tensor(rng.normal(size=(4, 30000)), dtype=dtype) for _ in range(2))
+    value = distillation_loss(teacher, student, temperature=temperature)
+    assert value.dtype == torch.float32
+    p, q = (probabilities(logits.double().numpy(), temperature) for logits in (teacher, student))
+    np.testing.assert_allclose(value.numpy(), temperature**2 * kl(p, q), rtol=1e-4)
+
+
+def test_extreme_logits_stay_finite():
+    teacher = torch.tensor([[1000.0, 0.0, -1000.0]])
+    student = torch.tensor([[-1000.0, 0.0, 1000.0]], requires_grad=True)
+    loss = distillation_loss(teacher, student)
+    loss.sum().backward()
+    assert loss.item() == pytest.approx(2000)
+    assert torch.isfinite(student.grad).all()
+
+
+@pytest.mark.parametrize("divergence", sorted(DIVERGENCES))
+@pytest.mark.parametrize("temperature", [1.0, 3.0])
+def test_given_log_probabilities_change_nothing(divergence, temperature):
+    teacher, student = tensors()
+    options = {"divergence": divergence, "temperature": temperature}
+    given = distillation_loss(teacher, student, student_log_probs=log_softmax(student), **options)
+    assert torch.equal(given, distillation_loss(teacher, student, **options))
+
+
+def test_leading_dimensions_are_kept():
+    teacher, student = (t.reshape(7, 5, 10) for t in tensors())
+    assert distillation_loss(teacher, student).shape == (7, 5)

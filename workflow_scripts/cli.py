@@ -1,0 +1,136 @@
+"""What every command-line step shares: one-line errors, atomic writes, strict line reading.
+
+A step raises :class:`UserError` for anything its caller can mend; :func:`run` prints it as one line on standard error
+and exits with status 2. Programming errors keep their traceback and exit with status 1.
+"""
+
+from __future__ import annotations
+
+import errno
+import hashlib
+import json
+import os
+import signal
+import sys
+import tempfile
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import IO, Any
+
+
+class UserError(Exception):
+    """Something the user can mend. The message says what is wrong, where, and what to do, in one line."""
+
+
+def run(main: Callable[[], None]) -> None:
+    """Call ``main``; turn a :class:`UserError` into ``error: …`` on standard error and exit status 2.
+
+    So are errors of the file system (no space, no permission), which carry their path. SIGTERM ends the step as an
+    exception does, so that temporary files are removed on the way out.
+    """
+    signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(128 + number))
+    try:
+        main()
+    except UserError as error:
+        print("error: " + " ".join(str(error).split()), file=sys.stderr)
+        sys.exit(2)
+    except OSError as error:
+        if error.filename is None and error.errno != errno.ENOSPC:
+            raise
+        where = f"{error.filename}: " if error.filename else ""
+        print(f"error: {where}{error.strerror}; make room or mend the permissions, and run again", file=sys.stderr)
+        sys.exit(2)
+
+
+def prepend_to_path(folder: Path) -> None:
+    """Let the commands that this process starts find the programs of ``folder`` first."""
+    os.environ["PATH"] = os.pathsep.join([str(folder), os.environ.get("PATH", os.defpath)])
+
+
+def error_lines(logs: Iterable[Path], since: float) -> list[str]:
+    """The ``error:`` lines of the logs written after a time (seconds since the epoch), each with its log's path."""
+    found = []
+    for path in logs:
+        if path.stat().st_mtime >= since:
+            text = path.read_text(encoding="utf-8", errors="replace")
+            found += [f"{line}  [{path}]" for line in text.splitlines() if line.startswith("error: ")]
+    return found
+
+
+def json_argument(text: str) -> Any:
+    """Parse a JSON command-line value; ``@path`` reads it from a file instead.
+
+    Raises:
+        UserError: the text or the file is not JSON, or the file cannot be read.
+    """
+    try:
+        return json.loads(Path(text[1:]).read_text(encoding="utf-8") if text.startswith("@") else text)
+    except (OSError, ValueError) as error:
+        raise UserError(f"expected JSON or @FILE, got {text[:80]!r} ({error}); pass a JSON object") from error
+
+
+@contextmanager
+def atomic_write(path: str | Path, mode: str = "w") -> Iterator[IO[Any]]:
+    """Open a temporary file beside ``path``; rename it into place on success, remove it on any error.
+
+    Text is UTF-8 with ``\\n`` line ends on every platform.
+    """
+    path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    text = {} if "b" in mode else {"encoding": "utf-8", "newline": "\n"}
+    descriptor, temporary = tempfile.mkstemp(prefix=f".{path.name}.", suffix=".tmp", dir=path.parent)
+    try:
+        with os.fdopen(descriptor, mode, **text) as handle:
+            yield handle
+            handle.flush()
+            os.fsync(handle.fileno())
+        # mkstemp creates private files; results are for sharing, so give them what open() would have given
+        umask = os.umask(0)
+        os.umask(umask)
+        os.chmod(temporary, 0o666 & ~umask)
+        os.replace(temporary, path)
+    except BaseException:
+        Path(temporary).unlink(missing_ok=True)
+        raise
+
+
+def write_json(path: str | Path, value: Any) -> None:
+    """Write ``value`` as indented JSON, atomically."""
+    with atomic_write(path) as handle:
+        json.dump(value, handle, indent=2, ensure_ascii=False)
+        handle.write("\n")
+
+
+def write_lines(path: str | Path, lines: Iterable[str]) -> None:
+    """Write one line an item, atomically."""
+    with atomic_write(path) as handle:
+        handle.writelines(f"{line}\n" for line in lines)
+
+
+def read_lines(path: str | Path) -> Iterator[str]:
+    r"""Yield the lines of a UTF-8 file without their ``\n``.
+
+    Lines end at ``\n`` alone: U+2028, U+0085, ``\r`` and form feeds inside a sentence do not shift the alignment.
+
+    Raises:
+        UserError: the file cannot be read, or a line is not UTF-8 (the line is named).
+    """
+    try:
+        with open(path, "rb") as handle:
+            for number, line in enumerate(handle, start=1):
+                try:
+                    yield line.removesuffix(b"\n").decode("utf-8")
+                except UnicodeDecodeError as error:
+                    raise UserError(
+                        f"{path}, line {number}: not UTF-8 (byte {error.start + 1}); "
+                        "convert the file, for example with iconv -f latin1 -t utf-8"
+                    ) from error
+    except OSError as error:
+        raise UserError(f"{path}: cannot be read ({error.strerror}); check the path and its permissions") from error
+
+
+def sha256(path: str | Path) -> str:
+    """Hexadecimal SHA-256 of a file's bytes."""
+    with open(path, "rb") as handle:
+        return hashlib.file_digest(handle, "sha256").hexdigest()

@@ -1,0 +1,130 @@
+"""Checks of a configuration that need more than one key: names that refer to others, circles, architectures, budgets."""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from typing import TYPE_CHECKING
+
+from cli import UserError
+from config_errors import suggestion
+from config_models import Distillation, Model, System
+
+if TYPE_CHECKING:
+    from experiment import Experiment
+
+FOLDERS = ("data", "logs", "benchmarks")  # beside the systems in results/{experiment}
+
+
+def check(experiment: Experiment, removed: Collection[str] = ()) -> list[str]:
+    """Check what the models of :mod:`config_models` cannot see.
+
+    Args:
+        experiment: all its parts are set and valid each by itself.
+        removed: names of models and systems that the configuration takes away with a null.
+
+    Returns:
+        What is allowed but probably not meant, a line each.
+
+    Raises:
+        UserError: the first mistake, with its key, its value and the fix.
+    """
+    seeds, data, systems = experiment.seeds, experiment.data, experiment.systems
+    if len(set(seeds)) != len(seeds):
+        raise UserError(f"seeds: {seeds} names a seed twice; name each once")
+    if data.source_lang == data.target_lang:
+        raise UserError(f"data.target_lang: {data.target_lang!r} is also data.source_lang; name two languages")
+    for name, system in systems.items():
+        if name in FOLDERS:
+            raise UserError(f"systems.{name}: {experiment.root}/{name} is no system's folder; choose another name")
+        _check_references(experiment, name, system, removed)
+    _check_circles(systems)
+    for name, system in systems.items():
+        _check_budget(experiment, name, system)
+        _check_start(experiment, name, system)
+    return [*_small_teachers(experiment), *_idle_options(systems), *_empty_columns(experiment)]
+
+
+def size(model: Model) -> int:
+    """Weights of the layers, roughly; enough to say which of two models is the smaller."""
+    return model.layers * model.embed_dim * (3 * model.embed_dim + model.ffn_dim)
+
+
+def _check_references(experiment: Experiment, name: str, system: System, removed: Collection[str]) -> None:
+    known = {"model": experiment.config.models} | dict.fromkeys(("teacher", "init", "budget_of"), experiment.systems)
+    for role, others in known.items():
+        other = getattr(system, role)
+        if other is None or other in others:
+            continue
+        if other in removed:
+            raise UserError(f"systems.{name}.{role}: {other!r} is set to null; name another, or set {name} to null too")
+        kind = "models" if role == "model" else "systems"
+        raise UserError(f"systems.{name}.{role}: {other!r} is not one of {kind}{suggestion(other, others)}")
+
+
+def _check_circles(systems: dict[str, System]) -> None:
+    done: set[str] = set()
+
+    def visit(name: str, path: list[str]) -> None:
+        if name in path:
+            circle = " -> ".join([*path[path.index(name) :], name])
+            raise UserError(f"systems: {circle} is a circle; a system cannot wait for itself, remove one edge")
+        if name not in done:
+            system = systems[name]
+            for other in (system.teacher, system.init, system.budget_of):
+                if other is not None:
+                    visit(other, [*path, name])
+            done.add(name)
+
+    for name in systems:
+        visit(name, [])
+
+
+def _check_budget(experiment: Experiment, name: str, system: System) -> None:
+    if system.budget_of is None:
+        return
+    for key in ("max_epoch", "max_update"):
+        if (own := getattr(system, key)) is not None:
+            raise UserError(
+                f"systems.{name}: budget_of {system.budget_of!r} and {key} {own} both say how long to train; keep one"
+            )
+    stages = experiment.lineage(system.budget_of)
+    limited = [stage for stage in stages if experiment.updates(stage) is not None]
+    if limited and limited != stages:
+        raise UserError(
+            f"systems.{name}.budget_of: of {', '.join(stages)} only {', '.join(limited)} has a max_update, "
+            "so they cannot be added up; give it to all or to none"
+        )
+
+
+def _check_start(experiment: Experiment, name: str, system: System) -> None:
+    if system.init is not None and experiment.model(system.init) != experiment.model(name):
+        raise UserError(
+            f"systems.{name}.init: {system.init!r} has another architecture "
+            f"(model {experiment.systems[system.init].model!r} instead of {system.model!r}); "
+            "weights can only be taken over between equal models"
+        )
+
+
+def _small_teachers(experiment: Experiment) -> list[str]:
+    return [
+        f"systems.{name}.teacher: {system.teacher!r} is smaller than its student; is that meant?"
+        for name, system in experiment.systems.items()
+        if system.teacher is not None and size(experiment.model(system.teacher)) < size(experiment.model(name))
+    ]
+
+
+def _idle_options(systems: dict[str, System]) -> list[str]:
+    return [
+        f"systems.{name}.{key}: has no effect, because {name} has no teacher"
+        for name, system in systems.items()
+        for key in Distillation.model_fields
+        if system.teacher is None and getattr(system, key) is not None
+    ]
+
+
+def _empty_columns(experiment: Experiment) -> list[str]:
+    return [
+        f"table.{role}: {name!r} is not one of systems; column {column} stays empty"
+        for role, column in (("baseline", "delta_vs_student"), ("senior", "gap_to_senior"))
+        if (name := getattr(experiment.config.table, role)) not in experiment.systems
+    ]

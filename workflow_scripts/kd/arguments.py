@@ -1,0 +1,92 @@
+"""From the resolved options of one system to fairseq's training arguments; pure, so that it can be checked as text."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from typing import Any
+
+_SWITCHES = {"fp32": [], "fp16": ["--fp16"], "bf16": ["--bf16"]}
+
+
+def training_arguments(
+    options: Mapping[str, Any],
+    *,
+    data: str,
+    save_dir: str,
+    seed: int,
+    teacher: str | None = None,
+    init: str | None = None,
+    cpu: bool = False,
+) -> list[str]:
+    """The command line of ``fairseq-train`` that trains a system.
+
+    Args:
+        options: what :meth:`experiment.Experiment.options` gives for the system.
+        data: folder of the binarised corpus.
+        save_dir: folder of the checkpoints; training goes on from what it finds there.
+        seed: random seed of initialisation, batch order and dropout.
+        teacher: teacher's model file; None trains on the cross-entropy alone.
+        init: model file whose weights training starts from. It steps aside once ``save_dir`` holds a checkpoint.
+        cpu: do not use a GPU even when there is one.
+    """
+    model, training = options["model"], options["training"]
+    validation = training["validation"]
+    flags = {
+        "--save-dir": save_dir,
+        "--seed": seed,
+        "--task": "translation",
+        "--arch": "transformer",
+        "--optimizer": training["optimizer"],
+        "--adam-betas": str(tuple(training["adam_betas"])),
+        "--lr": training["lr"],
+        "--lr-scheduler": training["lr_scheduler"],
+        "--warmup-updates": training["warmup_updates"],
+        "--warmup-init-lr": training["warmup_init_lr"],
+        "--dropout": training["dropout"],
+        "--weight-decay": training["weight_decay"],
+        "--clip-norm": training["clip_norm"],
+        "--label-smoothing": training["label_smoothing"],
+        "--max-tokens": training["max_tokens"],
+        "--batch-size": training["max_sentences"],
+        "--update-freq": training["update_freq"],
+        "--max-epoch": training["max_epoch"],
+        "--num-workers": 0,
+        "--log-format": "none",
+    }
+    for side in ("encoder", "decoder"):
+        flags |= {
+            f"--{side}-embed-dim": model["embed_dim"],
+            f"--{side}-ffn-embed-dim": model["ffn_dim"],
+            f"--{side}-attention-heads": model["heads"],
+            f"--{side}-layers": model["layers"],
+        }
+    switches = ["--share-decoder-input-output-embed", "--no-progress-bar", *_SWITCHES[training["precision"]]]
+    if training["max_update"] is not None:
+        flags["--max-update"] = training["max_update"]
+    if validation["metric"] == "bleu":
+        limits = {key: validation[key] for key in ("beam", "max_len_a", "max_len_b")}
+        flags |= {
+            "--eval-bleu-args": json.dumps(limits),
+            "--eval-bleu-detok": "moses",
+            "--best-checkpoint-metric": "bleu",
+        }
+        switches += ["--eval-bleu", "--eval-bleu-remove-bpe", "--maximize-best-checkpoint-metric"]
+    if init is not None:
+        flags["--finetune-from-model"] = init
+    if teacher is None:
+        flags["--criterion"] = "label_smoothed_cross_entropy"
+    else:
+        distillation = options["distillation"]
+        flags |= {
+            "--criterion": "label_smoothed_kd",
+            "--teacher": teacher,
+            "--alpha": distillation["alpha"],
+            "--temperature": distillation["temperature"],
+            "--divergence": distillation["divergence"],
+        }
+        if distillation["teacher_dropout"]:
+            switches.append("--teacher-dropout")
+    if cpu:
+        switches.append("--cpu")
+    return [data, *(text for flag, value in flags.items() for text in (flag, str(value))), *switches]

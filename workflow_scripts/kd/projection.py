@@ -1,0 +1,46 @@
+"""Vocabulary logits of chosen target positions only.
+
+The projection to the vocabulary and the softmax after it are the largest part of a small model's step. Padded
+positions never enter the loss, so they are dropped before the projection, not after it.
+"""
+
+from __future__ import annotations
+
+import inspect
+from typing import Any
+
+from torch import Tensor, nn
+
+from cli import UserError
+
+
+def decoder_features(model: nn.Module, net_input: dict[str, Any], rows: Tensor) -> Tensor:
+    """Run the model up to what :func:`project` needs, and keep the chosen positions.
+
+    Args:
+        model: a fairseq encoder-decoder, possibly wrapped for distributed training; it is called as a whole, so that
+            the wrapper's hooks run.
+        net_input: fairseq's ``sample["net_input"]``, B sentences of T target positions.
+        rows: int64 ``(N)``, indices into the B·T flattened target positions.
+
+    Returns:
+        ``(N, C)``: the decoder's features, or for decoders that cannot stop before their projection, logits.
+
+    Raises:
+        UserError: the model has an adaptive softmax, whose output is no distribution over the whole vocabulary.
+    """
+    if getattr(model.decoder, "adaptive_softmax", None) is not None:
+        raise UserError("label_smoothed_kd needs a full softmax; remove --adaptive-softmax-cutoff from the model")
+    options = {"features_only": True} if _stops_before_projection(model) else {}
+    output = model(**net_input, **options)[0]
+    return output.flatten(0, 1).index_select(0, rows)
+
+
+def project(model: nn.Module, features: Tensor) -> Tensor:
+    """Logits ``(N, V)`` from what :func:`decoder_features` returned."""
+    return model.decoder.output_layer(features) if _stops_before_projection(model) else features
+
+
+def _stops_before_projection(model: nn.Module) -> bool:
+    decoder = model.decoder
+    return hasattr(decoder, "output_layer") and "features_only" in inspect.signature(decoder.forward).parameters

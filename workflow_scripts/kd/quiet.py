@@ -1,0 +1,26 @@
+"""Keep other packages' chatter out of the logs a user reads; what is wrong still shows, as an error or a warning.
+
+Import before fairseq: some of its lines are printed while it is imported.
+"""
+
+from __future__ import annotations
+
+import logging
+import sys
+import warnings
+
+# fairseq and hydra note, at every start, that calls of their own will change one day: nothing a user, or we, can act on
+_CHATTY_MODULES = r"(hydra|fairseq|fairseq_cli|torch)\b"
+_CHATTY_MESSAGES = (r"(?s).*is validated against ConfigStore schema with the same name",)  # blames its caller's module
+
+
+def quiet() -> None:
+    """Send errors and warnings of all packages to standard error, and drop the notes named above."""
+    # fairseq configures the root logger when it is imported, unless someone did before
+    logging.basicConfig(level=logging.WARNING, format="%(levelname)s %(name)s: %(message)s", stream=sys.stderr)
+    # fairseq's speech task asks every user to install tensorboardX, which text training never uses
+    for name in ("fairseq", "fairseq_cli", "fairseq.tasks.text_to_speech", "hydra"):
+        logging.getLogger(name).setLevel(logging.WARNING)
+    warnings.filterwarnings("ignore", module=_CHATTY_MODULES)
+    for message in _CHATTY_MESSAGES:
+        warnings.filterwarnings("ignore", message=message)

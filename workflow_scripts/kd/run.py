@@ -1,0 +1,106 @@
+"""From resolved options to a training run, and from a finished run to a model file."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import torch
+from fairseq import checkpoint_utils
+from fairseq import options as fairseq_options
+from fairseq.dataclass.utils import convert_namespace_to_omegaconf
+
+from cli import UserError, atomic_write
+from kd.arguments import training_arguments
+from kd.driver import BEST, Driver
+from kd.teacher import dictionary_fingerprint
+
+
+def prepare(
+    options: dict[str, Any],
+    *,
+    data: Path,
+    progress: Path,
+    seed: int,
+    teacher: Path | None = None,
+    init: Path | None = None,
+    cpu: bool = False,
+    say: Callable[[str], None] = print,
+) -> Driver:
+    """Build the training run of one system, going on from the checkpoints of ``progress`` if there are any.
+
+    Raises:
+        UserError: half precision without a GPU; a teacher or an initial model that does not fit.
+    """
+    cpu = cpu or not torch.cuda.is_available()
+    if cpu and options["training"]["precision"] != "fp32":
+        raise UserError(
+            f"training.precision: {options['training']['precision']!r} needs a GPU and none is in use; set fp32"
+        )
+    arguments = training_arguments(
+        options,
+        data=str(data),
+        save_dir=str(progress),
+        seed=seed,
+        teacher=None if teacher is None else str(teacher),
+        init=None if init is None else str(init),
+        cpu=cpu,
+    )
+    parser = fairseq_options.get_training_parser()
+    cfg = convert_namespace_to_omegaconf(fairseq_options.parse_args_and_arch(parser, input_args=arguments))
+    driver = Driver(cfg, say, before_loading=lambda built: _check_init(init, built))
+    say(f"{options['system']}: {driver.parameters:,} parameters, seed {seed}, on {driver.device}")
+    return driver
+
+
+def _check_init(path: Path | None, driver: Driver) -> None:
+    """The initial model has the student's tensors, shape by shape, and its dictionaries, symbol by symbol."""
+    if path is None:
+        return
+    state = checkpoint_utils.load_checkpoint_to_cpu(str(path))
+    own = {name: tuple(value.shape) for name, value in driver.model.state_dict().items()}
+    other = {name: tuple(value.shape) for name, value in state["model"].items()}
+    for name in sorted(own.keys() | other.keys()):
+        if own.get(name) != other.get(name):
+            raise UserError(
+                f"{path}: {name} is {other.get(name, 'missing')} there and {own.get(name, 'missing')} here; "
+                "a stage can only start from a model of the same architecture and dictionaries"
+            )
+    fingerprints = state["extra_state"].get("dictionaries", {})
+    if fingerprints and fingerprints != _dictionaries(driver):
+        raise UserError(f"{path}: was trained with other dictionaries; train both stages on the same binarised corpus")
+
+
+def _dictionaries(driver: Driver) -> dict[str, str]:
+    return {
+        "source": dictionary_fingerprint(driver.task.source_dictionary),
+        "target": dictionary_fingerprint(driver.task.target_dictionary),
+    }
+
+
+def publish_model(driver: Driver, path: Path) -> None:
+    """Write the best checkpoint as a model file: weights, options and dictionaries' fingerprints, and nothing that
+    differs between two runs of the same training (times, folders, the optimizer's state).
+    """
+    state = checkpoint_utils.load_checkpoint_to_cpu(str(driver.folder / BEST))
+    cfg = driver.cfg_as_dict()
+    cfg["checkpoint"]["save_dir"] = cfg["checkpoint"]["finetune_from_model"] = None
+    with atomic_write(path, "wb") as handle:
+        torch.save(
+            {
+                "args": None,
+                "cfg": cfg,
+                "model": state["model"],
+                "criterion": None,
+                "optimizer_history": state["optimizer_history"][-1:],
+                "task_state": {},
+                "extra_state": {
+                    # what fairseq asks for when a later stage starts from this model
+                    "train_iterator": {"version": 2, "epoch": 1, "iterations_in_epoch": 0, "shuffle": True},
+                    "dictionaries": _dictionaries(driver),
+                },
+                "last_optimizer_state": None,
+            },
+            handle,
+        )

@@ -1,0 +1,156 @@
+"""Beam search over a binarised split with a trained fairseq model.
+
+Everything that translating needs from fairseq is here; ``translate.py`` knows only :class:`Translator`.
+"""
+
+from __future__ import annotations
+
+import pickle
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from fairseq import checkpoint_utils, tasks, utils
+from fairseq.data import LanguagePairDataset
+from fairseq.data.data_utils import infer_language_pair
+from fairseq.sequence_generator import SequenceGenerator
+from fairseq.tasks.translation import TranslationTask
+
+from cli import UserError
+
+BPE_MARKER = "@@ "  # what subword-nmt puts between the pieces of a word
+
+
+@dataclass(frozen=True)
+class Beam:
+    """Settings of the beam search, named as in fairseq.
+
+    A hypothesis has at most ``max_len_a * source_length + max_len_b`` tokens; its score is its log-probability divided
+    by ``length ** lenpen``.
+    """
+
+    size: int = 5
+    lenpen: float = 1.0
+    max_len_a: float = 1.2
+    max_len_b: int = 10
+
+
+@dataclass(frozen=True)
+class Translation:
+    """The best hypothesis of one sentence: tokens with BPE removed, and its length-normalised log-probability."""
+
+    text: str
+    score: float
+
+
+class Translator:
+    """A trained model with its dictionaries, ready to translate splits of one binarised data folder.
+
+    Args:
+        model: checkpoint in fairseq's format.
+        data: folder written by fairseq-preprocess; it replaces the folder recorded in the checkpoint.
+        target_lang: language the caller expects.
+        cpu: stay on the CPU even when a GPU is there.
+        fp16: half precision; a GPU is needed for it to be faster.
+
+    Raises:
+        UserError: the checkpoint or the data cannot be read, the target language is another, or the checkpoint was
+            trained with dictionaries of another size than those in ``data``.
+    """
+
+    def __init__(self, model: Path, data: Path, target_lang: str, *, cpu: bool = False, fp16: bool = False) -> None:
+        state = _load_state(model, data)
+        self.task = _setup_task(state["cfg"].task, data)
+        if self.task.cfg.target_lang != target_lang:
+            raise UserError(f"{data}: is translated to {self.task.cfg.target_lang}, not to {target_lang} as asked")
+        self._check_dictionaries(model, data, state["model"])
+        (self.model,), _, _ = checkpoint_utils.load_model_ensemble_and_task([str(model)], task=self.task, state=state)
+        self.data = data
+        self.cuda = torch.cuda.is_available() and not cpu
+        if fp16:
+            self.model.half()
+        if self.cuda:
+            self.model.cuda()
+        # drops what only training needs (attention weights for alignment, dropout); the outputs stay the same
+        self.model.make_generation_fast_(need_attn=False)
+
+    def translate(self, split: str, beam: Beam, max_tokens: int) -> list[Translation]:
+        """Translate a split, in corpus order.
+
+        Batches hold sentences of similar length, at most ``max_tokens`` source or target tokens each, padding counted.
+        No sentence is left out: one longer than ``max_tokens``, or than any seen in training, gets a batch too.
+
+        Raises:
+            UserError: the split is not in the data folder.
+        """
+        dataset = self.load(split)
+        generator = SequenceGenerator(
+            [self.model],
+            self.task.target_dictionary,
+            beam_size=beam.size,
+            len_penalty=beam.lenpen,
+            max_len_a=beam.max_len_a,
+            max_len_b=beam.max_len_b,
+        )
+        longest = max((dataset.num_tokens(index) for index in range(len(dataset))), default=0)
+        batches = dataset.batch_by_size(dataset.ordered_indices(), max_tokens=max(max_tokens, longest))
+        translations: list[Translation | None] = [None] * len(dataset)
+        for indices in batches:
+            sample = dataset.collater([dataset[int(index)] for index in indices])
+            sample = utils.move_to_cuda(sample) if self.cuda else sample
+            found = generator.generate([self.model], sample)
+            for index, hypotheses in zip(sample["id"].tolist(), found, strict=True):
+                translations[index] = self._translation(hypotheses[0])
+        missing = [index for index, translation in enumerate(translations) if translation is None]
+        assert not missing, f"{len(missing)} sentences without a hypothesis, the first is {missing[0]}"
+        return translations
+
+    def load(self, split: str) -> LanguagePairDataset:
+        """Return the sentence pairs of a split, read once.
+
+        Raises:
+            UserError: the split is not in the data folder.
+        """
+        try:
+            if split not in self.task.datasets:
+                self.task.load_dataset(split)
+        except FileNotFoundError as error:
+            raise UserError(f"{self.data}: has no split {split!r}; check --split and --data") from error
+        return self.task.dataset(split)
+
+    def _translation(self, hypothesis: Mapping[str, torch.Tensor]) -> Translation:
+        text = self.task.target_dictionary.string(hypothesis["tokens"].int().cpu(), BPE_MARKER)
+        return Translation(text, float(hypothesis["score"]))
+
+    def _check_dictionaries(self, model: Path, data: Path, weights: Mapping[str, torch.Tensor]) -> None:
+        # fairseq stores no dictionary in a checkpoint; rows of the embeddings are all that can be compared
+        for side, dictionary in (("encoder", self.task.source_dictionary), ("decoder", self.task.target_dictionary)):
+            rows = weights[f"{side}.embed_tokens.weight"].shape[0]
+            if rows != len(dictionary):
+                raise UserError(
+                    f"{model}: its {side} knows {rows} types, but the dictionary in {data} has {len(dictionary)}; "
+                    "pass the data folder that the model was trained on"
+                )
+
+
+def _setup_task(config, data: Path) -> TranslationTask:
+    try:
+        # a checkpoint trained without named languages has none; the file names in the data folder tell
+        if config.source_lang is None or config.target_lang is None:
+            config.source_lang, config.target_lang = infer_language_pair(str(data))
+        if config.source_lang is not None:
+            return tasks.setup_task(config)
+    except FileNotFoundError as error:
+        raise UserError(f"{error.filename or data}: not found; pass the folder of binarised data as --data") from error
+    raise UserError(f"{data}: holds no binarised data; pass the folder that binarize.py wrote as --data")
+
+
+def _load_state(model: Path, data: Path) -> dict:
+    try:
+        return checkpoint_utils.load_checkpoint_to_cpu(str(model), {"data": str(data), "eval_bleu": False})
+    except (FileNotFoundError, IsADirectoryError, PermissionError) as error:
+        raise UserError(f"{model}: cannot be read ({error.strerror}); check the path and its permissions") from error
+    except (EOFError, KeyError, OSError, RuntimeError, pickle.UnpicklingError) as error:
+        reason = next(iter(str(error).splitlines()), type(error).__name__)
+        raise UserError(f"{model}: is not a readable fairseq checkpoint ({reason[:120]}); train it again") from error

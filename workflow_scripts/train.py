@@ -1,0 +1,137 @@
+#!/usr/bin/env python3
+"""Train one system: plain, distilled from a teacher, from random weights or those of a previous stage.
+
+Checkpoints live in ``{output}/progress/{key}``, which is no output of the workflow: the key is a hash of the options
+and of all input files, so a rerun of the same job goes on where it was, and one with other options starts afresh.
+"""
+
+from __future__ import annotations
+
+import argparse
+import hashlib
+import json
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+from cli import UserError, json_argument, run, sha256, write_json, write_lines
+
+EXIT_INTERRUPTED = 75  # EX_TEMPFAIL of sysexits.h: not finished, progress saved, run it again
+
+
+def parse_arguments(arguments: list[str] | None = None) -> argparse.Namespace:
+    """The command line."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--options", required=True, type=json_argument, help="resolved options, as JSON or @FILE")
+    parser.add_argument("--data", required=True, type=Path, help="folder of the binarised corpus")
+    parser.add_argument("--seed", required=True, type=int)
+    parser.add_argument("--teacher", type=Path, help="the teacher's model.pt")
+    parser.add_argument("--init", type=Path, help="model.pt whose weights training starts from")
+    parser.add_argument("--output", required=True, type=Path, help="folder of the run")
+    parser.add_argument("--threads", type=int, default=1)
+    parser.add_argument("--cpu", action="store_true", help="do not use a GPU even when there is one")
+    return parser.parse_args(arguments)
+
+
+def progress_key(options: dict[str, Any], seed: int, inputs: list[Path]) -> str:
+    """A hash of all that decides what a training gives: options, seed, and the contents of the input files."""
+    parts = [json.dumps(options, sort_keys=True), str(seed), *(sha256(path) for path in inputs)]
+    return hashlib.sha256("\n".join(parts).encode()).hexdigest()[:16]
+
+
+def input_files(data: Path, *models: Path | None) -> list[Path]:
+    """The files a training reads: teacher and initial model, dictionaries, training and validation set.
+
+    Raises:
+        UserError: one of them is missing.
+    """
+    corpus = sorted(path for path in data.glob("*") if path.name.startswith(("dict.", "train.", "valid.")))
+    if not corpus:
+        raise UserError(f"{data}: no binarised corpus there; run workflow_scripts/binarize.py first")
+    for role, path in zip(("teacher", "init"), models, strict=True):
+        if path is not None and not path.is_file():
+            raise UserError(f"{path}: the {role} model is missing; train it first (snakemake {path})")
+    return [*(path for path in models if path is not None), *corpus]
+
+
+def main() -> None:
+    """Train, then put the results in place."""
+    arguments = parse_arguments()
+    options = arguments.options
+    if (options.get("teacher") is None) != (arguments.teacher is None):
+        raise UserError(
+            f"--teacher: the options of {options['system']!r} and the command line disagree; give both or none"
+        )
+    key = progress_key(options, arguments.seed, input_files(arguments.data, arguments.teacher, arguments.init))
+    progress = arguments.output / "progress" / key
+
+    import torch
+
+    from kd.memory import keep_freed_memory
+    from kd.quiet import quiet
+
+    quiet()
+    keep_freed_memory()
+    torch.set_num_threads(arguments.threads)
+    from kd.driver import Interrupted
+    from kd.run import prepare, publish_model
+
+    def say(line: str) -> None:
+        print(f"{time.strftime('%H:%M:%S')} {line}", file=sys.stderr, flush=True)
+
+    training = options["training"]
+    driver = prepare(
+        options,
+        data=arguments.data,
+        progress=progress,
+        seed=arguments.seed,
+        teacher=arguments.teacher,
+        init=arguments.init,
+        cpu=arguments.cpu,
+        say=say,
+    )
+    try:
+        driver.run(
+            max_epoch=training["max_epoch"],
+            max_update=training["max_update"],
+            interval=training["validation"]["interval"],
+            patience=training["validation"]["patience"],
+        )
+    except Interrupted as stop:
+        say(f"{stop}; run the same command again to go on (exit status {EXIT_INTERRUPTED})")
+        sys.exit(EXIT_INTERRUPTED)
+    publish(driver, arguments, publish_model)
+
+
+def publish(driver: Any, arguments: argparse.Namespace, publish_model: Any) -> None:
+    """Write model, configuration, history and summary; the model last, since it says that all is there."""
+    options, output = arguments.options, arguments.output
+    validations = [record for record in driver.history if record["event"] == "valid" and record["epoch"] > 0]
+    metric = options["training"]["validation"]["metric"]
+    best = (max if metric == "bleu" else min)(reversed(validations), key=lambda record: record[metric])
+    write_json(output / "config.json", options | {"seed": arguments.seed})
+    write_lines(output / "training.jsonl", map(json.dumps, driver.history))
+    write_json(
+        output / "train.json",
+        {
+            "system": options["system"],
+            "model": options["model_name"],
+            "teacher": options["teacher"],
+            "init": options["init"],
+            "seed": arguments.seed,
+            "parameters": driver.parameters,
+            "updates": driver.updates,
+            "epochs": validations[-1]["epoch"],
+            "best_epoch": best["epoch"],
+            "best_valid_bleu": best.get("bleu"),
+            "best_valid_loss": best["loss"],
+            "train_seconds": round(driver.seconds, 2),
+            "device": driver.device,
+        },
+    )
+    publish_model(driver, output / "model.pt")
+
+
+if __name__ == "__main__":
+    run(main)
