@@ -27,15 +27,19 @@ rule all:
     input:
         "results/bleu_table.csv",
         "results/bleu_table.md",
+        CORPUS,
+        MODELS,
+        EVALUATIONS,
 
 
 # The binarised corpus, and nothing trained.
 rule data:
     input:
-        exp.binarized(),
+        CORPUS,
 
 
 # Every model of the experiment, and nothing translated.
 rule models:
     input:
-        [exp.run_path(system, seed, "model.pt") for system in exp.systems for seed in exp.seeds],
+        CORPUS,
+        MODELS,

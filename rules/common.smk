@@ -18,6 +18,9 @@ try:
     exp = Experiment(config)
 except UserError as error:
     raise WorkflowError(f"configuration: {error}")
+if workflow.is_main_process:  # every job reads this file again
+    for warning in exp.warnings:
+        print(f"warning: {warning}", file=sys.stderr)
 
 # Rules call plain `python`: with --sdm conda the one of envs/nmt.yaml, otherwise the one that runs Snakemake. A path
 # in the rules themselves would make every job look changed when the environment moves.
@@ -27,6 +30,18 @@ if exp.data.mirror is not None:
 
 STARTED = time.time()
 RUN = exp.run_path("{system}", "{seed}")
+
+# What the targets ask for. A job that fails or is killed has lost its outputs, and Snakemake makes a lost file again
+# only when a target names it or a job that runs anyway reads it. So the targets name the outputs of every step;
+# otherwise the run after a retraining that failed would find nothing to be done, and the table would keep old scores.
+RUNS = [exp.run_path(system, seed) for system in exp.systems for seed in exp.seeds]
+MODELS = [f"{run}/model.pt" for run in RUNS]
+EVALUATIONS = [f"{run}/{file}" for run in RUNS for file in ("test.hyp.jsonl", "scores.json")]
+CORPUS = [
+    *(path for step in ("raw", "tok", "bpe") for split in SPLITS for path in exp.sides(step, split)),
+    exp.data_path("bpe.codes"),
+    *exp.binarized(),
+]
 
 
 wildcard_constraints:
@@ -40,12 +55,18 @@ def optional_flag(flag, path):
     return f"{flag} {path}" if path else ""
 
 
+def flags(options, *names):
+    """``--name value`` of some fields of an options model, as one parameter of a rule.
+
+    Snakemake compares the values of a job's parameters as one set, without their names: two bare numbers that change
+    places, say the sizes of two splits, would be no reason to run again.
+    """
+    return " ".join(f"--{name.replace('_', '-')} {getattr(options, name)}" for name in names)
+
+
 def length_filter(split):
     """Flags of the length filter; the test set stays whole, because scores are over all of it."""
-    if split == "test":
-        return ""
-    limits = exp.data.filter
-    return f"--min-tokens {limits.min_tokens} --max-tokens {limits.max_tokens} --max-ratio {limits.max_ratio}"
+    return "" if split == "test" else flags(exp.data.filter, "min_tokens", "max_tokens", "max_ratio")
 
 
 def teacher_model(wildcards):

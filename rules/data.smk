@@ -45,14 +45,10 @@ if exp.data.corpus == "synthetic":
         params:
             folder=lambda w, output: os.path.dirname(output[0]),
             languages=f"--source-lang {exp.data.source_lang} --target-lang {exp.data.target_lang}",
-            seed=exp.data.synthetic.seed,
-            train_size=exp.data.synthetic.train_size,
-            valid_size=exp.data.synthetic.valid_size,
-            test_size=exp.data.synthetic.test_size,
+            corpus=flags(exp.data.synthetic, "seed", "train_size", "valid_size", "test_size"),
         shell:
-            "python workflow_scripts/generate.py --seed {params.seed} --train-size {params.train_size} "
-            "--valid-size {params.valid_size} --test-size {params.test_size} "
-            "{params.languages} --output-dir {params.folder:q} 2> {log:q}"
+            "python workflow_scripts/generate.py {params.corpus} {params.languages} "
+            "--output-dir {params.folder:q} 2> {log:q}"
 
 
 if exp.data.corpus == "multi30k":
@@ -78,6 +74,33 @@ if exp.data.corpus == "multi30k":
             "--output-source {output.source:q} --output-target {output.target:q} 2> {log:q}"
 
 
+if exp.data.corpus == "iwslt14":
+
+    rule unpack_iwslt14:
+        input:
+            "resources/iwslt14/de-en.tgz",
+        output:
+            ALL_RAW,
+            stats=exp.data_path("raw/stats.json"),
+        log:
+            exp.data_path("logs/unpack_iwslt14.log"),
+        benchmark:
+            exp.data_path("benchmarks/unpack_iwslt14.tsv")
+        conda:
+            "../envs/nmt.yaml"
+        threads: 1
+        params:
+            folder=exp.data_path("raw"),
+            languages=f"--source-lang {exp.data.source_lang} --target-lang {exp.data.target_lang}",
+            # every 23rd of the pairs that these options keep is held out, so they are those of prepare
+            final_period="--split-final-period" if exp.data.split_final_period else "",
+            filter=length_filter("train"),
+            published_sizes="160239 7283 6750",
+        shell:
+            "python workflow_scripts/unpack_iwslt14.py --archive {input:q} {params.languages} {params.final_period} "
+            "{params.filter} --expect {params.published_sizes} --output-dir {params.folder:q} 2> {log:q}"
+
+
 rule prepare:
     input:
         source=RAW_SOURCE,
@@ -96,8 +119,9 @@ rule prepare:
     params:
         languages=f"--source-lang {exp.data.source_lang} --target-lang {exp.data.target_lang}",
         lowercase="--lowercase" if exp.data.lowercase else "",
+        final_period="--split-final-period" if exp.data.split_final_period else "",
         filter=lambda w: length_filter(w.split),
     shell:
         "python workflow_scripts/prepare.py --source {input.source:q} --target {input.target:q} "
-        "{params.languages} {params.lowercase} {params.filter} --output-source {output.source:q} "
-        "--output-target {output.target:q} --report {output.report:q} 2> {log:q}"
+        "{params.languages} {params.lowercase} {params.final_period} {params.filter} "
+        "--output-source {output.source:q} --output-target {output.target:q} --report {output.report:q} 2> {log:q}"

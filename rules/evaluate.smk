@@ -19,17 +19,11 @@ rule translate:
     params:
         data=lambda w, input: os.path.dirname(input.data[0]),
         target_lang=exp.data.target_lang,
-        beam=exp.config.decoding.beam,
-        lenpen=exp.config.decoding.lenpen,
-        max_len_a=exp.config.decoding.max_len_a,
-        max_len_b=exp.config.decoding.max_len_b,
-        max_tokens=exp.config.decoding.max_tokens,
+        search=flags(exp.config.decoding, "beam", "lenpen", "max_len_a", "max_len_b", "max_tokens"),
     shell:
         "python workflow_scripts/translate.py --model {input.model:q} --data {params.data:q} --split test "
         "--source {input.source:q} --reference {input.reference:q} --target-lang {params.target_lang} "
-        "--beam {params.beam} --lenpen {params.lenpen} --max-len-a {params.max_len_a} "
-        "--max-len-b {params.max_len_b} --max-tokens {params.max_tokens} --threads {threads} "
-        "--output {output:q} 2> {log:q}"
+        "{params.search} --threads {threads} --output {output:q} 2> {log:q}"
 
 
 rule score:

@@ -1,7 +1,5 @@
 """The table of all systems."""
 
-RUNS = [exp.run_path(system, seed) for system in exp.systems for seed in exp.seeds]
-
 
 # The order of the inputs is the order of the rows. It is no parameter, because another order of the same systems is no
 # reason to run anything again.
@@ -21,8 +19,8 @@ rule bleu_table:
     threads: 1
     params:
         experiment=exp.name,
-        baseline=exp.config.table.baseline,
-        senior=exp.config.table.senior,
+        compared=flags(exp.config.table, "baseline", "senior"),
     shell:
-        "python workflow_scripts/table.py --scores {input.scores:q} --training {input.training:q} --experiment {params.experiment} --baseline {params.baseline} "
-        "--senior {params.senior} --csv {output.csv:q} --markdown {output.markdown:q} 2> {log:q}"
+        "python workflow_scripts/table.py --scores {input.scores:q} --training {input.training:q} "
+        "--experiment {params.experiment} {params.compared} "
+        "--csv {output.csv:q} --markdown {output.markdown:q} 2> {log:q}"

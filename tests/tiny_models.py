@@ -87,3 +87,15 @@ def make_criterion(task: TranslationTask, name: str, **options):
     """Build a criterion the way fairseq does, from its dataclass."""
     config = criterions.CRITERION_DATACLASS_REGISTRY[name](_name=name, label_smoothing=0.1, sentence_avg=False)
     return criterions.build_criterion(OmegaConf.merge(OmegaConf.structured(config), options), task)
+
+
+def gradients(model):
+    return {name: p.grad.clone() for name, p in model.named_parameters() if p.grad is not None}
+
+
+def assert_same_gradients(left, right, tolerance=1e-5):
+    assert left.keys() == right.keys()
+    scale = max(g.abs().max().item() for g in right.values())
+    assert scale > 0.01, "the gradients to compare are all zero"
+    for name in left:
+        torch.testing.assert_close(left[name], right[name], rtol=tolerance, atol=tolerance * scale, msg=name)

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import argparse
 import fnmatch
-import logging
 import shutil
 import sys
 import tempfile
@@ -17,6 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from cli import UserError, read_lines, run
+from quiet import quiet
 
 SPLITS = ("train", "valid", "test")
 OWN_FILES = ("dict.*.txt", "*.bin", "*.idx", ".snakemake_timestamp")
@@ -95,8 +95,7 @@ def replace_directory(new: Path, place: Path) -> None:
 
 def preprocess(bpe_dir: Path, languages: tuple[str, str], output_dir: Path, joined: bool, workers: int) -> None:
     """Run fairseq-preprocess; its log is dropped, its warnings and errors go to standard error."""
-    # Set up before the import: fairseq then leaves logging as it is, instead of printing everything to stdout.
-    logging.basicConfig(level=logging.WARNING, stream=sys.stderr, format="%(levelname)s: %(message)s")
+    quiet()
     from fairseq import options  # imported here: takes seconds, and bad input should not have to wait for it
     from fairseq_cli import preprocess as fairseq_preprocess
 

@@ -1,4 +1,4 @@
-"""Checks of a configuration that need more than one key: names that refer to others, circles, architectures, budgets."""
+"""Checks of a configuration that need more than one key: references, circles, architectures, budgets."""
 
 from __future__ import annotations
 

@@ -42,6 +42,8 @@ def _explain(error: Mapping[str, Any]) -> str:
         return f"{key}: is empty; give it a value or remove the line"
     if kind == "too_short" and not value:
         return f"{key}: is empty; name at least one"
+    if kind in ("model_type", "dict_type"):
+        return f"{key}: {value!r} is a value and keys belong here; write them below it, indented"
     if isinstance(value, Mapping):
         return f"{key}: {message}"
     return f"{key}: {value!r} is not valid: {message}"

@@ -15,7 +15,7 @@ Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_-]*$", max_length=6
 PositiveInt = Annotated[int, Field(gt=0)]
 Fraction = Annotated[float, Field(ge=0, le=1)]
 Rate = Annotated[float, Field(ge=0, lt=1)]
-Seed = Annotated[int, Field(ge=0, le=2**32 - 1, strict=True)]  # what numpy's generator takes
+Seed = Annotated[int, Field(ge=0, le=2**32 - 1)]  # what numpy's generator takes
 
 
 class Strict(BaseModel):
@@ -26,8 +26,13 @@ class Strict(BaseModel):
     @field_validator("*", mode="before")
     @classmethod
     def _true_is_no_number(cls, value: Any, info: ValidationInfo) -> Any:
-        """Refuse what pydantic takes for 0 and 1, and YAML's reading of words such as no and on, with one message."""
-        if isinstance(value, bool) and cls.model_fields[info.field_name].annotation not in (bool, bool | None):
+        """Refuse what pydantic takes for 0 and 1, and YAML's reading of words such as no and on, with one message.
+
+        Numbers as text are fine: Snakemake reads those inside ``--config key=[…]`` so, and PyYAML reads 1e-3 so.
+        """
+        values = value if isinstance(value, list) else [value]
+        is_switch = cls.model_fields[info.field_name].annotation in (bool, bool | None)
+        if not is_switch and any(isinstance(each, bool) for each in values):
             raise ValueError("a number or a text belongs here; a text that YAML takes for true or false needs quotes")
         return value
 
@@ -42,7 +47,7 @@ class SyntheticCorpus(Strict):
 
 
 class LengthFilter(Strict):
-    """Which training and validation pairs are kept, by the rule of Moses' `clean-corpus-n`; the test set stays whole."""
+    """Which training and validation pairs are kept, as Moses' `clean-corpus-n` does; the test set is never cut."""
 
     min_tokens: PositiveInt = Field(1, description="fewest tokens of either side")
     max_tokens: PositiveInt = Field(175, description="most tokens of either side")
@@ -51,9 +56,7 @@ class LengthFilter(Strict):
     @model_validator(mode="after")
     def _range_is_not_empty(self) -> LengthFilter:
         if self.min_tokens > self.max_tokens:
-            raise ValueError(
-                f"min_tokens {self.min_tokens} is above max_tokens {self.max_tokens}; no pair would be kept"
-            )
+            raise ValueError(f"min_tokens {self.min_tokens} is above max_tokens {self.max_tokens}; lower min_tokens")
         return self
 
 
@@ -66,6 +69,11 @@ class Data(Strict):
     source_lang: Name = Field("de", description="source language code")
     target_lang: Name = Field("en", description="target language code")
     lowercase: bool = Field(False, description="lowercase both sides after tokenisation; scores then ignore case")
+    split_final_period: bool = Field(
+        False,
+        description="split the period off the last word of every sentence, an abbreviation's too, as Moses' "
+        "tokenizer.perl does and its Python port does not; for comparing with results of the Perl script",
+    )
     mirror: str | None = Field(
         None, description="folder searched for downloads before the network: `{mirror}/{dataset}/{file}`"
     )
@@ -198,11 +206,14 @@ class System(
 
 
 class Config(Strict):
-    """The whole configuration."""
+    """The experiment as a whole; everything else is in sections."""
 
     experiment: Name = Field(description="name of the experiment; results go to results/{experiment}")
     seeds: list[Seed] = Field(
-        [1], min_length=1, description="every system is trained once a seed; add new ones at the end, see teacher_seed"
+        [1],
+        min_length=1,
+        json_schema_extra={"uniqueItems": True},
+        description="every system is trained once a seed; add new ones at the end, because of teacher_seed",
     )
     threads: PositiveInt = Field(
         1, description="threads of one training or translation; two jobs of one thread beat one job of two here"

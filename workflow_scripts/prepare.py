@@ -5,6 +5,10 @@ characters ``& | < > ' " [ ]`` are escaped as entities. The length rule is that 
 fairseq's IWSLT'14 recipe uses it. Without a filter option every pair is kept, even an empty one, so a test set stays
 aligned with its untokenised text.
 
+One thing sacremoses does differently from today's ``tokenizer.perl``: a period at the end of the line stays on an
+abbreviation or a number (``usw.``, ``u.s.``, German ``75.``), where the Perl script splits it from any last word.
+``--split-final-period`` does as the script does.
+
 Output tokens are separated by single spaces and hold no white space of any kind (no ``\r``, form feed or U+2028), so no
 later reader can split a line where this one did not.
 """
@@ -22,6 +26,7 @@ from sacremoses import MosesPunctNormalizer, MosesTokenizer
 from cli import UserError, atomic_write, read_lines, run, write_json
 
 DROP_REASONS = ("empty", "too_short", "too_long", "ratio")
+Tokenize = Callable[[str], list[str]]  # from a sentence to its tokens
 
 
 @dataclass(frozen=True)
@@ -65,7 +70,9 @@ class LengthFilter:
         return None
 
 
-def make_tokenizer(language: str, lowercase: bool, normalize_punctuation: bool) -> Callable[[str], list[str]]:
+def make_tokenizer(
+    language: str, lowercase: bool = False, normalize_punctuation: bool = False, split_final_period: bool = False
+) -> Tokenize:
     """Return a function from a sentence to its tokens.
 
     A language without a list of abbreviations in Moses is tokenised with the English list, as Moses does.
@@ -77,9 +84,18 @@ def make_tokenizer(language: str, lowercase: bool, normalize_punctuation: bool) 
         if normalizer is not None:
             sentence = normalizer.normalize(sentence)
         tokens = tokenizer.tokenize(sentence, aggressive_dash_splits=False, escape=True)
+        if split_final_period:
+            tokens = part_final_period(tokens)
         return [token.lower() for token in tokens] if lowercase else tokens
 
     return tokenize
+
+
+def part_final_period(tokens: list[str]) -> list[str]:
+    """Make a period that ends the last token a token of its own; dots alone (``...``) stay together."""
+    if not tokens or not tokens[-1].endswith(".") or set(tokens[-1]) == {"."}:
+        return tokens
+    return [*tokens[:-1], tokens[-1][:-1], "."]
 
 
 @dataclass(frozen=True)
@@ -88,7 +104,7 @@ class Side:
 
     path: Path
     output: Path
-    tokenize: Callable[[str], list[str]]
+    tokenize: Tokenize
 
 
 def prepare(source: Side, target: Side, length_filter: LengthFilter) -> dict[str, object]:
@@ -126,25 +142,37 @@ def prepare(source: Side, target: Side, length_filter: LengthFilter) -> dict[str
     return {"lines_in": lines_in, "lines_out": lines_out, "dropped": dropped}
 
 
+def add_token_options(parser: argparse.ArgumentParser) -> None:
+    """Add the options that decide how many tokens a sentence has, and which pairs are kept for it."""
+    parser.add_argument("--source-lang", required=True, metavar="CODE", help="such as de")
+    parser.add_argument("--target-lang", required=True, metavar="CODE", help="such as en")
+    parser.add_argument(
+        "--split-final-period", action="store_true", help="off an abbreviation too, as tokenizer.perl does"
+    )
+    parser.add_argument("--min-tokens", type=int, metavar="N", help="drop pairs with a side shorter than this")
+    parser.add_argument("--max-tokens", type=int, metavar="N", help="drop pairs with a side longer than this")
+    parser.add_argument("--max-ratio", type=float, metavar="X", help="drop pairs whose lengths differ by more")
+
+
 def main() -> None:
     """Command line: see the module's docstring."""
     parser = argparse.ArgumentParser(description="Tokenise and filter a parallel corpus.")
     parser.add_argument("--source", required=True, type=Path, metavar="FILE")
     parser.add_argument("--target", required=True, type=Path, metavar="FILE")
-    parser.add_argument("--source-lang", required=True, metavar="CODE", help="such as de")
-    parser.add_argument("--target-lang", required=True, metavar="CODE", help="such as en")
+    add_token_options(parser)
     parser.add_argument("--lowercase", action="store_true")
     parser.add_argument("--normalize-punctuation", action="store_true", help="straight quotes, plain dashes and so on")
-    parser.add_argument("--min-tokens", type=int, metavar="N", help="drop pairs with a side shorter than this")
-    parser.add_argument("--max-tokens", type=int, metavar="N", help="drop pairs with a side longer than this")
-    parser.add_argument("--max-ratio", type=float, metavar="X", help="drop pairs whose lengths differ by more")
     parser.add_argument("--output-source", required=True, type=Path, metavar="FILE")
     parser.add_argument("--output-target", required=True, type=Path, metavar="FILE")
     parser.add_argument("--report", required=True, type=Path, metavar="JSON", help="lines in, out, dropped and why")
     args = parser.parse_args()
 
     length_filter = LengthFilter(args.min_tokens, args.max_tokens, args.max_ratio)
-    options = {"lowercase": args.lowercase, "normalize_punctuation": args.normalize_punctuation}
+    options = {
+        "lowercase": args.lowercase,
+        "normalize_punctuation": args.normalize_punctuation,
+        "split_final_period": args.split_final_period,
+    }
     source = Side(args.source, args.output_source, make_tokenizer(args.source_lang, **options))
     target = Side(args.target, args.output_target, make_tokenizer(args.target_lang, **options))
     write_json(args.report, prepare(source, target, length_filter))

@@ -10,14 +10,17 @@ from __future__ import annotations
 import argparse
 import hashlib
 import json
+import signal
 import sys
 import time
 from pathlib import Path
 from typing import Any
 
 from cli import UserError, json_argument, run, sha256, write_json, write_lines
+from quiet import quiet
 
 EXIT_INTERRUPTED = 75  # EX_TEMPFAIL of sysexits.h: not finished, progress saved, run it again
+REQUIRED = {"system", "model_name", "model", "training", "teacher", "init"}
 
 
 def parse_arguments(arguments: list[str] | None = None) -> argparse.Namespace:
@@ -46,36 +49,51 @@ def input_files(data: Path, *models: Path | None) -> list[Path]:
     Raises:
         UserError: one of them is missing.
     """
-    corpus = sorted(path for path in data.glob("*") if path.name.startswith(("dict.", "train.", "valid.")))
-    if not corpus:
+    parts = [sorted(data.glob(pattern)) for pattern in ("dict.*", "train.*", "valid.*")]
+    if not all(parts):
         raise UserError(f"{data}: no binarised corpus there; run workflow_scripts/binarize.py first")
     for role, path in zip(("teacher", "init"), models, strict=True):
         if path is not None and not path.is_file():
             raise UserError(f"{path}: the {role} model is missing; train it first (snakemake {path})")
-    return [*(path for path in models if path is not None), *corpus]
+    return [*(path for path in models if path is not None), *(path for part in parts for path in part)]
+
+
+def check_options(arguments: argparse.Namespace) -> None:
+    """The options are those of a system, and name a teacher and an initial model when the command line does.
+
+    Raises:
+        UserError: they are not or do not.
+    """
+    options = arguments.options
+    if not isinstance(options, dict) or not options.keys() >= REQUIRED:
+        raise UserError(f"--options: needs a JSON object with {', '.join(sorted(REQUIRED))}, as the workflow makes it")
+    for role in ("teacher", "init"):
+        if (options[role] is None) != (getattr(arguments, role) is None):
+            raise UserError(
+                f"--{role}: the options of {options['system']!r} and the command line disagree; give both or none"
+            )
 
 
 def main() -> None:
     """Train, then put the results in place."""
     arguments = parse_arguments()
     options = arguments.options
-    if (options.get("teacher") is None) != (arguments.teacher is None):
-        raise UserError(
-            f"--teacher: the options of {options['system']!r} and the command line disagree; give both or none"
-        )
+    check_options(arguments)
+    # while nothing is trained yet, and when all is but the results are not in place, there is nothing to save
+    for number in (signal.SIGTERM, signal.SIGINT, signal.SIGUSR1):
+        signal.signal(number, lambda number, frame: sys.exit(EXIT_INTERRUPTED))
     key = progress_key(options, arguments.seed, input_files(arguments.data, arguments.teacher, arguments.init))
     progress = arguments.output / "progress" / key
 
+    quiet()  # before the imports that it is about; they take seconds, so bad arguments are refused before them
     import torch
 
+    from kd.driver import Interrupted
     from kd.memory import keep_freed_memory
-    from kd.quiet import quiet
+    from kd.run import prepare, publish_model
 
-    quiet()
     keep_freed_memory()
     torch.set_num_threads(arguments.threads)
-    from kd.driver import Interrupted
-    from kd.run import prepare, publish_model
 
     def say(line: str) -> None:
         print(f"{time.strftime('%H:%M:%S')} {line}", file=sys.stderr, flush=True)
@@ -101,6 +119,11 @@ def main() -> None:
     except Interrupted as stop:
         say(f"{stop}; run the same command again to go on (exit status {EXIT_INTERRUPTED})")
         sys.exit(EXIT_INTERRUPTED)
+    except FloatingPointError as error:
+        raise UserError(
+            f"{options['system']}: {error}; lower training.lr, lengthen training.warmup_updates, set "
+            "training.clip_norm, or train in fp32; if only the kd part is named, look at the teacher"
+        ) from error
     publish(driver, arguments, publish_model)
 
 

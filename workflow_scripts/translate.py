@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import logging
 import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -16,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 from sacremoses import MosesDetokenizer
 
 from cli import UserError, atomic_write, read_lines, run
+from quiet import quiet
 
 if TYPE_CHECKING:
     from kd.translating import Translation
@@ -50,10 +50,13 @@ def translate(args: argparse.Namespace) -> None:
     sources, references = list(read_lines(args.source)), list(read_lines(args.reference))
     _same_length(args.source, len(sources), args.reference, len(references))
 
+    # takes seconds, so only once the small inputs are known to be good
     import torch
 
-    from kd.translating import Beam, Translator  # takes seconds, so only once the small inputs are known to be good
+    from kd.memory import keep_freed_memory
+    from kd.translating import Beam, Translator
 
+    keep_freed_memory()
     torch.set_num_threads(args.threads)
     translator = Translator(args.model, args.data, args.target_lang, cpu=args.cpu, fp16=args.fp16)
     _same_length(args.source, len(sources), f"split {args.split} in {args.data}", len(translator.load(args.split)))
@@ -117,7 +120,7 @@ def parser() -> argparse.ArgumentParser:
 def main() -> None:
     """Command line: see :func:`parser`."""
     args = parser().parse_args()
-    logging.getLogger("fairseq").setLevel(logging.WARNING)  # at INFO it reports its own internals
+    quiet()
     translate(args)
 
 

@@ -8,7 +8,7 @@ import torch
 from fairseq.logging import metrics
 
 from cli import UserError
-from tiny_models import make_criterion, make_model
+from tiny_models import assert_same_gradients, gradients, make_criterion, make_model
 
 
 def reference_loss(student, teacher, sample, *, alpha, temperature=1.0, divergence="forward_kl", smoothing=0.1):
@@ -31,18 +31,6 @@ def reference_loss(student, teacher, sample, *, alpha, temperature=1.0, divergen
     nll = -torch.softmax(logits, -1).gather(-1, sample["target"].unsqueeze(-1)).squeeze(-1).log()
     loss = alpha * ce + (1 - alpha) * kd
     return tuple((value * mask).sum() for value in (loss, nll, kd))
-
-
-def gradients(model):
-    return {name: p.grad.clone() for name, p in model.named_parameters() if p.grad is not None}
-
-
-def assert_same_gradients(left, right, tolerance=1e-5):
-    assert left.keys() == right.keys()
-    scale = max(g.abs().max().item() for g in right.values())
-    assert scale > 0.01, "the gradients to compare are all zero"
-    for name in left:
-        torch.testing.assert_close(left[name], right[name], rtol=tolerance, atol=tolerance * scale, msg=name)
 
 
 @pytest.mark.parametrize("divergence", ["forward_kl", "reverse_kl"])
@@ -245,10 +233,10 @@ def test_training_towards_the_teacher_works(make_kd, task, sample):
     criterion, student = make_kd(alpha=0.0).train(), make_model(task, seed=5)
     optimizer = torch.optim.Adam(student.parameters(), lr=0.02)
     losses = []
-    for _ in range(60):
+    for _ in range(40):
         optimizer.zero_grad()
         loss, size, _ = criterion(student, sample)
         (loss / size).backward()
         optimizer.step()
         losses.append((loss / size).item())
-    assert losses[-1] < 0.05 * losses[0]
+    assert losses[-1] < 0.1 * losses[0]

@@ -34,6 +34,26 @@ def test_tokenises_as_moses(language, sentence, expected):
     assert tokenized(sentence, language) == expected
 
 
+@pytest.mark.parametrize(
+    ("language", "sentence", "kept", "parted"),
+    [
+        ("en", "in the U.S.", "in the U.S.", "in the U.S ."),
+        ("en", "We saw Mr.", "We saw Mr.", "We saw Mr ."),
+        ("de", "Obst, Gemüse usw.", "Obst , Gemüse usw.", "Obst , Gemüse usw ."),
+        ("de", "Er wurde 75.", "Er wurde 75.", "Er wurde 75 ."),
+        ("de", "Am 3. Mai z.B. ging es.", "Am 3. Mai z.B. ging es .", "Am 3. Mai z.B. ging es ."),
+        ("en", "Well...", "Well ...", "Well ..."),
+        ("en", "...", "...", "..."),
+        ("en", ".", ".", "."),
+        ("en", "He said “etc.”", "He said “ etc . ”", "He said “ etc . ”"),
+        ("en", "", "", ""),
+    ],
+)
+def test_a_final_period_is_parted_from_an_abbreviation_only_on_request(language, sentence, kept, parted):
+    assert tokenized(sentence, language) == kept
+    assert tokenized(sentence, language, split_final_period=True) == parted
+
+
 def test_lowercase_knows_umlauts():
     assert tokenized("ÄRGER & Über", "de", lowercase=True) == "ärger &amp; über"
 
@@ -128,6 +148,16 @@ def test_all_filtered_is_an_error_that_says_why(sides):
     with pytest.raises(UserError, match=r"all 2 pairs were filtered out \(empty 0, too_short 2"):
         prepare(*both, LengthFilter(min_tokens=3))
     assert list(both[0].output.parent.iterdir()) == []
+
+
+def test_command_line_parts_the_final_period(tmp_path):
+    (tmp_path / "a").write_text("Und so weiter usw.\n", encoding="utf-8")
+    (tmp_path / "b").write_text("Made in the U.S.\n", encoding="utf-8")
+    flags = ["--source", tmp_path / "a", "--target", tmp_path / "b", "--source-lang", "de", "--target-lang", "en"]
+    flags += ["--output-source", tmp_path / "o.de", "--output-target", tmp_path / "o.en", "--report", tmp_path / "r"]
+    subprocess.run([sys.executable, SCRIPT, *flags, "--lowercase", "--split-final-period"], check=True)
+    assert (tmp_path / "o.de").read_text(encoding="utf-8") == "und so weiter usw .\n"
+    assert (tmp_path / "o.en").read_text(encoding="utf-8") == "made in the u.s .\n"
 
 
 def test_command_line(tmp_path):

@@ -2,7 +2,7 @@
 
 Load it with ``fairseq-train --user-dir workflow_scripts/kd`` or with ``import kd``; both may be done in one process.
 
-Attention: import this package before fairseq where you can, so that fairseq's start is quiet.
+Import it before fairseq where you can: only then is fairseq's start quiet.
 """
 
 import argparse

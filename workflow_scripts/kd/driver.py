@@ -3,16 +3,14 @@
 fairseq's own command-line loop keeps the state of early stopping in function attributes, cannot be asked to save at
 the next update, and writes the last checkpoint by a copy that a kill can cut in half. This one drives the same
 Trainer (same batches, same random numbers, same losses) and
-  - writes every checkpoint under a temporary name and renames it,
-  - saves and leaves at the next update after SIGTERM, SIGINT or SIGUSR1,
-  - keeps a history in JSON lines, cut back to the checkpoint's update when a run goes on.
+  - writes every checkpoint under a temporary name and renames it; all that a run needs to go on is in that one file,
+  - after SIGTERM, SIGINT or SIGUSR1 saves and leaves at the next update, or the next batch of a validation,
+  - goes on from the best checkpoint when the last one is damaged.
 """
 
 from __future__ import annotations
 
-import json
 import math
-import os
 import signal
 from collections.abc import Callable
 from pathlib import Path
@@ -26,9 +24,8 @@ from fairseq.logging import metrics
 from fairseq.trainer import Trainer
 from omegaconf import OmegaConf
 
-from cli import read_lines, write_lines
+from kd.checkpoints import BEST, CRASH, LAST, newest_as_last, second_name
 
-LAST, BEST, HISTORY = "checkpoint_last.pt", "checkpoint_best.pt", "history.jsonl"
 STOP_SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGUSR1)
 
 
@@ -70,11 +67,14 @@ class Driver:
         self.trainer = Trainer(cfg, self.task, self.model, self.task.build_criterion(cfg.criterion))
 
         before_loading(self)
-        resumed = (self.folder / LAST).exists()
-        state, self.batches = checkpoint_utils.load_checkpoint(cfg.checkpoint, self.trainer)
-        self.best: float | None = state.get("best") if resumed else None
-        self.since_best: int = state.get("since_best", 0) if resumed else 0
-        self.history = _read_history(self.folder / HISTORY, self.updates) if resumed else []
+        resumed = newest_as_last(self.folder, say)
+        loaded, self.batches = checkpoint_utils.load_checkpoint(cfg.checkpoint, self.trainer)
+        state: dict[str, Any] = loaded if resumed else {}  # without a checkpoint, that of the initial model
+        self.best: float | None = state.get("best")
+        self.since_best: int = state.get("since_best", 0)
+        self.unvalidated: int | None = state.get("unvalidated")  # epoch whose updates are made, and no more
+        self.history: list[dict[str, Any]] = state.get("history", [])
+        self._position: dict[str, Any] | None = state.get("train_iterator")
         if resumed:
             self.say(f"going on from update {self.updates} ({self.folder / LAST})")
 
@@ -120,26 +120,26 @@ class Driver:
         try:
             if self.updates == 0 and self.cfg.checkpoint.finetune_from_model is not None:
                 self._validate(epoch=0)
-            while (
+            while self.unvalidated is not None or (
                 self.batches.next_epoch_idx <= max_epoch
                 and self.updates < limit
                 and not (patience and self.since_best >= patience)
             ):
-                epoch = self.batches.next_epoch_idx
-                with metrics.aggregate("train"):
-                    self._train_epoch(limit)
-                    final = epoch == max_epoch or self.updates >= limit
-                    self._record("train", epoch, metrics.get_smoothed_values("train"))
-                    metrics.reset_meters("train")
-                self.trainer.lr_step(epoch)
-                score = self._validate(epoch) if final or epoch % interval == 0 else None
-                self._save(score)
+                if self.unvalidated is None:
+                    self.unvalidated = self._train_epoch(limit)
+                    self._leave_if_asked()
+                epoch = self.unvalidated
+                final = epoch == max_epoch or self.updates >= limit
+                is_best = self._judge(self._validate(epoch)) if final or epoch % interval == 0 else False
+                self.unvalidated = None
+                self._save(is_best)
                 self.batches = self.trainer.get_train_iterator(self.batches.next_epoch_idx, load_dataset=False)
         finally:
             for number, handler in previous.items():
                 signal.signal(number, handler)
 
-    def _train_epoch(self, limit: float) -> None:
+    def _train_epoch(self, limit: float) -> int:
+        """Make the updates of an epoch, or what is left of it; returns its number."""
         frequency = self.cfg.optimization.update_freq
         epoch = self.batches.next_epoch_idx
         batches = GroupedIterator(
@@ -147,14 +147,26 @@ class Driver:
             frequency[min(epoch, len(frequency)) - 1],
         )
         self.trainer.begin_epoch(epoch)
-        for samples in batches:
+        with metrics.aggregate("train"):
+            for samples in batches:
+                self._update(samples)
+                self._position = self.batches.state_dict()
+                if self.updates >= limit:
+                    break
+                if batches.has_next():  # otherwise the epoch has ended, and its record is due first
+                    self._leave_if_asked()
+            self._record("train", epoch, metrics.get_smoothed_values("train"))
+            metrics.reset_meters("train")
+        self.trainer.lr_step(epoch)
+        return epoch
+
+    def _update(self, samples: list[dict[str, Any]]) -> None:
+        try:
             self.trainer.train_step(samples)
-            if self.stop_signal is not None:
-                self._save(None)
-                name = signal.Signals(self.stop_signal).name
-                raise Interrupted(f"{name} at update {self.updates} of epoch {epoch}: progress is saved")
-            if self.updates >= limit:
-                return
+        except FloatingPointError as error:
+            (self.folder / CRASH).unlink(missing_ok=True)  # fairseq's keepsake, as large as a checkpoint
+            cause = str(error).partition(";")[0]
+            raise FloatingPointError(f"the loss is not finite at update {self.updates + 1} ({cause})") from error
 
     def _validate(self, epoch: int) -> float:
         """Losses and BLEU on the validation set; returns the metric that chooses the best checkpoint."""
@@ -162,31 +174,44 @@ class Driver:
         batches = self.trainer.get_valid_iterator("valid").next_epoch_itr(shuffle=False, set_dataset_epoch=False)
         with metrics.aggregate(new_root=True) as values:
             for sample in batches:
+                self._leave_if_asked()
                 self.trainer.valid_step(sample)
         stats = values.get_smoothed_values()
+        if not math.isfinite(stats["loss"]):
+            raise FloatingPointError(f"the loss is not finite at update {self.updates} (on the validation set)")
         self._record("valid", epoch, stats)
         return float(stats[self.metric])
 
-    def _save(self, score: float | None) -> None:
-        """Write the last checkpoint, and the best one when ``score`` is at least as good as any before it."""
-        is_best = False
-        if score is not None:
-            is_best = self.best is None or (score >= self.best if self.maximize else score <= self.best)
-            self.best = score if is_best else self.best
-            self.since_best = 0 if is_best else self.since_best + 1
-        write_lines(self.folder / HISTORY, map(json.dumps, self.history))
+    def _judge(self, score: float) -> bool:
+        """Whether ``score`` is at least as good as any before it; keeps the count of early stopping."""
+        is_best = self.best is None or (score >= self.best if self.maximize else score <= self.best)
+        self.best = score if is_best else self.best
+        self.since_best = 0 if is_best else self.since_best + 1
+        return is_best
+
+    def _leave_if_asked(self) -> None:
+        """Save and leave if a stop signal came."""
+        if self.stop_signal is None:
+            return
+        if self.updates > 0:  # before the first one there is nothing to save
+            self._save(is_best=False)
+        raise Interrupted(f"{signal.Signals(self.stop_signal).name} at update {self.updates}: progress is saved")
+
+    def _save(self, is_best: bool) -> None:
+        """Write the last checkpoint, and the best one if that is what this is."""
         state = {
-            "train_iterator": self.batches.state_dict(),
-            "val_loss": score,
+            "train_iterator": self._position,
             "best": self.best,
             "since_best": self.since_best,
+            "unvalidated": self.unvalidated,
+            "history": self.history,
         }
         self.trainer.consolidate_optimizer()
         # The best one first, then the same file under its second name: a kill in between repeats an epoch, and
         # the repetition writes the same best checkpoint again.
         self.trainer.save_checkpoint(str(self.folder / (BEST if is_best else LAST)), state)
         if is_best:
-            _link(self.folder / BEST, self.folder / LAST)
+            second_name(self.folder / BEST, self.folder / LAST)
 
     def _record(self, event: str, epoch: int, stats: dict[str, Any]) -> None:
         values = {key: round(float(value), 6) for key, value in stats.items() if np.isscalar(value)}
@@ -211,21 +236,3 @@ _REPORTED = {
     "train": ("loss", "nll_loss", "kd_loss", "ppl", "lr", "gnorm", "wps"),
     "valid": ("loss", "nll_loss", "kd_loss", "ppl", "bleu"),
 }
-
-
-def _read_history(path: Path, updates: int) -> list[dict[str, Any]]:
-    """Records up to the checkpoint's update; later ones belong to work that is about to be repeated."""
-    if not path.exists():
-        return []
-    return [record for record in map(json.loads, read_lines(path)) if record["updates"] <= updates]
-
-
-def _link(source: Path, target: Path) -> None:
-    """Give ``source`` a second name, replacing ``target`` in one step."""
-    temporary = target.with_name(f".{target.name}.tmp")
-    temporary.unlink(missing_ok=True)
-    try:
-        os.link(source, temporary)
-    except OSError:  # a file system without hard links
-        temporary.write_bytes(source.read_bytes())
-    os.replace(temporary, target)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from argparse import Namespace
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -13,7 +14,8 @@ from fairseq.dataclass.utils import convert_namespace_to_omegaconf
 
 from cli import UserError, atomic_write
 from kd.arguments import training_arguments
-from kd.driver import BEST, Driver
+from kd.checkpoints import BEST, UNREADABLE, first_line
+from kd.driver import Driver
 from kd.teacher import dictionary_fingerprint
 
 
@@ -58,16 +60,19 @@ def _check_init(path: Path | None, driver: Driver) -> None:
     """The initial model has the student's tensors, shape by shape, and its dictionaries, symbol by symbol."""
     if path is None:
         return
-    state = checkpoint_utils.load_checkpoint_to_cpu(str(path))
+    try:
+        state = checkpoint_utils.load_checkpoint_to_cpu(str(path))
+        other = {name: tuple(value.shape) for name, value in state["model"].items()}
+    except UNREADABLE as error:
+        raise UserError(f"{path}: not a readable fairseq checkpoint ({first_line(error)}); train it again") from error
     own = {name: tuple(value.shape) for name, value in driver.model.state_dict().items()}
-    other = {name: tuple(value.shape) for name, value in state["model"].items()}
     for name in sorted(own.keys() | other.keys()):
         if own.get(name) != other.get(name):
             raise UserError(
                 f"{path}: {name} is {other.get(name, 'missing')} there and {own.get(name, 'missing')} here; "
                 "a stage can only start from a model of the same architecture and dictionaries"
             )
-    fingerprints = state["extra_state"].get("dictionaries", {})
+    fingerprints = (state.get("extra_state") or {}).get("dictionaries")
     if fingerprints and fingerprints != _dictionaries(driver):
         raise UserError(f"{path}: was trained with other dictionaries; train both stages on the same binarised corpus")
 
@@ -85,7 +90,9 @@ def publish_model(driver: Driver, path: Path) -> None:
     """
     state = checkpoint_utils.load_checkpoint_to_cpu(str(driver.folder / BEST))
     cfg = driver.cfg_as_dict()
-    cfg["checkpoint"]["save_dir"] = cfg["checkpoint"]["finetune_from_model"] = None
+    folders = {"save_dir": None, "finetune_from_model": None}
+    cfg["checkpoint"] |= folders
+    cfg["model"] = Namespace(**vars(cfg["model"]) | folders)  # fairseq keeps all arguments once more as the model's
     with atomic_write(path, "wb") as handle:
         torch.save(
             {

@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import logging
 from pathlib import Path
-from pickle import UnpicklingError
 from typing import Any
 
 import torch
@@ -15,12 +14,10 @@ from fairseq.tasks import FairseqTask
 from torch import Tensor, nn
 
 from cli import UserError
+from kd.checkpoints import UNREADABLE, first_line
 from kd.projection import decoder_features, project
 
 logger = logging.getLogger(__name__)
-
-# what torch and fairseq raise for truncated, foreign and unsafe files
-UNREADABLE = (OSError, EOFError, RuntimeError, LookupError, AttributeError, TypeError, ValueError, UnpicklingError)
 
 
 def dictionary_fingerprint(dictionary: Dictionary) -> str:
@@ -62,14 +59,14 @@ class Teacher:
             state = checkpoint_utils.load_checkpoint_to_cpu(str(path))
             configuration, weights = state["cfg"].model, state["model"]
         except UNREADABLE as error:
-            raise UserError(f"teacher {path}: not a readable fairseq checkpoint ({_first_line(error)})") from error
+            raise UserError(f"teacher {path}: not a readable fairseq checkpoint ({first_line(error)})") from error
         _check_dictionaries(path, state, task)
         # not task.build_model: the translation task would make *this* model the one whose validation BLEU it measures
         model = models.build_model(configuration, task, from_checkpoint=True)
         try:
             model.load_state_dict(weights, strict=True, model_cfg=configuration)
         except RuntimeError as error:
-            raise UserError(f"teacher {path}: its weights do not fit its options ({_first_line(error)})") from error
+            raise UserError(f"teacher {path}: its weights do not fit its options ({first_line(error)})") from error
         logger.info("teacher %s: %s parameters", path, f"{sum(p.numel() for p in model.parameters()):,}")
         return cls(model, dropout=dropout)
 
@@ -119,7 +116,3 @@ def _check_dictionaries(path: str | Path, state: dict[str, Any], task: FairseqTa
             f"teacher {path}: its {side} dictionary {difference}; "
             "train teacher and student on the same binarised data (same corpus, BPE codes and dictionaries)"
         )
-
-
-def _first_line(error: BaseException) -> str:
-    return str(error).strip().split("\n")[0][:200] or type(error).__name__

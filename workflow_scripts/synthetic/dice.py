@@ -39,8 +39,12 @@ class Dice:
 
     def weighted(self, weights: Mapping[Item, float]) -> Item:
         """One key, as likely as its weight says."""
-        items, cumulative = tuple(weights), list(accumulate(weights.values()))
-        return items[_place(cumulative, self.random())]
+        point = self.random() * sum(weights.values())
+        for item, weight in weights.items():
+            point -= weight
+            if point < 0:
+                return item
+        return item  # rounding left a sliver above the last weight
 
 
 class Ranked(Generic[Item]):
@@ -55,8 +59,3 @@ class Ranked(Generic[Item]):
         return self.items[
             min(bisect_right(self._cumulative, dice.random() * self._cumulative[-1]), len(self.items) - 1)
         ]
-
-
-def _place(cumulative: list[float], point: float) -> int:
-    """Where ``point`` of the whole weight falls; never past the end, should rounding ask for it."""
-    return min(bisect_right(cumulative, point * cumulative[-1]), len(cumulative) - 1)

@@ -87,8 +87,17 @@ DETERMINERS = {
     "all": 0.02,
 }
 NEGATABLE = ("the", "a", "possessive", "this", "name")
-SINGULAR_ONLY, PLURAL_ONLY = ("every", "name"), ("number", "all")
 TWIN_DETERMINERS = ("the", "a", "possessive", "this", "every")
+DETERMINER_CHOICES = {  # by whether the phrase is negated, and whether its noun is a twin
+    (negated, twin): {
+        kind: weight
+        for kind, weight in DETERMINERS.items()
+        if (not negated or kind in NEGATABLE) and (not twin or kind in TWIN_DETERMINERS)
+    }
+    for negated in (False, True)
+    for twin in (False, True)
+}
+SINGULAR_ONLY, PLURAL_ONLY = ("every", "name"), ("number", "all")
 FREE_OWNERS: dict[Owner, float] = {("mein", "my"): 0.5, ("dein", "your"): 0.25, ("unser", "our"): 0.25}
 RELATIVES, GENITIVES, COMPOUNDS, PLURALS = 0.14, 0.05, 0.12, 0.3
 ADJECTIVES = {0: 0.66, 1: 0.3, 2: 0.04}
@@ -183,10 +192,7 @@ class Phrases:
 
     def _kind(self, noun: Noun, request: Request) -> str:
         """Which kind of determiner; the restrictions keep the case, number and sense of the phrase readable."""
-        allowed = NEGATABLE if request.negated else TWIN_DETERMINERS if noun.twin else tuple(DETERMINERS)
-        if noun.twin and request.negated:
-            allowed = tuple(kind for kind in NEGATABLE if kind in TWIN_DETERMINERS)
-        return self.dice.weighted({kind: DETERMINERS[kind] for kind in allowed})
+        return self.dice.weighted(DETERMINER_CHOICES[request.negated, noun.twin])
 
     def _determiner(self, kind: str, gender: Gender, case: Case, request: Request) -> Determiner:
         dice, index = self.dice, german.CASES.index(case)

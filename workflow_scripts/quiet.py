@@ -1,6 +1,7 @@
 """Keep other packages' chatter out of the logs a user reads; what is wrong still shows, as an error or a warning.
 
-Import before fairseq: some of its lines are printed while it is imported.
+Beside the plugin ``kd`` and not in it, because it must be called before fairseq is imported, which ``kd`` does: some of
+the chatter comes with the import.
 """
 
 from __future__ import annotations
@@ -21,6 +22,8 @@ def quiet() -> None:
     # fairseq's speech task asks every user to install tensorboardX, which text training never uses
     for name in ("fairseq", "fairseq_cli", "fairseq.tasks.text_to_speech", "hydra"):
         logging.getLogger(name).setLevel(logging.WARNING)
+    # which layer had the first NaN, in a line of its own before the error that says what to do
+    logging.getLogger("fairseq.nan_detector").setLevel(logging.ERROR)
     warnings.filterwarnings("ignore", module=_CHATTY_MODULES)
     for message in _CHATTY_MESSAGES:
         warnings.filterwarnings("ignore", message=message)

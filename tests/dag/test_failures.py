@@ -1,0 +1,86 @@
+"""When a step fails: its reason is the end of the run's output, nothing half-written stays, and a rerun mends it."""
+
+import os
+import time
+
+import pytest
+from workflow_runs import copy_project, dry_run, snakemake
+
+pytestmark = pytest.mark.dag
+
+# writes half of what it should and then finds something that the user can mend, as a step must not do but may
+FAILING = """
+import sys
+from pathlib import Path
+
+from cli import UserError, run
+
+
+def main():
+    folder = Path(sys.argv[sys.argv.index("--output") + 1])
+    for name in ("model.pt", "train.json", "config.json"):
+        (folder / name).write_text("half")
+    raise UserError(f"{folder.parent.name}: the teacher has\\nanother dictionary; train it again")
+
+
+run(main)
+"""
+OUTPUTS = ("model.pt", "train.json", "config.json", "training.jsonl")
+
+
+def errors(run):
+    return [line for line in run.stderr.splitlines() if line.startswith("error: ")]
+
+
+def test_failed_trainings(project):
+    script = project.folder / "workflow_scripts/train.py"
+    working = script.read_text()
+    script.write_text(FAILING)
+    runs = project.folder / "results/demo"
+    old_log = runs / "student/seed1/logs/train.log"
+    old_log.write_text("error: of the day before\n")
+    os.utime(old_log, (time.time() - 86400, time.time() - 86400))
+    failed = ("takd_student", "senior_student")
+    others = {path: path.read_bytes() for path in runs.glob("*/seed1/*.*") if path.parts[-3] not in failed}
+
+    project.edit({f"systems.{system}.lr": 1e-3 for system in failed})
+    run = snakemake(project.folder, "--cores", "2", "--keep-going")
+
+    assert run.returncode == 1
+    assert run.jobs == {("train", system, "1") for system in failed}
+    assert sorted(errors(run)) == sorted(
+        f"error: {system}: the teacher has another dictionary; train it again  "
+        f"[results/demo/{system}/seed1/logs/train.log]"
+        for system in failed
+    )
+    assert run.stderr.rindex("\nerror: ") > run.stderr.rindex("Error in rule train"), "the reasons come last"
+    assert not any((runs / system / "seed1" / name).exists() for system in failed for name in OUTPUTS)
+    assert {path: path.read_bytes() for path in others} == others
+
+    # the scores of before are still there, and must not pass for those of the new models
+    script.write_text(working)
+    run = snakemake(project.folder, "--cores", "2")
+    assert run.returncode == 0, run.stderr
+    assert not errors(run)
+    assert run.jobs == {
+        ("bleu_table",),
+        *((rule, system, "1") for system in failed for rule in ("train", "translate", "score")),
+    }
+    assert dry_run(project.folder) == set()
+
+
+def test_wrong_file_in_the_mirror_folder(tmp_path):
+    """The real step, and ``data.mirror`` reaches it."""
+    clone = copy_project(tmp_path / "clone")
+    mirrored = tmp_path / "mirror/multi30k/train.de.gz"
+    mirrored.parent.mkdir(parents=True)
+    mirrored.write_bytes(b"cut off")
+    target = "resources/multi30k/train.de.gz"
+    settings = "--configfile", "config/multi30k.yaml", "--config", f"data={{mirror: {tmp_path / 'mirror'}}}"
+    run = snakemake(clone, "--cores", "1", target, *settings)
+    assert run.returncode == 1
+    assert len(errors(run)) == 1
+    assert str(mirrored) in errors(run)[0]
+    assert errors(run)[0].endswith("  [resources/multi30k/logs/train.de.gz.log]")
+    assert "Traceback" not in run.stderr
+    assert [path.name for path in (clone / "resources").rglob("*.*") if path.is_file()] == ["train.de.gz.log"]

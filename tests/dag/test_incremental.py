@@ -1,0 +1,184 @@
+"""What an edit makes run again, and nothing else: exact sets of jobs that a finished project would run."""
+
+import os
+
+import pytest
+import yaml
+from workflow_runs import dry_run
+
+from configurations import SYSTEMS
+
+pytestmark = pytest.mark.dag
+
+NOTHING = frozenset()
+DISTILLED = SYSTEMS[3:]
+# senior_teacher and all that descend from it
+SENIOR_LINE = [
+    "senior_teacher",
+    "senior_student",
+    "master_student",
+    "takd_assistant",
+    "takd_student",
+    "senior_student_matched",
+]
+# the systems of the junior architecture and all that descend from them
+JUNIOR_LINE = ["junior_teacher", "junior_student", "master_student", "takd_assistant", "takd_student"]
+
+TABLE = {("bleu_table",)}
+BINARIZED = {("learn_bpe",), ("apply_bpe",), ("binarize",)}
+PREPARED = {("prepare", split) for split in ("train", "valid", "test")}
+
+
+def evaluated(*systems, seeds=("1",)):
+    """Translations and scores of some systems, and the table."""
+    return TABLE | {(rule, system, seed) for rule in ("translate", "score") for system in systems for seed in seeds}
+
+
+def trained(*systems, seeds=("1",)):
+    """Some systems trained, translated and scored, and the table."""
+    return evaluated(*systems, seeds=seeds) | {("train", system, seed) for system in systems for seed in seeds}
+
+
+FROM_BPE = BINARIZED | trained(*SYSTEMS)
+FROM_CORPUS = {("generate",)} | PREPARED | FROM_BPE
+
+EDITS = {
+    # one kind of model
+    "senior dims": ({"models.senior.embed_dim": 192}, trained(*SENIOR_LINE)),
+    "junior dims": ({"models.junior.ffn_dim": 192}, trained(*JUNIOR_LINE)),
+    "student dims": ({"models.student.ffn_dim": 96}, trained("student", *sorted({*DISTILLED} - {"takd_assistant"}))),
+    # one system's own options
+    "senior epochs": ({"systems.senior_teacher.max_epoch": 9}, trained(*SENIOR_LINE)),
+    "baseline lr": ({"systems.student.lr": 1e-3}, trained("student")),
+    "option of a stage": ({"systems.junior_student.lr": 1e-3}, trained("junior_student", "master_student")),
+    # the control is trained for as many epochs as the whole chain
+    "epochs of a stage": (
+        {"systems.junior_student.max_epoch": 5},
+        trained("junior_student", "master_student", "senior_student_matched"),
+    ),
+    "option of a leaf": ({"systems.takd_student.dropout": 0.2}, trained("takd_student")),
+    "nested option of a leaf": ({"systems.takd_student.validation": {"beam": 2}}, trained("takd_student")),
+    "alpha of one system": ({"systems.takd_assistant.alpha": 0.7}, trained("takd_assistant", "takd_student")),
+    "another teacher": (
+        {"systems.junior_student.teacher": "takd_assistant"},
+        trained("junior_student", "master_student"),
+    ),
+    "another start": ({"systems.senior_student.init": "junior_student"}, trained("senior_student")),
+    # options of all
+    "training lr": ({"training.lr": 1e-3}, trained(*SYSTEMS)),
+    "validation beam": ({"training.validation.beam": 3}, trained(*SYSTEMS)),
+    "alpha": ({"distillation.alpha": 0.4}, trained(*DISTILLED)),
+    # evaluation
+    "beam of the test": ({"decoding.beam": 3}, evaluated(*SYSTEMS)),
+    "baseline of the table": ({"table.baseline": "junior_teacher"}, TABLE),
+    # data
+    "BPE merges": ({"bpe.merges": 1500}, FROM_BPE),
+    "one dictionary": ({"bpe.joined_dictionary": True}, {("binarize",)} | trained(*SYSTEMS)),
+    "size of the corpus": ({"data.synthetic.train_size": 9000}, FROM_CORPUS),
+    "case": ({"data.lowercase": False}, PREPARED | FROM_BPE),
+    # the test set is never filtered
+    "length filter": ({"data.filter": {"max_tokens": 60}}, PREPARED - {("prepare", "test")} | FROM_BPE),
+    # systems and seeds come and go
+    "a new system": (
+        {"systems.senior_junior": {"model": "junior", "teacher": "senior_teacher", "init": "takd_assistant"}},
+        trained("senior_junior"),
+    ),
+    "a system less": ({"systems.takd_student": None}, TABLE),
+    "a seed more": ({"seeds": [1, 2]}, trained(*SYSTEMS, seeds=["2"])),
+    # what decides no result
+    "nothing": ({}, NOTHING),
+    "threads": ({"threads": 2}, NOTHING),
+    "mirror folder": ({"data.mirror": "/data/mirror"}, NOTHING),
+    "a default written out": ({"decoding.max_len_b": 10, "training.clip_norm": 0}, NOTHING),
+    "an unused model": ({"models.huge": {"embed_dim": 1024, "ffn_dim": 4096}}, NOTHING),
+    # Snakemake compares the values of all parameters as one set: two that change places must not go unseen
+    "lenpen and max_len_a change places": ({"decoding": {"lenpen": 1.2, "max_len_a": 1.0}}, evaluated(*SYSTEMS)),
+    "sizes change places": ({"data.synthetic.valid_size": 1000, "data.synthetic.test_size": 300}, FROM_CORPUS),
+    "rows change places": ({"table": {"baseline": "senior_teacher", "senior": "student"}}, TABLE),
+}
+
+
+@pytest.mark.parametrize(("changes", "expected"), EDITS.values(), ids=EDITS)
+def test_edit_of_the_configuration(project, changes, expected):
+    project.edit(changes)
+    assert dry_run(project.folder) == expected
+
+
+def test_edit_by_an_overlay_or_on_the_command_line(project):
+    overlay = project.folder / "overlay.yaml"
+    overlay.write_text("systems: {takd_student: {dropout: 0.2}, senior_student: null}\n")
+    assert dry_run(project.folder, "--configfile", overlay) == trained("takd_student")
+    assert dry_run(project.folder, "--config", "decoding={beam: 3}") == evaluated(*SYSTEMS)
+    assert dry_run(project.folder, "--config", "decoding={beam: 5}") == NOTHING
+
+
+def test_comments_layout_and_order_of_keys_do_not_matter(project):
+    def reverse(value):
+        return {key: reverse(value[key]) for key in reversed(value)} if isinstance(value, dict) else value
+
+    config = yaml.safe_load(project.config_file.read_text())
+    turned = reverse(config)
+    assert list(turned["systems"]) == SYSTEMS[::-1]
+    assert list(turned["systems"]["master_student"]) == ["max_epoch", "init", "teacher", "model"]
+    project.config_file.write_text("# another comment\n" + yaml.safe_dump(turned, sort_keys=False, indent=8))
+    assert dry_run(project.folder) == NOTHING
+
+
+def test_age_of_the_configuration_and_of_the_scripts_does_not_matter(project):
+    for path in [project.folder / "Snakefile", *project.folder.glob("*/*.*")]:
+        if path.suffix in (".yaml", ".smk", ".py", ""):
+            os.utime(path)
+    assert dry_run(project.folder) == NOTHING
+
+
+LOST = {
+    "model": ("results/demo/master_student/seed1/model.pt", trained("master_student")),
+    "model that teaches": ("results/demo/takd_assistant/seed1/model.pt", trained("takd_assistant", "takd_student")),
+    "hypotheses": ("results/demo/student/seed1/test.hyp.jsonl", evaluated("student")),
+    "scores": ("results/demo/student/seed1/scores.json", TABLE | {("score", "student", "1")}),
+    "table": ("results/bleu_table.csv", TABLE),
+    "BPE merges": ("results/demo/data/bpe.codes", FROM_BPE),
+    "raw text": ("results/demo/data/raw/valid.en", FROM_CORPUS),
+}
+
+
+@pytest.mark.parametrize(("file", "expected"), LOST.values(), ids=LOST)
+def test_lost_file_is_made_again(project, file, expected):
+    """Snakemake takes the outputs of a job that fails or is killed away, so none may be lost without being missed."""
+    (project.folder / file).unlink()
+    assert dry_run(project.folder) == expected
+
+
+def test_only_what_the_target_needs_is_made_again(project):
+    model = "results/demo/master_student/seed1/model.pt"
+    (project.folder / model).unlink()
+    assert dry_run(project.folder, model) == {("train", "master_student", "1")}
+    assert dry_run(project.folder, "models") == {("train", "master_student", "1"), ("models",)}
+    assert dry_run(project.folder, "data") == NOTHING
+
+
+def test_altered_data_reruns_what_reads_it(project):
+    """A newer time stamp alone is no alteration, because Snakemake keeps checksums."""
+    path = project.folder / "results/demo/data/tok/test.en"
+    os.utime(path)
+    assert dry_run(project.folder) == NOTHING
+    path.write_text("another reference\n")
+    assert dry_run(project.folder) == FROM_BPE - {("learn_bpe",)}
+
+
+def multi30k(project, *arguments):
+    return dry_run(project.folder, *arguments, "--configfile", "config/multi30k.yaml")
+
+
+def test_downloads_are_reused(project):
+    assert multi30k(project, "data") == NOTHING
+    project.edit({"bpe.merges": 4000, "data.mirror": "elsewhere"}, "config/multi30k.yaml")
+    assert multi30k(project, "data") == BINARIZED | {("data",)}
+
+
+def test_an_entry_of_another_data_set_does_not_matter(project):
+    manifest = project.folder / "config/datasets.yaml"
+    manifest.write_text(
+        manifest.read_text() + "\nextra:\n  licence: CC0\n  citation: none\n  home: https://example.org\n  files: []\n"
+    )
+    assert multi30k(project, "data") == NOTHING

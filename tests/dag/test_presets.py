@@ -1,0 +1,87 @@
+"""The real Snakefile in a fresh clone, without data or network: presets, targets, style, pictures."""
+
+import pytest
+from workflow_runs import dry_run, snakemake
+
+from configurations import PRESETS, SYSTEMS
+from dag_graph import complete_wildcards, parse
+
+pytestmark = pytest.mark.dag
+
+ALWAYS = {("binarize",), ("learn_bpe",), ("apply_bpe",), *(("prepare", split) for split in ("train", "valid", "test"))}
+MULTI30K_FILES = [f"{split}.{side}.gz" for split in ("train", "val", "test_2016_flickr") for side in ("de", "en")]
+ACQUIRED = {
+    "config.yaml": {("generate",)},
+    "multi30k.yaml": {("fetch", "multi30k", file) for file in MULTI30K_FILES}
+    | {("pair", split) for split in ("train", "valid", "test")},
+    "iwslt14.yaml": {("fetch", "iwslt14", "de-en.tgz"), ("unpack_iwslt14",)},
+}
+
+
+def of_rule(jobs, *rules):
+    return {job for job in jobs if job[0] in rules}
+
+
+def runs(rule, *systems):
+    return {(rule, system, "1") for system in systems}
+
+
+@pytest.mark.parametrize("preset", PRESETS, ids=lambda path: path.stem)
+def test_preset_plans_all_nine_systems(fresh_clone, preset):
+    jobs = dry_run(fresh_clone, "--configfile", f"config/{preset.name}")
+    expected = runs("train", *SYSTEMS) | runs("translate", *SYSTEMS) | runs("score", *SYSTEMS) | {("bleu_table",)}
+    rest = jobs - ALWAYS - expected
+    assert jobs >= ALWAYS | expected
+    assert rest == ACQUIRED.get(preset.name, rest)
+    assert rest, "nothing acquires the corpus"
+    assert of_rule(jobs, "train") == runs("train", *SYSTEMS)
+
+
+def test_target_data_trains_nothing(fresh_clone):
+    assert dry_run(fresh_clone, "data") == {("generate",), ("data",)} | ALWAYS
+
+
+def test_target_models_evaluates_nothing(fresh_clone):
+    jobs = dry_run(fresh_clone, "models")
+    assert jobs == {("generate",), ("models",)} | ALWAYS | runs("train", *SYSTEMS)
+
+
+def test_target_table_is_everything(fresh_clone):
+    assert dry_run(fresh_clone, "results/bleu_table.csv") == dry_run(fresh_clone)
+
+
+def test_target_model_trains_its_own_chain_alone(fresh_clone):
+    jobs = dry_run(fresh_clone, "results/demo/master_student/seed1/model.pt")
+    chain = "junior_teacher", "junior_student", "senior_teacher", "master_student"
+    assert of_rule(jobs, "train") == runs("train", *chain)
+    assert not of_rule(jobs, "translate", "score", "bleu_table")
+
+
+def test_every_seed_learns_from_its_own_start_and_the_first_teacher(fresh_clone):
+    model = "results/demo/master_student/seed7/model.pt"
+    jobs = dry_run(fresh_clone, model, "--config", "seeds=[3,7]")
+    assert of_rule(jobs, "train") == {
+        ("train", "junior_teacher", "3"),
+        ("train", "senior_teacher", "3"),
+        ("train", "junior_student", "7"),
+        ("train", "master_student", "7"),
+    }
+    jobs = dry_run(fresh_clone, model, "--config", "seeds=[3,7]", "distillation={teacher_seed: same}")
+    assert {seed for _, _, seed in of_rule(jobs, "train")} == {"7"}
+
+
+def test_lint_has_nothing_to_say(fresh_clone):
+    run = snakemake(fresh_clone, "--lint")
+    assert (run.returncode, run.stdout.strip()) == (0, "")
+    assert run.stderr.splitlines() == ["Congratulations, your workflow is in a good condition!"]
+
+
+def test_graphs_are_plain_dot_with_every_training(fresh_clone):
+    dag = snakemake(fresh_clone, "--dag")
+    rules = snakemake(fresh_clone, "--rulegraph")
+    assert (dag.returncode, rules.returncode) == (0, 0), dag.stderr + rules.stderr
+    graph = parse(dag.stdout)
+    complete_wildcards(graph)
+    trained = [job.wildcards for job in graph.jobs.values() if job.rule == "train"]
+    assert sorted(wildcards["system"] for wildcards in trained) == sorted(SYSTEMS)
+    assert [job.rule for job in parse(rules.stdout).jobs.values()].count("train") == 1

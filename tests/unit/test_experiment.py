@@ -1,0 +1,170 @@
+"""experiment.py: overlays, the stage graph, warnings and paths of the real configurations."""
+
+import copy
+
+import pytest
+
+from configurations import PRESETS, SYSTEMS, experiment, merged
+from experiment import Experiment
+
+# Overlays
+
+
+@pytest.mark.parametrize("preset", PRESETS, ids=lambda path: path.stem)
+def test_presets_have_the_nine_systems_and_no_warnings(preset):
+    built = Experiment(merged(preset))
+    assert list(built.systems) == SYSTEMS
+    assert built.warnings == []
+    assert built.name == ("demo" if preset.stem == "config" else preset.stem)
+
+
+def test_an_overlay_changes_the_keys_it_names_alone():
+    before, after = experiment(), experiment("training: {validation: {beam: 7}}")
+    expected = before.config.model_dump()
+    expected["training"]["validation"]["beam"] = 7
+    assert after.config.model_dump() == expected
+
+
+def test_lists_are_replaced():
+    assert experiment("seeds: [5, 6]").seeds == [5, 6]
+
+
+def test_null_takes_systems_and_models_away():
+    built = experiment("{systems: {takd_student: null, takd_assistant: null}, models: {spare: null}}")
+    assert list(built.systems) == [name for name in SYSTEMS if not name.startswith("takd")]
+    assert list(built.config.models) == ["student", "junior", "senior"]
+
+
+def test_null_takes_an_option_of_a_system_back():
+    built = experiment(
+        "systems: {senior_student_matched: {budget_of: null, max_epoch: 3}, master_student: {init: null}}"
+    )
+    assert built.epochs("senior_student_matched") == 3
+    assert built.init("master_student") is None
+    inherits = experiment("{training: {max_epoch: 99}, systems: {junior_student: {max_epoch: null}}}")
+    assert inherits.epochs("junior_student") == 99
+
+
+def test_the_given_configuration_is_left_as_it_is():
+    config = merged({"systems": {"takd_student": None}})
+    before = copy.deepcopy(config)
+    Experiment(config)
+    assert config == before
+
+
+def test_numbers_as_yaml_reads_them():
+    # PyYAML takes 1e-3 for a text, and Snakemake all that is inside --config 'seeds=[1, 2]'; a user means numbers
+    built = experiment("{seeds: ['1', '2'], training: {lr: 1e-3, max_epoch: '3'}, data: {lowercase: 'false'}}")
+    assert built.seeds == [1, 2]
+    assert built.data.lowercase is False
+    training = built.options("student")["training"]
+    assert (training["lr"], training["max_epoch"]) == (0.001, 3)
+
+
+# The stage graph
+
+
+def test_edges():
+    built = experiment()
+    assert built.lineage("master_student") == ["master_student", "junior_student"]
+    assert {name: (built.teacher(name), built.init(name)) for name in SYSTEMS[3:6]} == {
+        "junior_student": ("junior_teacher", None),
+        "senior_student": ("senior_teacher", None),
+        "master_student": ("senior_teacher", "junior_student"),
+    }
+
+
+def test_order_of_declaration_is_free():
+    config = merged()
+    config["systems"] = dict(reversed(config["systems"].items()))
+    assert list(Experiment(config).systems) == SYSTEMS[::-1]
+
+
+def test_budget_of_adds_up_a_chain():
+    built = experiment(
+        """
+        training: {max_epoch: 5}
+        systems:
+          junior_student: {max_epoch: 4}
+          middle_student: {model: student, teacher: junior_teacher, init: junior_student, max_epoch: 7}
+          master_student: {init: middle_student, max_epoch: 30}
+          nested: {model: student, init: student, budget_of: senior_student_matched}
+          student: {max_epoch: null}
+          plain: {model: student, budget_of: student}
+        """
+    )
+    assert built.options("senior_student_matched")["training"]["max_epoch"] == 4 + 7 + 30
+    assert built.epochs("nested") == 41  # a budget of a budget; what it starts from itself does not count
+    assert built.epochs("plain") == 5
+
+
+def test_budget_of_adds_up_updates():
+    built = experiment("{training: {max_update: 100}, systems: {junior_student: {max_update: 30}}}")
+    assert built.options("senior_student_matched")["training"]["max_update"] == 130
+    assert built.options("master_student")["training"]["max_update"] == 100
+    assert experiment().options("senior_student_matched")["training"]["max_update"] is None
+
+
+def test_teacher_seed():
+    first = experiment("seeds: [4, 7]")
+    assert [first.teacher_seed("junior_student", seed) for seed in (4, 7)] == [4, 4]
+    same = experiment("{seeds: [4, 7], distillation: {teacher_seed: same}}")
+    assert [same.teacher_seed("junior_student", seed) for seed in (4, 7)] == [4, 7]
+    one = experiment("{seeds: [4, 7], systems: {takd_student: {teacher_seed: same}}}")
+    assert one.teacher_seed("takd_student", 7) == 7
+    assert one.teacher_seed("junior_student", 7) == 4
+
+
+# Warnings
+
+
+@pytest.mark.parametrize(
+    ("overlay", "warnings"),
+    [
+        (
+            "systems: {takd_assistant: {teacher: student}}",
+            ["systems.takd_assistant.teacher: 'student' is smaller than its student; is that meant?"],
+        ),
+        ("systems: {takd_student: {teacher: student}}", []),  # born again: as large as its student
+        (
+            "systems: {student: {alpha: 0.1, teacher_dropout: false}}",
+            [
+                "systems.student.alpha: has no effect, because student has no teacher",
+                "systems.student.teacher_dropout: has no effect, because student has no teacher",
+            ],
+        ),
+        (
+            "{systems: {student: null}, table: {senior: nobody}}",
+            [
+                "table.baseline: 'student' is not one of systems; column delta_vs_student stays empty",
+                "table.senior: 'nobody' is not one of systems; column gap_to_senior stays empty",
+            ],
+        ),
+    ],
+)
+def test_warnings(overlay, warnings):
+    assert experiment(overlay).warnings == warnings
+
+
+# Paths
+
+
+def test_paths():
+    built = experiment("{experiment: trial, data: {source_lang: cs, target_lang: pl}}")
+    assert built.root == "results/trial"
+    assert built.data_path("bpe.codes") == "results/trial/data/bpe.codes"
+    assert built.sides("tok", "valid") == ("results/trial/data/tok/valid.cs", "results/trial/data/tok/valid.pl")
+    assert built.run_path("takd_student", 7) == "results/trial/takd_student/seed7"
+    assert built.run_path("{system}", "{seed}", "model.pt") == "results/trial/{system}/seed{seed}/model.pt"
+    assert built.binarized(["test"]) == [
+        f"results/trial/data/bin/{name}"
+        for name in (
+            "dict.cs.txt",
+            "dict.pl.txt",
+            "test.cs-pl.cs.bin",
+            "test.cs-pl.cs.idx",
+            "test.cs-pl.pl.bin",
+            "test.cs-pl.pl.idx",
+        )
+    ]
+    assert len(built.binarized()) == 2 + 3 * 4

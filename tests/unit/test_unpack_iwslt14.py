@@ -1,0 +1,221 @@
+"""unpack_iwslt14.py on archives of the published layout: the recipe's text, its split, and what is said of bad ones."""
+
+import hashlib
+import json
+import os
+import subprocess
+import sys
+import threading
+from pathlib import Path
+
+import pytest
+
+from cli import UserError
+from failing_server import Server, ranged
+from fetch import BLOCK, DataFile, fetch
+from iwslt14_archive import PAIR, TEST_SETS, published_members, write_tgz
+from prepare import LengthFilter, Side, make_tokenizer, prepare
+from unpack_iwslt14 import load, main, segment, training_sentence, unpack
+
+SCRIPT = Path(__file__).parents[2] / "workflow_scripts" / "unpack_iwslt14.py"
+RECIPE = LengthFilter(1, 175, 1.5)
+LANGUAGES = ("de", "en")
+
+BAD = [("", "Nothing."), ("Ja.", "Yes, that is so."), ("wort " * 176, "word " * 176)]  # empty, ratio, too long
+GOOD = [(f"Das ist Satz {number}.", f"This is sentence {number}.") for number in range(60)]
+TRAIN = [pair for number, pair in enumerate(GOOD) for pair in ([BAD[number % 3], pair] if number % 7 == 3 else [pair])]
+TITLE = [("Über Musik", "On music"), ("TED Talk: Über Musik.", "TED Talk: On music.")]
+TESTS = {name: [(f"{name} eins.", f"{name} one."), ("zwei", "two")] for name in TEST_SETS}
+QUOTES = [("Es ist’s &amp; &quot;Ende&quot;", "it’s &amp; &quot;over&quot;"), ("", "gone"), ("x " * 200 + "x", "")]
+TESTS["TED.dev2010"] = QUOTES
+
+
+@pytest.fixture
+def archive(tmp_path):
+    def build(changes=(), train=TRAIN):
+        members = {**published_members(train, TESTS), **dict(changes)}
+        return write_tgz(tmp_path / "de-en.tgz", {name: text for name, text in members.items() if text is not None})
+
+    return build
+
+
+def written(folder: Path, split: str) -> list[tuple[str, str]]:
+    sides = [(folder / f"{split}.{language}").read_bytes().decode().split("\n") for language in LANGUAGES]
+    assert [side.pop() for side in sides] == ["", ""]
+    return list(zip(*sides, strict=True))
+
+
+def unpacked(path: Path, folder: Path, kept: LengthFilter = RECIPE, **options) -> dict:
+    tokenizers = {language: make_tokenizer(language, **options) for language in LANGUAGES}
+    return unpack(load(path, *LANGUAGES), tokenizers, kept, folder)
+
+
+def test_splits_what_the_filter_keeps_as_the_recipe_does(archive, tmp_path):
+    stats = unpacked(archive(), tmp_path / "raw")
+    kept = TITLE + GOOD
+    assert written(tmp_path / "raw", "valid") == [kept[22], kept[45]]
+    assert written(tmp_path / "raw", "train") == kept[:22] + kept[23:45] + kept[46:]
+    assert stats["pairs"] == len(TRAIN) + 2
+    assert stats["dropped"] == {"empty": 3, "too_short": 0, "too_long": 3, "ratio": 3}
+    assert (stats["train"], stats["valid"]) == (60, 2)
+
+
+def test_the_test_set_is_five_sets_in_order_and_never_filtered(archive, tmp_path):
+    stats = unpacked(archive(), tmp_path / "raw")
+    first = [tuple(text.replace("’", "'") for text in pair) for pair in QUOTES]
+    assert written(tmp_path / "raw", "test") == first + [pair for name in TEST_SETS[1:] for pair in TESTS[name]]
+    assert stats["test"] == 11
+    assert stats["test_sets"] == dict(zip(TEST_SETS, (3, 2, 2, 2, 2), strict=True))
+
+
+@pytest.mark.parametrize(
+    ("line", "text"),
+    [
+        ("<url>http://www.ted.com</url>", None),
+        ("<talkid>1</talkid>", None),
+        ("<keywords>talks, science</keywords>", None),
+        ("<speaker>Al Gore</speaker>", None),
+        ('<translator href="http://www.ted.com">A B</translator>', None),
+        ("  <reviewer>C D</reviewer>", None),
+        ("</doc>", None),
+        ("<title>Al Gore: Über das Klima</title>", "Al Gore: Über das Klima"),
+        ("<description>A &amp; B</description>", "A &amp; B"),
+        (" He’s the speaker <Applause> \r", "He’s the speaker <Applause>"),
+        ("", ""),
+    ],
+)
+def test_a_line_of_train_tags(line, text):
+    assert training_sentence(line) == text
+
+
+@pytest.mark.parametrize(
+    ("line", "text"),
+    [
+        ('<seg id="12"> Ja, das geht’s. </seg>', "Ja, das geht's."),
+        ('  <seg id="1">a < b</seg>  ', "a < b"),
+        ('<seg id="3"></seg>', ""),
+        ('<seg id="3"> </seg>', ""),
+        ("<title>not text</title>", None),
+        ('<doc docid="1">', None),
+    ],
+)
+def test_a_line_of_a_test_set(line, text):
+    assert segment(line) == text
+
+
+def test_the_other_direction_has_the_same_split(archive, tmp_path):
+    path = archive()
+    forward, backward = load(path, "de", "en"), load(path, "en", "de")
+    assert backward.train == [pair[::-1] for pair in forward.train]
+    assert backward.test == {name: [pair[::-1] for pair in pairs] for name, pairs in forward.test.items()}
+
+
+def test_separators_inside_a_sentence_do_not_shift_the_alignment(archive, tmp_path):
+    odd = [("eins\u2028zwei\x85drei", "one\rtwo\x0cthree")]
+    unpacked(archive(train=odd + GOOD), tmp_path / "raw")
+    assert written(tmp_path / "raw", "train")[2:4] == [odd[0], GOOD[0]]
+
+
+@pytest.mark.parametrize("split_final_period", [True, False])
+def test_the_filter_of_prepare_finds_nothing_left_to_drop(archive, tmp_path, split_final_period):
+    """The option decides on two of the pairs: it makes 3 to 2 tokens 4 to 2, and 2 to 4 tokens 3 to 4."""
+    edge = [("Obst Gemüse usw.", "Fruit etcetera"), ("Ja usw.", "Yes and so on")]
+    raw, tok = tmp_path / "raw", tmp_path / "tok"
+    unpacked(archive(train=edge + TRAIN), raw, split_final_period=split_final_period)
+    assert [pair in written(raw, "train") for pair in edge] == [not split_final_period, split_final_period]
+    tokenizers = [make_tokenizer(language, True, split_final_period=split_final_period) for language in LANGUAGES]
+    for split in ("train", "valid"):
+        names = [f"{split}.{language}" for language in LANGUAGES]
+        sides = [Side(raw / name, tok / name, tokenize) for name, tokenize in zip(names, tokenizers, strict=True)]
+        report = prepare(*sides, RECIPE)
+        assert report["lines_in"] == report["lines_out"] == len(written(raw, split))
+
+
+def test_from_a_server_that_breaks_off(tmp_path, archive, monkeypatch):
+    content = archive({f"{PAIR}/README": os.urandom(50_000)}).read_bytes()
+    monkeypatch.setenv("no_proxy", "127.0.0.1")
+    server = Server()
+    server.answers = [
+        lambda handler: ranged(handler, content, send=2 * BLOCK),
+        lambda handler: ranged(handler, content),
+    ]
+    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02})
+    thread.start()
+    try:
+        checksum = hashlib.sha256(content).hexdigest()
+        item = DataFile(name="de-en.tgz", url=server.url, sha256=checksum, bytes=len(content))
+        fetch("iwslt14", item, tmp_path / "fetched.tgz", None, attempts=3, back_off=0.01)
+    finally:
+        server.shutdown()
+        thread.join()
+        server.server_close()
+    assert [asked for _, asked in server.requests] == [None, f"bytes={2 * BLOCK}-"]
+    assert unpacked(tmp_path / "fetched.tgz", tmp_path / "raw")["train"] == 60
+
+
+DE, EN = (f"{PAIR}/train.tags.{PAIR}.{language}" for language in LANGUAGES)
+TST = f"{PAIR}/IWSLT14.TED.tst2011.{PAIR}"
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({EN: None}, rf"lacks {EN}; it is not the published archive"),
+        ({f"{TST}.de.xml": None, f"{TST}.en.xml": None}, rf"lacks {TST}\.de\.xml, {TST}\.en\.xml; it is not"),
+        ({DE: b"eins\nzwei\n"}, rf"{DE} has 2 sentences but {EN} has {len(TRAIN) + 2}; both sides must match"),
+        ({f"{TST}.en.xml": b'<seg id="1">1</seg>\n'}, rf"{TST}\.de\.xml has 2 sentences but .*\.en\.xml has 1;"),
+        ({DE: "eins\nzwölf\n".encode("latin1")}, rf"{DE}, line 2: not UTF-8 \(byte 3\); fetch it again"),
+    ],
+)
+def test_a_bad_archive_is_told(archive, changes, message):
+    with pytest.raises(UserError, match=rf"de-en\.tgz: {message}"):
+        load(archive(changes), *LANGUAGES)
+
+
+def test_a_language_pair_that_the_archive_lacks(archive):
+    with pytest.raises(UserError, match=r"has no fr-en, it has de-en; mend data\.source_lang and"):
+        load(archive(), "fr", "en")
+
+
+def test_nothing_is_written_when_the_filter_leaves_too_little(archive, tmp_path):
+    with pytest.raises(UserError, match=r"only 0 of 71 training pairs pass the filter"):
+        unpacked(archive(), tmp_path / "raw", LengthFilter(min_tokens=300))
+    assert list((tmp_path / "raw").iterdir()) == []
+
+
+def arguments(path: Path, folder: Path, *more: str) -> list[str]:
+    flags = ["--archive", path, "--source-lang", "de", "--target-lang", "en", "--output-dir", folder]
+    flags += ["--min-tokens", "1", "--max-tokens", "175", "--max-ratio", "1.5", *more]
+    return [str(argument) for argument in (SCRIPT, *flags)]
+
+
+def command(*args) -> subprocess.CompletedProcess:
+    return subprocess.run([sys.executable, *arguments(*args)], capture_output=True, text=True)
+
+
+def test_command_line_compares_with_the_sizes_expected(archive, tmp_path):
+    path = archive()
+    result = command(path, tmp_path / "raw", "--expect", "160239", "2", "6750")
+    assert (result.returncode, result.stdout) == (0, "")
+    assert result.stderr == (
+        f"warning: {path}: splits of other sizes than published: train 60 (not 160239), test 11 (not 6750)\n"
+    )
+    stats = json.loads((tmp_path / "raw" / "stats.json").read_text())
+    assert stats["expected"] == {"train": 160239, "valid": 2, "test": 6750}
+    assert (stats["train"], stats["valid"], stats["test"]) == (60, 2, 11)
+
+
+@pytest.mark.parametrize("expect", [["--expect", "60", "2", "11"], []])
+def test_nothing_is_said_of_the_sizes_expected_or_when_none_are(archive, tmp_path, monkeypatch, capsys, expect):
+    monkeypatch.setattr(sys, "argv", arguments(archive(), tmp_path / "raw", *expect))
+    main()
+    assert capsys.readouterr() == ("", "")
+
+
+def test_command_line_reports_a_truncated_archive_in_one_line(archive, tmp_path):
+    path = archive()
+    path.write_bytes(path.read_bytes()[:-500])
+    result = command(path, tmp_path / "raw")
+    assert (result.returncode, result.stdout) == (2, "")
+    assert result.stderr == f"error: {path}: the archive is truncated; fetch it again\n"
+    assert not (tmp_path / "raw").exists()

@@ -1,0 +1,199 @@
+r"""Unpack IWSLT'14 German-English into raw train, valid and test pairs, split as fairseq's recipe splits it.
+
+The archive is ``de-en.tgz`` as fairseq's ``prepare-iwslt14.sh`` downloads it (TED talks of WIT3); either direction can
+be taken from it. The recipe, step by step:
+
+1. Training text is ``train.tags``: lines with ``<url>``, ``<talkid>`` or ``<keywords>`` are dropped, the tags of
+   ``<title>`` and ``<description>`` are taken off and their text is kept. That makes 174,443 pairs.
+2. It is tokenised, and ``clean-corpus-n.perl`` drops pairs by their lengths (1 to 175 tokens, ratio 1.5).
+3. Of what is left, every 23rd pair goes to validation, the others to training: 7,283 and 160,239 pairs.
+4. The test set is five sets one after the other, 6,750 pairs, never filtered: of every line with ``<seg id`` the text,
+   with ’ turned into '. Entities such as ``&amp;`` stay as they are, here as in the training text.
+
+Which pair is a 23rd one is known only after the filter, and the filter counts tokens. So this step tokenises and
+filters as ``prepare.py`` will with the same options, and writes the untokenised text of the pairs that stay. The
+filter of ``prepare.py`` then finds nothing left to drop: line *n* of ``raw/train`` is line *n* of ``tok/train``, and
+what was dropped is in ``raw/stats.json``. Unlike the recipe, lines of ``<speaker>``, ``<reviewer>``, ``<translator>``
+and ``<doc>`` are dropped too: other releases have them, this archive does not.
+"""
+
+from __future__ import annotations
+
+import argparse
+import re
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from archives import read_members
+from cli import UserError, atomic_write, run, write_json
+from prepare import DROP_REASONS, LengthFilter, Tokenize, add_token_options, make_tokenizer
+
+SPLITS = ("train", "valid", "test")
+TEST_SETS = ("TED.dev2010", "TEDX.dev2012", "TED.tst2010", "TED.tst2011", "TED.tst2012")  # the recipe's order
+HELD_OUT = 23  # every 23rd pair that the filter keeps is for validation
+
+METADATA = ("<url>", "<talkid>", "<keywords>")
+METADATA_OF_OTHER_RELEASES = re.compile(r"\s*</?(speaker|reviewer|translator|doc)\b")
+TAGS_AROUND_TEXT = re.compile(r"</?(title|description)>")
+SEGMENT_TAGS = re.compile(r'<seg id="[0-9]*">\s*|\s*</seg>\s*')
+
+Pair = tuple[str, str]  # source and target sentence
+
+
+def training_sentence(line: str) -> str | None:
+    """The text of a line of ``train.tags``, or ``None`` for metadata."""
+    if any(tag in line for tag in METADATA) or METADATA_OF_OTHER_RELEASES.match(line):
+        return None
+    return TAGS_AROUND_TEXT.sub("", line).strip()
+
+
+def segment(line: str) -> str | None:
+    """The text of a line of a test set's XML, possibly empty, or ``None`` for a line without a segment."""
+    if "<seg id" not in line:
+        return None
+    return SEGMENT_TAGS.sub("", line).replace("’", "'").strip()
+
+
+@dataclass(frozen=True)
+class Corpus:
+    """The text of the archive: training pairs, not filtered, and the test sets by name, in the recipe's order."""
+
+    train: list[Pair]
+    test: dict[str, list[Pair]]
+
+
+def load(archive: Path, source_lang: str, target_lang: str) -> Corpus:
+    """Read an archive of the published layout.
+
+    Raises:
+        UserError: the archive cannot be read or trusted (see :func:`archives.read_members`), lacks the language pair
+            or a file, a line is not UTF-8, or the two sides of a file differ in length.
+    """
+    languages = (source_lang, target_lang)
+    directions = {
+        f"{first}-{second}": _files(f"{first}-{second}", languages) for first, second in (languages, languages[::-1])
+    }
+    wanted = {name for files in directions.values() for sides in files for name in sides}
+    contents, names = read_members(archive, wanted)
+
+    files = next((files for files in directions.values() if any(name in contents for name in files[0])), None)
+    if files is None:
+        present = sorted({name.split(".")[-2] for name in names if "train.tags." in name})
+        raise UserError(
+            f"{archive}: has no {source_lang}-{target_lang}, it has {', '.join(present) or 'no language pair at all'}; "
+            "mend data.source_lang and data.target_lang, or the archive"
+        )
+    missing = [name for sides in files for name in sides if name not in contents]
+    if missing:
+        raise UserError(f"{archive}: lacks {', '.join(missing)}; it is not the published archive, fetch it again")
+
+    def pairs(sides: Pair, sentence: Callable[[str], str | None]) -> list[Pair]:
+        both = []
+        for name in sides:
+            lines = decoded_lines(contents.pop(name), f"{archive}: {name}")
+            both.append([text for line in lines if (text := sentence(line)) is not None])
+        if len(both[0]) != len(both[1]):
+            raise UserError(
+                f"{archive}: {sides[0]} has {len(both[0])} sentences but {sides[1]} has {len(both[1])}; "
+                "both sides must match line by line, so fetch it again"
+            )
+        return list(zip(*both, strict=True))
+
+    train, *tests = files
+    test = {name: pairs(sides, segment) for name, sides in zip(TEST_SETS, tests, strict=True)}
+    return Corpus(pairs(train, training_sentence), test)
+
+
+def _files(pair: str, languages: Pair) -> list[Pair]:
+    """Names in the archive, source and target side: the training text, then the test sets."""
+    stems = [("train.tags", ""), *((f"IWSLT14.{name}", ".xml") for name in TEST_SETS)]
+    return [tuple(f"{pair}/{stem}.{pair}.{language}{end}" for language in languages) for stem, end in stems]
+
+
+def decoded_lines(content: bytes, where: str) -> Iterator[str]:
+    r"""Yield the lines of UTF-8 text, which end at ``\n`` alone; :class:`UserError` names a line that is not UTF-8."""
+    for number, line in enumerate(content.removesuffix(b"\n").split(b"\n"), start=1):
+        try:
+            yield line.decode("utf-8")
+        except UnicodeDecodeError as error:
+            raise UserError(f"{where}, line {number}: not UTF-8 (byte {error.start + 1}); fetch it again") from error
+
+
+def unpack(corpus: Corpus, tokenizers: dict[str, Tokenize], kept: LengthFilter, folder: Path) -> dict[str, Any]:
+    """Filter, split and write ``folder/{train,valid,test}.{language}``: all six files or none.
+
+    Args:
+        corpus: the text.
+        tokenizers: source and target language, in this order, each with its tokeniser.
+        kept: the filter of training and validation pairs.
+        folder: where to write.
+
+    Returns:
+        Counts of pairs: those read for training and dropped by reason, those of each split and of each test set.
+
+    Raises:
+        UserError: the filter leaves too few pairs for a validation set.
+    """
+    dropped = dict.fromkeys(DROP_REASONS, 0)
+    sizes = dict.fromkeys(SPLITS, 0)
+    with ExitStack() as stack:
+        files = {
+            split: [stack.enter_context(atomic_write(folder / f"{split}.{language}")) for language in tokenizers]
+            for split in SPLITS
+        }
+
+        def write(split: str, pair: Pair) -> None:
+            sizes[split] += 1
+            for file, sentence in zip(files[split], pair, strict=True):
+                file.write(f"{sentence}\n")
+
+        for pair in corpus.train:
+            lengths = [len(tokenize(text)) for tokenize, text in zip(tokenizers.values(), pair, strict=True)]
+            if (reason := kept.reason_to_drop(*lengths)) is not None:
+                dropped[reason] += 1
+                continue
+            number = sizes["train"] + sizes["valid"] + 1
+            write("train" if number % HELD_OUT else "valid", pair)
+        for pairs in corpus.test.values():
+            for pair in pairs:
+                write("test", pair)
+        if not sizes["valid"]:
+            raise UserError(
+                f"only {sizes['train']} of {len(corpus.train)} training pairs pass the filter, too few for one of "
+                f"every {HELD_OUT} to be held out; loosen data.filter, or fetch the archive again"
+            )
+    test_sets = {name: len(pairs) for name, pairs in corpus.test.items()}
+    return {"pairs": len(corpus.train), "dropped": dropped, **sizes, "test_sets": test_sets}
+
+
+def main() -> None:
+    """Command line: see the module's docstring."""
+    parser = argparse.ArgumentParser(description="Unpack and split IWSLT'14 German-English as fairseq's recipe does.")
+    parser.add_argument("--archive", required=True, type=Path, metavar="TGZ", help="de-en.tgz")
+    add_token_options(parser)
+    parser.add_argument(
+        "--expect", nargs=3, type=int, metavar=("TRAIN", "VALID", "TEST"), help="warn if the splits have other sizes"
+    )
+    parser.add_argument("--output-dir", required=True, type=Path, metavar="DIR", help="of the splits and stats.json")
+    args = parser.parse_args()
+
+    kept = LengthFilter(args.min_tokens, args.max_tokens, args.max_ratio)
+    tokenizers = {
+        language: make_tokenizer(language, split_final_period=args.split_final_period)
+        for language in (args.source_lang, args.target_lang)
+    }
+    stats = unpack(load(args.archive, args.source_lang, args.target_lang), tokenizers, kept, args.output_dir)
+    if args.expect:
+        stats["expected"] = dict(zip(SPLITS, args.expect, strict=True))
+        other = [f"{split} {stats[split]} (not {n})" for split, n in stats["expected"].items() if stats[split] != n]
+        if other:
+            print(f"warning: {args.archive}: splits of other sizes than published: {', '.join(other)}", file=sys.stderr)
+    write_json(args.output_dir / "stats.json", stats)
+
+
+if __name__ == "__main__":
+    run(main)
