@@ -7,6 +7,7 @@ import sys
 import time
 from pathlib import Path
 
+from snakemake.common.configfile import load_configfile
 from snakemake.exceptions import WorkflowError
 
 sys.path.insert(0, f"{workflow.basedir}/workflow_scripts")
@@ -31,10 +32,15 @@ if exp.data.mirror is not None:
 STARTED = time.time()
 RUN = exp.run_path("{system}", "{seed}")
 
+# The order of the table: that of config/config.yaml, then new ones. Snakemake's own merging puts those first that a file
+# given with --configfile mentions. `configfiles` has the given files before the one that the Snakefile names.
+ordered = [name for path in reversed(workflow.configfiles) for name in load_configfile(path).get("systems") or {}]
+SYSTEMS = [name for name in dict.fromkeys([*ordered, *exp.systems]) if name in exp.systems]
+
 # What the targets ask for. A job that fails or is killed has lost its outputs, and Snakemake makes a lost file again
 # only when a target names it or a job that runs anyway reads it. So the targets name the outputs of every step;
 # otherwise the run after a retraining that failed would find nothing to be done, and the table would keep old scores.
-RUNS = [exp.run_path(system, seed) for system in exp.systems for seed in exp.seeds]
+RUNS = [exp.run_path(system, seed) for system in SYSTEMS for seed in exp.seeds]
 MODELS = [f"{run}/model.pt" for run in RUNS]
 EVALUATIONS = [f"{run}/{file}" for run in RUNS for file in ("test.hyp.jsonl", "scores.json")]
 CORPUS = [

@@ -45,7 +45,7 @@ if exp.data.corpus == "synthetic":
         params:
             folder=lambda w, output: os.path.dirname(output[0]),
             languages=f"--source-lang {exp.data.source_lang} --target-lang {exp.data.target_lang}",
-            corpus=flags(exp.data.synthetic, "seed", "train_size", "valid_size", "test_size"),
+            corpus=flags(exp.data.synthetic, "seed", "train_size", "valid_size", "test_size", "lexicon", "zipf"),
         shell:
             "python workflow_scripts/generate.py {params.corpus} {params.languages} "
             "--output-dir {params.folder:q} 2> {log:q}"

@@ -11,16 +11,15 @@ from pathlib import Path
 from unittest import mock
 
 import train
-
 from binarize import SPLITS, binarize
 from experiment import Experiment
 
 SCRIPT = Path(train.__file__)
 UPDATES_AN_EPOCH = 4
-WORDS = dict(
-    eins="one", zwei="two", drei="th@@ ree", vier="four", fünf="f@@ ive", sechs="six", sieben="sev@@ en",
-    acht="eight", neun="nine", zehn="ten", elf="el@@ even", zwölf="tw@@ elve",
-)  # fmt: skip
+WORDS = {
+    "eins": "one", "zwei": "two", "drei": "th@@ ree", "vier": "four", "fünf": "f@@ ive", "sechs": "six",
+    "sieben": "sev@@ en", "acht": "eight", "neun": "nine", "zehn": "ten", "elf": "el@@ even", "zwölf": "tw@@ elve",
+}  # fmt: skip
 SIZES = {"train": 8 * UPDATES_AN_EPOCH, "valid": 16, "test": 8}
 MODELS = {
     "small": {"embed_dim": 8, "ffn_dim": 8, "heads": 2, "layers": 1},

@@ -22,8 +22,6 @@ def quiet() -> None:
     # fairseq's speech task asks every user to install tensorboardX, which text training never uses
     for name in ("fairseq", "fairseq_cli", "fairseq.tasks.text_to_speech", "hydra"):
         logging.getLogger(name).setLevel(logging.WARNING)
-    # which layer had the first NaN, in a line of its own before the error that says what to do
-    logging.getLogger("fairseq.nan_detector").setLevel(logging.ERROR)
     warnings.filterwarnings("ignore", module=_CHATTY_MODULES)
     for message in _CHATTY_MESSAGES:
         warnings.filterwarnings("ignore", message=message)

@@ -91,6 +91,7 @@ def main() -> None:
     from kd.driver import Interrupted
     from kd.memory import keep_freed_memory
     from kd.run import prepare, publish_model
+    from kd.trainer import NotFinite
 
     keep_freed_memory()
     torch.set_num_threads(arguments.threads)
@@ -119,7 +120,7 @@ def main() -> None:
     except Interrupted as stop:
         say(f"{stop}; run the same command again to go on (exit status {EXIT_INTERRUPTED})")
         sys.exit(EXIT_INTERRUPTED)
-    except FloatingPointError as error:
+    except NotFinite as error:
         raise UserError(
             f"{options['system']}: {error}; lower training.lr, lengthen training.warmup_updates, set "
             "training.clip_norm, or train in fp32; if only the kd part is named, look at the teacher"

@@ -1,4 +1,6 @@
-"""Fixtures of the distillation tests. fairseq takes seconds to import, so only the tests that ask for it pay."""
+"""Fixtures of the tests that use fairseq. It takes seconds to import, so only the tests that ask for it pay."""
+
+import signal
 
 import pytest
 
@@ -44,3 +46,47 @@ def make_kd(task, teacher_path):
         return make_criterion(task, "label_smoothed_kd", **{"teacher": str(teacher_path), **options})
 
     return build
+
+
+@pytest.fixture(scope="session")
+def tiny_corpus(tmp_path_factory):
+    """Folder of the binarised corpus of :mod:`tiny_training`; not to be changed."""
+    from tiny_training import write_corpus
+
+    return write_corpus(tmp_path_factory.mktemp("tiny"))
+
+
+@pytest.fixture(scope="session")
+def plain(tiny_corpus, tmp_path_factory):
+    """Model file of the system ``plain`` of :mod:`tiny_training`, trained undisturbed; not to be changed."""
+    from tiny_training import options, run_training
+
+    return run_training(tiny_corpus, tmp_path_factory.mktemp("plain"), options("plain"))
+
+
+@pytest.fixture(scope="session")
+def teacher(tiny_corpus, tmp_path_factory):
+    """Model file of the system ``teacher`` of :mod:`tiny_training`, trained for an epoch; not to be changed."""
+    from tiny_training import options, run_training
+
+    return run_training(tiny_corpus, tmp_path_factory.mktemp("teacher"), options("teacher", max_epoch=1))
+
+
+@pytest.fixture(scope="session")
+def configuration(tiny_corpus, tmp_path_factory):
+    """fairseq's configuration of the system ``plain``; made once because that takes a second. Not to be changed."""
+    from kd.run import prepare
+    from tiny_training import options
+
+    folder = tmp_path_factory.mktemp("configuration")
+    return prepare(options(), data=tiny_corpus, progress=folder, seed=1, cpu=True, say=lambda line: None).cfg
+
+
+@pytest.fixture
+def signal_handlers():
+    """train.py sets handlers; pytest wants its own back."""
+    numbers = (signal.SIGTERM, signal.SIGINT, signal.SIGUSR1)
+    before = {number: signal.getsignal(number) for number in numbers}
+    yield
+    for number, handler in before.items():
+        signal.signal(number, handler)

@@ -120,7 +120,7 @@ def test_baseline_and_senior_compare_to_themselves(tmp_path):
     rows, _ = compute(pairs)
     assert list(rows.delta_vs_student) == ["0.00", "20.00"]
     assert list(rows.gap_to_senior) == ["20.00", "0.00"]
-    assert list(rows.gap_percent) == ["0.0", "50.0"]
+    assert list(rows.gap_percent) == ["50.0", "0.0"]
 
 
 def test_tiny_negative_difference_is_zero(tmp_path):

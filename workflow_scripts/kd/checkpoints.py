@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 from collections.abc import Callable
 from pathlib import Path
@@ -13,7 +14,7 @@ from fairseq import checkpoint_utils
 # what torch and fairseq raise for truncated, foreign and unsafe files
 UNREADABLE = (OSError, EOFError, RuntimeError, LookupError, AttributeError, TypeError, ValueError, UnpicklingError)
 
-LAST, BEST, CRASH = "checkpoint_last.pt", "checkpoint_best.pt", "crash.pt"
+LAST, BEST = "checkpoint_last.pt", "checkpoint_best.pt"
 
 
 def newest_as_last(folder: Path, say: Callable[[str], None]) -> bool:
@@ -40,9 +41,10 @@ def _extra_state(path: Path, say: Callable[[str], None]) -> dict[str, Any] | Non
         return None
     try:
         return checkpoint_utils.load_checkpoint_to_cpu(str(path))["extra_state"]
-    except OSError:  # not the file's fault, so no reason to give it up
-        raise
     except UNREADABLE as error:
+        # torch's reader says EINVAL of a truncated file; any other failure to read is no reason to give it up
+        if isinstance(error, OSError) and error.errno != errno.EINVAL:
+            raise
         say(f"warning: {path} is damaged and will not be used ({first_line(error)})")
         return None
 

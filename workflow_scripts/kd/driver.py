@@ -19,12 +19,12 @@ from typing import Any
 import numpy as np
 import torch
 from fairseq import checkpoint_utils, tasks, utils
-from fairseq.data.iterators import GroupedIterator
+from fairseq.data.iterators import EpochBatchIterator, GroupedIterator
 from fairseq.logging import metrics
-from fairseq.trainer import Trainer
 from omegaconf import OmegaConf
 
-from kd.checkpoints import BEST, CRASH, LAST, newest_as_last, second_name
+from kd.checkpoints import BEST, LAST, newest_as_last, second_name
+from kd.trainer import NotFinite, Trainer
 
 STOP_SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGUSR1)
 
@@ -113,7 +113,7 @@ class Driver:
 
         Raises:
             Interrupted: a stop signal came; progress is saved.
-            FloatingPointError: the loss or a gradient is not finite.
+            NotFinite: the loss or a gradient is not finite.
         """
         limit = max_update or math.inf
         previous = {number: signal.signal(number, self._on_signal) for number in STOP_SIGNALS}
@@ -163,24 +163,40 @@ class Driver:
     def _update(self, samples: list[dict[str, Any]]) -> None:
         try:
             self.trainer.train_step(samples)
-        except FloatingPointError as error:
-            (self.folder / CRASH).unlink(missing_ok=True)  # fairseq's keepsake, as large as a checkpoint
+        except NotFinite as error:
             cause = str(error).partition(";")[0]
-            raise FloatingPointError(f"the loss is not finite at update {self.updates + 1} ({cause})") from error
+            raise NotFinite(f"the loss is not finite at update {self.updates + 1} ({cause})") from error
 
     def _validate(self, epoch: int) -> float:
         """Losses and BLEU on the validation set; returns the metric that chooses the best checkpoint."""
         self.trainer.begin_valid_epoch(epoch)
-        batches = self.trainer.get_valid_iterator("valid").next_epoch_itr(shuffle=False, set_dataset_epoch=False)
+        batches = self._validation_batches().next_epoch_itr(shuffle=False, set_dataset_epoch=False)
         with metrics.aggregate(new_root=True) as values:
             for sample in batches:
                 self._leave_if_asked()
-                self.trainer.valid_step(sample)
+                try:
+                    self.trainer.valid_step(sample)
+                except NotFinite as error:
+                    raise NotFinite(f"the loss is not finite at update {self.updates} ({error})") from error
         stats = values.get_smoothed_values()
-        if not math.isfinite(stats["loss"]):
-            raise FloatingPointError(f"the loss is not finite at update {self.updates} (on the validation set)")
         self._record("valid", epoch, stats)
         return float(stats[self.metric])
+
+    def _validation_batches(self) -> EpochBatchIterator:
+        """All sentences of the validation set.
+
+        The Trainer's own iterator would leave out up to seven: fairseq drops the end of a corpus that does not fill a
+        batch of a multiple of eight sentences.
+        """
+        cfg = self.cfg.dataset
+        return self.task.get_batch_iterator(
+            dataset=self.task.dataset("valid"),
+            max_tokens=cfg.max_tokens_valid,
+            max_sentences=cfg.batch_size_valid,
+            max_positions=utils.resolve_max_positions(self.task.max_positions(), self.model.max_positions()),
+            required_batch_size_multiple=1,
+            seed=self.cfg.common.seed,
+        )
 
     def _judge(self, score: float) -> bool:
         """Whether ``score`` is at least as good as any before it; keeps the count of early stopping."""
@@ -214,7 +230,9 @@ class Driver:
             second_name(self.folder / BEST, self.folder / LAST)
 
     def _record(self, event: str, epoch: int, stats: dict[str, Any]) -> None:
+        # JSON has no infinity, which the perplexity of a large loss is
         values = {key: round(float(value), 6) for key, value in stats.items() if np.isscalar(value)}
+        values = {key: value for key, value in values.items() if math.isfinite(value)}
         record = {
             "event": event,
             "epoch": epoch,

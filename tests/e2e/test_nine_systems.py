@@ -1,0 +1,163 @@
+"""The real workflow from an empty folder to the table, in miniature: every step and all nine systems."""
+
+import csv
+import json
+import os
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import yaml
+
+ROOT = Path(__file__).parents[2]
+PARTS = ("Snakefile", "rules", "config", "envs", "workflow_scripts")
+OVERLAY = Path(__file__).with_name("miniature.yaml")
+TIMEOUT = 1800  # seconds; what hangs is killed
+COLUMNS = [
+    "experiment",
+    "system",
+    "model",
+    "teacher",
+    "init",
+    "parameters",
+    "updates",
+    "seeds",
+    "bleu",
+    "bleu_tokenized",
+    "chrf",
+    "delta_vs_student",
+    "gap_to_senior",
+    "gap_percent",
+    "train_seconds",
+    "signature",
+]
+
+pytestmark = pytest.mark.slow
+
+
+def snakemake(folder: Path) -> str:
+    """Run the workflow in a folder; returns what Snakemake says."""
+    kept = {name: value for name, value in os.environ.items() if not name.startswith(("EKD_", "SNAKEMAKE_"))}
+    command = [sys.executable, "-m", "snakemake", "--cores", "2", "--configfile", str(OVERLAY)]
+    done = subprocess.run(
+        command,
+        cwd=folder,
+        env=kept | {"OMP_NUM_THREADS": "1"},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        timeout=TIMEOUT,
+    )
+    assert done.returncode == 0, done.stdout
+    return done.stdout
+
+
+@pytest.fixture(scope="module")
+def project(tmp_path_factory):
+    """A clone in which the workflow has run."""
+    folder = tmp_path_factory.mktemp("nine") / "clone"
+    for part in PARTS:
+        source = ROOT / part
+        if source.is_dir():
+            shutil.copytree(source, folder / part, ignore=shutil.ignore_patterns("__pycache__"))
+        else:
+            folder.mkdir(exist_ok=True)
+            shutil.copy2(source, folder / part)
+    snakemake(folder)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def results(project):
+    return project / "results/miniature"
+
+
+@pytest.fixture(scope="module")
+def systems():
+    """Names in the order of the configuration."""
+    return list(yaml.safe_load((ROOT / "config/config.yaml").read_text(encoding="utf-8"))["systems"])
+
+
+@pytest.fixture(scope="module")
+def table(project):
+    with (project / "results/bleu_table.csv").open(encoding="utf-8", newline="") as handle:
+        return list(csv.DictReader(handle))
+
+
+def summary(results: Path, system: str) -> dict:
+    return json.loads((results / system / "seed1/train.json").read_text(encoding="utf-8"))
+
+
+def validations(results: Path, system: str) -> dict[int, dict]:
+    """The validation records of a system by epoch."""
+    lines = (results / system / "seed1/training.jsonl").read_text(encoding="utf-8").splitlines()
+    return {record["epoch"]: record for record in map(json.loads, lines) if record["event"] == "valid"}
+
+
+def test_table_has_nine_rows_in_order(table, systems):
+    assert len(systems) == 9
+    assert [row["system"] for row in table] == systems
+    assert list(table[0]) == COLUMNS
+    rows = {row["system"]: row for row in table}
+    assert {row["experiment"] for row in table} == {"miniature"}
+    assert {row["seeds"] for row in table} == {"1"}
+    assert [rows["master_student"][key] for key in ("model", "teacher", "init")] == [
+        "student",
+        "senior_teacher",
+        "junior_student",
+    ]
+    assert [rows["student"][key] for key in ("teacher", "init", "delta_vs_student")] == ["-", "-", "0.00"]
+    assert rows["senior_teacher"]["gap_to_senior"] == "0.00"
+    parameters = [int(rows[name]["parameters"]) for name in ("student", "junior_teacher", "senior_teacher")]
+    assert parameters == sorted(set(parameters))
+    assert len({rows[name]["parameters"] for name in systems if rows[name]["model"] == "student"}) == 1
+
+
+def test_markdown_has_the_same_rows(project, systems):
+    text = (project / "results/bleu_table.md").read_text(encoding="utf-8")
+    named = [line.split("|")[2].strip() for line in text.splitlines() if line.startswith("| miniature")]
+    assert named == systems
+
+
+def test_every_test_line_is_translated(results, systems):
+    source, reference = ((results / f"data/raw/test.{lang}").read_text("utf-8").splitlines() for lang in ("de", "en"))
+    assert len(source) == 40
+    for system in systems:
+        lines = (results / system / "seed1/test.hyp.jsonl").read_text(encoding="utf-8").splitlines()
+        records = [json.loads(line) for line in lines]
+        assert [record["source"] for record in records] == source, system
+        assert [record["reference"] for record in records] == reference, system
+        assert all(isinstance(record["hypothesis"], str) for record in records), system
+
+
+def test_control_has_the_updates_of_the_chain(results):
+    updates = {name: summary(results, name)["updates"] for name in ("junior_student", "master_student")}
+    assert updates["master_student"] == 2 * updates["junior_student"] > 0
+    assert summary(results, "senior_student_matched")["updates"] == sum(updates.values())
+
+
+def test_master_student_starts_where_junior_student_ended(results):
+    junior = validations(results, "junior_student")
+    best = junior[summary(results, "junior_student")["best_epoch"]]
+    start = validations(results, "master_student")[0]
+    # the divergence is from another teacher, so of the losses only the likelihood is comparable
+    assert start["nll_loss"] == best["nll_loss"]
+    assert start["updates"] == 0
+    assert 0 not in validations(results, "student")
+
+
+def test_logs_are_quiet(results):
+    logs = list(results.rglob("logs/*.log"))
+    assert len(logs) >= 9 * 3 + 7  # train, translate and score of each system, and the steps of the data
+    for log in logs:
+        text = log.read_text(encoding="utf-8")
+        assert not re.search("warning|debug|traceback|deprecat|error", text, re.IGNORECASE), f"{log}:\n{text}"
+
+
+def test_second_run_has_nothing_to_do(project, table):
+    before = (project / "results/bleu_table.csv").stat().st_mtime_ns
+    assert "Nothing to be done" in snakemake(project)
+    assert (project / "results/bleu_table.csv").stat().st_mtime_ns == before

@@ -1,0 +1,99 @@
+"""train.py: what it refuses, what it says of a lost loss, and that nothing else is on standard error."""
+
+import re
+import subprocess
+import sys
+from pathlib import Path
+from unittest import mock
+
+import pytest
+
+import tiny_training as tiny
+import train
+from cli import run
+
+# training goes through fairseq, whose warnings are not ours
+pytestmark = [pytest.mark.filterwarnings("ignore"), pytest.mark.usefixtures("signal_handlers")]
+OWN_LINE = re.compile(r"\d\d:\d\d:\d\d ")
+
+
+def refuse(capsys, message: str, output: Path, arguments: list[str]) -> None:
+    """The command says one line, leaves with status 2 and makes no model."""
+    capsys.readouterr()
+    with mock.patch.object(sys, "argv", arguments), pytest.raises(SystemExit) as stop:
+        run(train.main)
+    lines = capsys.readouterr().err.splitlines()
+    assert (stop.value.code, len(lines)) == (2, 1), lines
+    assert re.match(f"error: .*{message}", lines[0]), lines
+    assert not [path for path in output.rglob("*") if path.is_file()]
+
+
+def test_missing_files_and_bad_options(tmp_path, capsys):
+    for name in ("dict.de.txt", "dict.en.txt", "train.x", "valid.x"):
+        (tmp_path / name).touch()
+    output, none = tmp_path / "output", tmp_path / "none.pt"
+    cases = {
+        r"none\.pt: the teacher model is missing; train it first": ("pupil", {"teacher": none}),
+        r"none\.pt: the init model is missing; train it first": ("warm", {"init": none}),
+        "--teacher: the options of 'pupil' and the command line disagree": ("pupil", {}),
+    }
+    with mock.patch.dict(tiny.SYSTEMS, warm={"model": "small", "init": "plain"}):
+        for message, (system, files) in cases.items():
+            refuse(capsys, message, output, tiny.command(tmp_path, output, tiny.options(system), **files))
+    arguments = tiny.command(tmp_path, output, tiny.options())
+    place = arguments.index("--options") + 1
+    for text, message in (("{lr: 1}", "expected JSON or @FILE, got '{lr: 1}'"), ("[]", "needs a JSON object with")):
+        refuse(capsys, message, output, [*arguments[:place], text, *arguments[place + 1 :]])
+    refuse(capsys, "no binarised corpus there", output, tiny.command(output, output, tiny.options()))
+
+
+@pytest.mark.slow
+def test_models_that_do_not_fit(tiny_corpus, plain, teacher, tmp_path, capsys):
+    words = {f"{source}x": target for source, target in tiny.WORDS.items()}
+    other, output = tiny.write_corpus(tmp_path / "other", words=words), tmp_path / "output"
+    pupil, master = tiny.options("pupil"), tiny.options("master")
+    refuse(capsys, "its source dictionary has", output, tiny.command(other, output, pupil, teacher=teacher))
+    wrong = tiny.command(tiny_corpus, output, master, teacher=teacher, init=teacher)
+    refuse(capsys, "can only start from a model of the same architecture", output, wrong)
+    wrong = tiny.command(tiny_corpus, output, tiny.options(precision="fp16"))
+    refuse(capsys, "training.precision: 'fp16' needs a GPU", output, wrong)
+
+
+@pytest.mark.slow
+def test_loss_that_is_not_finite(tiny_corpus, plain, teacher, tmp_path):
+    import torch
+
+    poisoned = torch.load(plain)
+    poisoned["model"]["encoder.layers.0.fc1.weight"].fill_(float("nan"))
+    torch.save(poisoned, tmp_path / "poisoned.pt")
+    started = {
+        0: tiny.start_training(
+            tiny_corpus, tmp_path / "0", tiny.options("master"), teacher=teacher, init=tmp_path / "poisoned.pt"
+        ),
+        3: tiny.start_training(tiny_corpus, tmp_path / "2", tiny.options("plain", lr=1e30, warmup_updates=1)),
+    }
+    for update, process in started.items():
+        lines = process.communicate(timeout=120)[1].splitlines()
+        (error,) = [line for line in lines if not OWN_LINE.match(line)]
+        assert process.returncode == 2
+        assert re.match(rf"error: \w+: the loss is not finite at update {update} \(.*\); lower training\.lr", error)
+        assert not list(tmp_path.glob(f"{update}/**/crash.pt"))
+        assert not (tmp_path / f"{update}" / "model.pt").exists()
+
+
+@pytest.mark.slow
+def test_nothing_foreign_on_standard_error(tiny_corpus, teacher, tmp_path):
+    resolved = tiny.options("pupil", max_epoch=1)
+    python = ("-W", "error")
+    process = tiny.start_training(tiny_corpus, tmp_path / "run", resolved, teacher=teacher, python=python)
+    lines = process.communicate(timeout=120)[1].splitlines()
+    assert process.returncode == 0, lines
+    assert lines
+    assert all(OWN_LINE.match(line) for line in lines), lines
+
+    flags = {"model": tmp_path / "run/model.pt", "data": tiny_corpus, "target-lang": "en", "output": tmp_path / "out"}
+    flags |= {"source": tiny_corpus.parent / "test.de", "reference": tiny_corpus.parent / "test.en"}
+    texts = [text for name, value in flags.items() for text in (f"--{name}", str(value))]
+    command = [sys.executable, *python, str(tiny.SCRIPT.with_name("translate.py")), *texts, "--cpu"]
+    done = subprocess.run(command, capture_output=True, text=True)
+    assert (done.returncode, done.stderr) == (0, "")
