@@ -1,5 +1,6 @@
 """The generated corpus as a whole: reproducible, disjoint, Zipfian, translatable, and what the command line says."""
 
+import itertools
 import json
 import math
 import subprocess
@@ -58,7 +59,8 @@ def test_same_seed_gives_the_same_bytes_and_another_seed_others(tmp_path):
 
 def test_a_larger_training_set_keeps_the_other_splits():
     small, larger = (generate({"train": size, "valid": 20, "test": 30}, 5, 300, 1.0) for size in (50, 200))
-    assert small["test"] == larger["test"] and small["valid"] == larger["valid"]
+    assert small["test"] == larger["test"]
+    assert small["valid"] == larger["valid"]
     assert small["train"] == larger["train"][:50]
 
 
@@ -71,14 +73,14 @@ def test_no_sentence_occurs_twice_in_either_language(large):
 
 def test_sentences_look_like_raw_text(large):
     for pair in large["train"]:
-        assert pair.source[-1] == pair.target[-1] and pair.source[-1] in ".?"
+        assert pair.source[-1] == pair.target[-1]
+        assert pair.source[-1] in ".?"
         for text in (pair.source, pair.target):
-            assert text[0].isupper() and text == " ".join(text.split())
+            assert text[0].isupper()
+            assert text == " ".join(text.split())
             assert not any(double in text for double in (",,", ",.", ",?", " ,", " ."))
             words = [word.strip(",.?") for word in text.split()]
-            assert not any(
-                first == "a" and second[0] in "aeiou" for first, second in zip(words, words[1:], strict=False)
-            )
+            assert not any(first == "a" and second[0] in "aeiou" for first, second in itertools.pairwise(words))
 
 
 @pytest.mark.xfail(reason="render compares a slice of two words with ['can'], so it never joins them", strict=True)
@@ -112,7 +114,8 @@ def test_lemma_frequencies_follow_the_requested_exponent(exponent):
 
 def test_slope_of_an_exact_power_law():
     assert zipf_slope([1000 / rank**2 for rank in range(1, 11)]) == pytest.approx(-2)
-    assert zipf_slope([7]) is None and zipf_slope([4, 3, 2]) is None
+    assert zipf_slope([7]) is None
+    assert zipf_slope([4, 3, 2]) is None
     assert zipf_slope([8, 4], minimum=1) == pytest.approx(math.log(0.5) / math.log(2))
 
 
@@ -160,13 +163,15 @@ def test_bad_options_give_one_line_and_write_nothing(tmp_path, monkeypatch, caps
         run(command.main)
     message = capsys.readouterr().err
     assert stopped.value.code == 2
-    assert len(message.splitlines()) == 1 and words in message
+    assert len(message.splitlines()) == 1
+    assert words in message
     assert not folder.exists()
 
 
 def test_bad_option_in_a_process_of_its_own(tmp_path):
     result = call(tmp_path / "out", lexicon=10)
-    assert result.returncode == 2 and len(result.stderr.splitlines()) == 1
+    assert result.returncode == 2
+    assert len(result.stderr.splitlines()) == 1
     assert not (tmp_path / "out").exists()
 
 
@@ -177,8 +182,10 @@ def test_more_sentences_than_the_grammar_has(tmp_path, monkeypatch, capsys):
     with pytest.raises(SystemExit) as stopped:
         run(command.main)
     message = capsys.readouterr().err
-    assert stopped.value.code == 2 and len(message.splitlines()) == 1
-    assert "20070 sentences" in message and "fewer sentences or a larger --lexicon" in message
+    assert stopped.value.code == 2
+    assert len(message.splitlines()) == 1
+    assert "20070 sentences" in message
+    assert "fewer sentences or a larger --lexicon" in message
     assert not folder.exists()
 
 
