@@ -29,7 +29,7 @@ def parse_arguments(arguments: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--train-size", type=int, default=12_000, metavar="N", help="sentences (default: %(default)s)")
     parser.add_argument("--valid-size", type=int, default=500, metavar="N", help="sentences (default: %(default)s)")
     parser.add_argument("--test-size", type=int, default=1_000, metavar="N", help="sentences (default: %(default)s)")
-    parser.add_argument("--lexicon", type=int, default=1_500, metavar="N", help="lemmas (default: %(default)s)")
+    parser.add_argument("--lexicon", type=int, default=2_000, metavar="N", help="lemmas (default: %(default)s)")
     parser.add_argument(
         "--zipf", type=float, default=1.0, metavar="X", help="exponent of Zipf's law (default: %(default)s)"
     )

@@ -1,0 +1,123 @@
+"""Word order and tense of the generated corpus, in planned clauses and in whole sentences."""
+
+import re
+
+import pytest
+
+from synthetic.dice import Dice
+from synthetic.grammar import Grammar
+from synthetic.lexicon import Lexicon
+from synthetic.words import Verb
+
+AUXILIARIES = {
+    *("habe", "hast", "hat", "haben", "bin", "bist", "ist", "sind", "war", "warst", "waren"),
+    *("werde", "wirst", "wird", "werden", "kann", "kannst", "können", "muss", "musst", "müssen"),
+    *("soll", "sollst", "sollen", "darf", "darfst", "dürfen", "will", "willst", "wollen"),
+}
+SIMPLE = ("present", "past")
+
+
+@pytest.fixture(scope="module")
+def lexicon():
+    return Lexicon(600, 1.0, Dice(11))
+
+
+@pytest.fixture(scope="module")
+def grammar(lexicon):
+    return Grammar(lexicon, lexicon.dice)
+
+
+@pytest.fixture(scope="module")
+def sentences(grammar):
+    return [grammar.pair() for _ in range(4_000)]
+
+
+@pytest.fixture(scope="module")
+def clauses(grammar):
+    return [grammar.planner.clause(nested=True) for _ in range(1_500)]
+
+
+def test_finite_verb_second_and_verb_first(clauses):
+    for clause in clauses:
+        verb = clause.verb
+        finite = {*verb.german.present, *verb.german.past} if clause.tense in SIMPLE else AUXILIARIES
+        subject = clause.subject.german
+        words = clause.verb_second()
+        assert words[: len(subject)] == subject
+        assert words[len(subject)] in finite, words
+        question = clause.verb_first()
+        assert question[0] in finite
+        assert question[1 : 1 + len(subject)] == subject
+        for front in (part for part in clause.parts if part.role in ("time", "place")):
+            words = clause.verb_second(front)
+            size = len(front.german)
+            assert words[:size] == front.german
+            assert words[size] in finite
+            assert words[size + 1 : size + 1 + len(subject)] == subject
+
+
+def test_verb_final_and_separable_prefixes(clauses):
+    seen = set()
+    for clause in clauses:
+        verb, main, final = clause.verb, clause.verb_second(), clause.verb_final()
+        if clause.tense in SIMPLE:
+            assert final[-1] in {verb.prefix + form for form in (*verb.german.present, *verb.german.past)}
+            if verb.prefix:
+                assert main[-1] == verb.prefix
+        else:
+            closing = verb.participle if clause.tense == "perfect" else verb.infinitive
+            assert closing.startswith(verb.prefix)
+            assert main[-1] == closing
+            assert final[-2] == closing
+            assert final[-1] in AUXILIARIES
+        seen.add((bool(verb.prefix), clause.tense in SIMPLE))
+    assert len(seen) == 4
+
+
+def test_word_order_in_whole_sentences(lexicon, sentences):
+    verbs = [verb for words in lexicon.words.values() for verb in words if isinstance(verb, Verb)]
+    simple = {form for verb in verbs for form in (*verb.german.present, *verb.german.past)} | AUXILIARIES
+    joined = {verb.prefix + form for verb in verbs for form in (*verb.german.present, *verb.german.past)} | AUXILIARIES
+    second = last = 0
+    for pair in sentences:
+        words = pair.source.split()
+        if words[0] in ("Ich", "Du", "Er", "Wir", "Gestern", "Heute", "Jetzt", "Bald", "Morgen"):
+            assert words[1].strip(",.") in simple, pair.source
+            second += 1
+        if match := re.fullmatch(r"[^,]*, (?:weil|obwohl|wenn|dass|ob|bevor) ([^,]*)\.", pair.source):
+            assert match[1].split()[-1] in joined, pair.source
+            last += 1
+    assert second > 300
+    assert last > 200
+
+
+@pytest.mark.xfail(reason="_statement leaves a fronted object out of the English sentence", strict=True)
+def test_a_fronted_object_is_translated(grammar, monkeypatch):
+    fronted = 0
+    planned = grammar.planner.clause
+    for _ in range(300):
+        clause = planned("transitive", nested=True, time=False)
+        objects = [part for part in clause.parts if part.role == "object" and part.marked]
+        monkeypatch.setattr(grammar.planner, "clause", lambda clause=clause: clause)
+        monkeypatch.setattr(grammar, "_front", lambda clause, objects=objects: objects[0] if objects else None)
+        _, translation = grammar._statement()
+        for part in objects:
+            assert " ".join(part.english) in " ".join(translation)
+            fronted += 1
+    assert fronted > 50
+
+
+def test_tense_of_the_adverb_decides(sentences):
+    past = future = 0
+    for pair in sentences:
+        if "," in pair.source or " und " in pair.source:
+            continue
+        words, translation = set(pair.source.lower().strip(".?").split()), set(pair.target.lower().split())
+        if "gestern" in words and words & {"hat", "haben", "habe"}:
+            assert not translation & {"has", "have"}, pair
+            past += 1
+        if "morgen" in words and not words & AUXILIARIES:
+            assert "will" in translation, pair
+            future += 1
+    assert past > 10
+    assert future > 10
