@@ -13,7 +13,7 @@ BIN := .venv/bin
 TABLE := results/bleu_table
 
 .DEFAULT_GOAL := help
-.PHONY: help env run test lint dag lock clean distclean
+.PHONY: help env run test lint dag docs lock clean distclean
 
 help: ## list the commands
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -22,7 +22,7 @@ env: ## build .venv from envs/ (does nothing when it is up to date); PYTHON=... 
 	@python="$(PYTHON)"; "$$python" workflow_scripts/check_platform.py && "$$python" workflow_scripts/build_env.py
 
 # rules and tests call `python`, `fairseq-preprocess` and the like by name
-run test lint dag lock: export PATH := $(CURDIR)/$(BIN):$(PATH)
+run test lint dag docs lock: export PATH := $(CURDIR)/$(BIN):$(PATH)
 
 run: env ## run the default experiment; CORES=2, ARGS="-n" and the like go to snakemake
 	$(BIN)/snakemake --cores $(CORES) $(ARGS)
@@ -40,6 +40,9 @@ lint: env ## check style and the workflow's form
 dag: env ## draw results/dag.svg and results/rulegraph.svg (.mmd without graphviz)
 	$(BIN)/python workflow_scripts/draw_dag.py --kind dag --output results/dag.svg -- $(ARGS)
 	$(BIN)/python workflow_scripts/draw_dag.py --kind rulegraph --output results/rulegraph.svg -- $(ARGS)
+
+docs: env ## write config/schema.json and docs/configuration.md anew from the configuration's models
+	$(BIN)/python workflow_scripts/document_config.py
 
 lock: env ## resolve envs/requirements.in anew; ARGS=--upgrade takes newer indirect dependencies
 	$(BIN)/python workflow_scripts/lock_env.py $(ARGS)

@@ -44,7 +44,7 @@ class SyntheticCorpus(Strict):
     train_size: PositiveInt = Field(20000, description="training pairs")
     valid_size: PositiveInt = Field(500, description="validation pairs")
     test_size: PositiveInt = Field(1000, description="test pairs")
-    lexicon: int = Field(1500, ge=200, le=20000, description="invented lemmas, about")
+    lexicon: int = Field(2000, ge=200, le=20000, description="invented lemmas, about")
     zipf: float = Field(1.0, ge=0, le=3, description="exponent of Zipf's law within each kind of word; 0 is uniform")
 
 

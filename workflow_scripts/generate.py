@@ -91,8 +91,8 @@ def summary(measured: dict) -> str:
     words, types = measured["mean_words"], measured["word_types"]
     return (
         f"generated {sentences} sentences; {words['source']} and {words['target']} words a sentence, "
-        f"{types['source']} and {types['target']} word types, {measured['lemmas_used']} of {measured['lexicon']} lemmas, "
-        f"Zipf slope {measured['zipf_slope']} (asked for -{measured['zipf']:g})"
+        f"{types['source']} and {types['target']} word types, {measured['lemmas_used']} of {measured['lexicon']} "
+        f"lemmas, Zipf slope {measured['zipf_slope']} (asked for -{measured['zipf']:g})"
     )
 
 

@@ -52,6 +52,7 @@ def test_key_order_changes_nothing():
     for system in SYSTEMS:
         assert after.options(system) == before.options(system)
         assert str(after.options(system)) == str(before.options(system))  # the order of the keys too
+        assert list(after.options(system)["training"]) == sorted(after.options(system)["training"])
 
 
 def test_spelling_out_a_default_changes_nothing():

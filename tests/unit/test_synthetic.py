@@ -78,12 +78,11 @@ def test_sentences_look_like_raw_text(large):
         for text in (pair.source, pair.target):
             assert text[0].isupper()
             assert text == " ".join(text.split())
-            assert not any(double in text for double in (",,", ",.", ",?", " ,", " ."))
+            assert not any(double in text for double in (",,", ",.", ",?", " ,", " .", "can not"))
             words = [word.strip(",.?") for word in text.split()]
             assert not any(first == "a" and second[0] in "aeiou" for first, second in itertools.pairwise(words))
 
 
-@pytest.mark.xfail(reason="render compares a slice of two words with ['can'], so it never joins them", strict=True)
 def test_cannot_is_one_word_everywhere():
     assert render(["you", "can", "not", "sing", "."]) == "You cannot sing."
 

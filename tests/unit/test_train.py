@@ -3,6 +3,7 @@
 import json
 import re
 import signal
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from unittest import mock
 
@@ -26,7 +27,7 @@ def summary(model: Path) -> dict:
     return json.loads(model.with_name("train.json").read_text(encoding="utf-8"))
 
 
-def train_until(update: int, *arguments) -> None:
+def train_until(update: int, *arguments, **files) -> None:
     """Train, and be asked to stop just after an update."""
     from kd.driver import Driver
 
@@ -38,7 +39,7 @@ def train_until(update: int, *arguments) -> None:
             self.stop_signal = signal.SIGUSR1
 
     with mock.patch.object(Driver, "_update", stopping), pytest.raises(SystemExit) as stop:
-        tiny.run_training(*arguments)
+        tiny.run_training(*arguments, **files)
     assert stop.value.code == 75
 
 
@@ -71,22 +72,28 @@ def test_results_of_a_run(plain):
 
 
 @pytest.mark.slow
-def test_sigterm_loses_nothing(tiny_corpus, tmp_path):
-    resolved = tiny.options("plain", max_epoch=12, validation={"interval": 6})
-    process = tiny.start_training(tiny_corpus, tmp_path / "stopped", resolved)
-    for line in process.stderr:
-        if re.search("epoch +2 train", line):
-            process.send_signal(signal.SIGTERM)
-            break
-    rest = process.communicate(timeout=120)[1]
-    assert process.returncode == 75
-    assert re.search(r"SIGTERM at update \d+: progress is saved; run the same command again", rest)
-    assert not (tmp_path / "stopped" / "model.pt").exists()
+def test_sigterm_and_sigkill_lose_nothing(tiny_corpus, tmp_path):
+    resolved = tiny.options("plain", max_epoch=40, validation={"interval": 20})
+    folders = {number: tmp_path / number.name for number in (signal.SIGTERM, signal.SIGKILL)}
+    processes = {number: tiny.start_training(tiny_corpus, folder, resolved) for number, folder in folders.items()}
 
-    again = tiny.run_training(tiny_corpus, tmp_path / "stopped", resolved)
+    def stop(number: signal.Signals) -> str:
+        process = processes[number]
+        next(line for line in process.stderr if re.search("epoch +2 train", line))
+        process.send_signal(number)
+        return process.communicate(timeout=120)[1]
+
+    with ThreadPoolExecutor() as pool:  # so that neither ends while the other one is waited for
+        said = dict(zip(processes, pool.map(stop, processes), strict=True))
+    assert not any((folder / "model.pt").exists() for folder in folders.values())
+    assert [process.returncode for process in processes.values()] == [75, -signal.SIGKILL]
+    assert re.search(r"SIGTERM at update \d+: progress is saved; run the same command again", said[signal.SIGTERM])
+
     undisturbed = tiny.run_training(tiny_corpus, tmp_path / "undisturbed", resolved)
-    assert again.read_bytes() == undisturbed.read_bytes()
-    assert tiny.history(again.parent) == tiny.history(undisturbed.parent)
+    for folder in folders.values():
+        again = tiny.run_training(tiny_corpus, folder, resolved)
+        assert again.read_bytes() == undisturbed.read_bytes()
+        assert tiny.history(folder) == tiny.history(undisturbed.parent)
 
 
 @pytest.mark.slow
@@ -139,6 +146,23 @@ def test_init_and_teacher(tiny_corpus, plain, teacher, tmp_path):
     assert shapes[0] == shapes[1]
     assert abs(master.stat().st_size - plain.stat().st_size) < teacher.stat().st_size - plain.stat().st_size
     assert not load(master)["last_optimizer_state"]
+    (checkpoint,) = tiny.progress_files(tmp_path, "checkpoint_last.pt")
+    assert load(checkpoint)["model"].keys() == shapes[1].keys()
+    assert load(checkpoint)["criterion"] is None
+
+
+@pytest.mark.slow
+def test_init_is_not_loaded_again(tiny_corpus, plain, teacher, tmp_path):
+    from kd.trainer import Trainer
+
+    run = tiny_corpus, tmp_path / "stopped", tiny.options("master", max_epoch=1)
+    train_until(2, *run, teacher=teacher, init=plain)
+    with mock.patch.object(Trainer, "load_checkpoint", autospec=True, side_effect=Trainer.load_checkpoint) as loading:
+        again = tiny.run_training(*run, teacher=teacher, init=plain)
+    assert [Path(call.args[1]).name for call in loading.call_args_list] == ["checkpoint_last.pt"]
+    whole = tiny.run_training(tiny_corpus, tmp_path / "whole", run[2], teacher=teacher, init=plain)
+    assert again.read_bytes() == whole.read_bytes()
+    assert tiny.history(again.parent) == tiny.history(whole.parent)
 
 
 @pytest.mark.slow

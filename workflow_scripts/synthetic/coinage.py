@@ -23,8 +23,8 @@ SEPARABLE = (*PARTICLES, "an", "bei", "mit", "nach", "vor", "zu", "um", "los")
 INSEPARABLE = ("be", "ver", "er", "ent", "zer")
 VERB_SHAPES = {"simple": 0.5, "separable": 0.28, "inseparable": 0.12, "ieren": 0.1}
 GOVERNED = tuple(
-    Preposition(word, case, translation)
-    for word, case, translations in (
+    Preposition(word, case, meaning)
+    for word, case, meanings in (
         ("auf", "acc", ("for", "on")),
         ("an", "acc", ("of", "in")),
         ("über", "acc", ("about", "over")),
@@ -32,7 +32,7 @@ GOVERNED = tuple(
         ("nach", "dat", ("after", "for")),
         ("von", "dat", ("from", "of")),
     )
-    for translation in translations
+    for meaning in meanings
 )
 
 
@@ -47,11 +47,16 @@ def roots(dice: Dice, rank: float) -> tuple[Root, Root]:
     return root, cognate(root) if dice.chance(COGNATES) else english_root(dice, long_share(rank))
 
 
+def translation(dice: Dice, rank: float) -> Root:
+    """A translation for a word that has one already."""
+    return english_root(dice, long_share(rank))
+
+
 def noun(dice: Dice, sense: Sense, rank: float, gender: Gender | None = None) -> Noun:
     """A noun, declined by a class that fits its gender and sense."""
-    root, translation = roots(dice, rank)
+    root, english_side = roots(dice, rank)
     gender = gender or dice.weighted(GENDERS)
-    stem, word = spell(root), spell(translation)
+    stem, word = spell(root), spell(english_side)
 
     def declined(lemma: str, plural: str, linker: str, weak: bool = False) -> Noun:
         lemma, plural = lemma.capitalize(), plural.capitalize()
@@ -70,9 +75,9 @@ def noun(dice: Dice, sense: Sense, rank: float, gender: Gender | None = None) ->
 
 def adjective(dice: Dice, rank: float, ambiguous: bool = False) -> Adjective:
     """An adjective; an ambiguous one has two unrelated translations."""
-    root, translation = roots(dice, rank)
-    word = spell(translation)
-    return Adjective(spell(root), word, spell(english_root(dice)) if ambiguous else word)
+    root, english_side = roots(dice, rank)
+    word = spell(english_side)
+    return Adjective(spell(root), word, spell(translation(dice, rank)) if ambiguous else word)
 
 
 def verb(dice: Dice, kind: str, rank: float, bases: Sequence[Verb]) -> Verb:
@@ -81,15 +86,15 @@ def verb(dice: Dice, kind: str, rank: float, bases: Sequence[Verb]) -> Verb:
     A separable verb either means what its parts mean (``zurückgeben``, "give back") or something unrelated
     (``anfangen``, "begin"): then the verb in second position cannot be translated before its prefix is read.
     """
-    root, translation = roots(dice, rank)
+    root, english_side = roots(dice, rank)
     shape = dice.weighted(VERB_SHAPES) if bases else "simple"
-    prefix, meaning = "", regular_or_strong(dice, translation)
+    prefix, meaning = "", regular_or_strong(dice, english_side)
     if shape == "simple":
         strong = german.can_be_strong(root) and dice.chance(STRONG_GERMAN)
         conjugation = german.strong_verb(root) if strong else german.weak_verb(spell(root))
     elif shape == "ieren":
         conjugation = german.weak_verb(spell(root) + "ier", ge=False)
-        meaning = english.regular_verb(spell(translation) + "ate")
+        meaning = english.regular_verb(spell(english_side) + "ate")
     else:
         base = dice.early(bases)
         conjugation = base.german

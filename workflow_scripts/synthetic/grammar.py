@@ -63,9 +63,9 @@ class Grammar:
     def _statement(self) -> tuple[Words, Words]:
         clause = self.planner.clause()
         front = self._front(clause)
-        english = clause.english_statement(front)
-        if front and front.role in ("time", "place", "direction"):  # English keeps its objects after the verb
-            english = [*front.english, *english]
+        # English keeps its objects after the verb, whatever German puts in front of it
+        moved = front if front and front.role in ("time", "place", "direction") else None
+        english = [*(moved.english if moved else []), *clause.english_statement(moved)]
         return clause.verb_second(front), english
 
     def _front(self, clause: Clause) -> Part | None:
@@ -130,7 +130,7 @@ def render(tokens: Sequence[str]) -> str:
             continue
         if words and words[-1] == "a" and token[0] in "aeiou":
             words[-1] = "an"
-        if words and words[-2:] == ["can"] and token == "not":
+        if words and words[-1] == "can" and token == "not":
             words[-1] = "cannot"
             continue
         words.append(token)

@@ -10,7 +10,9 @@ from typing import TypeVar
 from cli import UserError
 from synthetic import coinage, derivation, reserved
 from synthetic.dice import Dice, Ranked
+from synthetic.english import Inflection
 from synthetic.german import noun_forms
+from synthetic.phonology import spell
 from synthetic.words import Adjective, Lexeme, Noun, Sense, Verb
 
 Word = TypeVar("Word", bound=Lexeme)
@@ -134,16 +136,18 @@ class Lexicon:
         english_forms = {form.lower() for form in word.english_forms}
         if german_forms & self._german or english_forms & self._english:
             return False
+        if any(map(reserved.COARSE.search, german_forms | english_forms)):
+            return False
         self._german |= german_forms
         self._english |= english_forms
         return True
 
-    def _second_meaning(self, candidate: Callable[[], Word]) -> Word:
-        """A candidate that shares the spelling of a word there is, with a translation of its own."""
-        word = candidate()
-        while not self._claim(word, spelling=False):
-            word = candidate()
-        return word
+    def _second_meaning(self, word: Word, meanings: Callable[[], object], **changes: object) -> Word:
+        """``word`` with ``changes`` and with the first of the ``meanings`` that is still free."""
+        other = replace(word, english=meanings(), **changes)
+        while not self._claim(other, spelling=False):
+            other = replace(word, english=meanings(), **changes)
+        return other
 
     def _derived(self, candidate: Callable[[], Word | None], rank: float) -> Word | None:
         """A derived word, or ``None``: frequent words are mostly roots, rare ones mostly derived."""
@@ -157,19 +161,19 @@ class Lexicon:
     def _nouns(self, kind: Sense, index: int, rank: float, room: int) -> list[Noun]:
         """The next noun of a kind, or the next two where they are twins."""
         dice = self.dice
-        if kind in ("person", "thing") and index % HOMOGRAPH_STEP == 5:
-            if kind == "person":
-                return [replace(self._coin(partial(coinage.noun, dice, kind, rank)), homograph=True)]
-            if index < len(self.words["person"]):
-                other = self.words["person"][index]
-                meaning = partial(coinage.noun, dice, kind, rank)
-                return [self._second_meaning(lambda: replace(other, sense=kind, english=meaning().english))]
+
+        def meaning() -> str:
+            return spell(coinage.translation(dice, rank))
+
+        if kind == "person" and index % HOMOGRAPH_STEP == 5:
+            return [replace(self._coin(partial(coinage.noun, dice, kind, rank)), homograph=True)]
+        if kind == "thing" and index % HOMOGRAPH_STEP == 5 and index < len(self.words["person"]):
+            person = self.words["person"][index]
+            return [self._second_meaning(person, meaning, sense=kind)]
         if kind == "thing" and index % TWIN_STEP == 9 and room > 1:
             man = replace(self._coin(partial(coinage.noun, dice, kind, rank, "m")), twin=True, linker=None)
             forms = noun_forms(man.lemma, man.lemma, "f", weak=False)
-            meaning = partial(coinage.noun, dice, kind, rank)
-            woman = self._second_meaning(lambda: replace(man, gender="f", forms=forms, english=meaning().english))
-            return [man, woman]
+            return [man, self._second_meaning(man, meaning, gender="f", forms=forms)]
         derived = self._derived(partial(derivation.noun, dice, kind, self.words), rank)
         return [derived or self._coin(partial(coinage.noun, dice, kind, rank))]
 
@@ -182,12 +186,16 @@ class Lexicon:
     def _verb(self, kind: str, index: int, rank: float) -> Verb:
         """The next verb of a kind. Simple verbs join the pool that others derive from."""
         dice, bases = self.dice, self.words["verb"]
+
+        def meaning() -> Inflection:
+            return coinage.regular_or_strong(dice, coinage.translation(dice, rank))
+
         candidate = partial(coinage.verb, dice, kind, rank, bases)
         if index % VERB_STEP == 4 and kind == "transitive:person":
             return replace(self._coin(candidate), transparent=False)
         if index % VERB_STEP == 4 and kind == "transitive:thing" and index < len(self.words["transitive:person"]):
             other = self.words["transitive:person"][index]
-            return self._second_meaning(lambda: replace(other, kind=kind, english=candidate().english))
+            return self._second_meaning(other, meaning, kind=kind)
         word = self._coin(candidate)
         if not word.prefix and word.german.participle.startswith("ge"):
             bases.append(word)

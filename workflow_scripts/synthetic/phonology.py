@@ -51,28 +51,11 @@ ENGLISH_ONSETS = tuple(dict.fromkeys([*ONSETS.values(), "ch", "qu", "scr", "wh",
 ENGLISH_NUCLEI = ("a", "e", "i", "o", "u", "ai", "ea", "ee", "oa", "oo", "ou")
 ENGLISH_CODAS = ("b", "d", "g", "k", "l", "m", "n", "p", "r", "t", "sh", "th")
 ENGLISH_CLUSTERS = (
-    "ck",
-    "ft",
-    "ld",
-    "lk",
-    "ll",
-    "mp",
-    "nch",
-    "nd",
-    "ng",
-    "nk",
-    "nt",
-    "pt",
-    "rd",
-    "rk",
-    "rm",
-    "sk",
-    "ss",
-    "tch",
-)
+    "ck", "ft", "ld", "lk", "ll", "mp", "nch", "nd", "ng", "nk", "nt", "pt", "rd", "rk", "rm", "sk", "ss", "tch",
+)  # fmt: skip
 
 
-def german_root(dice: Dice, long: float = 0.25) -> Root:
+def german_root(dice: Dice, long: float) -> Root:
     """A root of one closed syllable, with an open one before it with probability ``long``."""
     nucleus = dice.pick(tuple(NUCLEI))
     coda = dice.pick(tuple(CLUSTERS) if nucleus in SHORT and dice.chance(0.6) else tuple(CODAS))
@@ -89,7 +72,7 @@ def cognate(root: Root) -> Root:
     )
 
 
-def english_root(dice: Dice, long: float = 0.25) -> Root:
+def english_root(dice: Dice, long: float) -> Root:
     """An English root unrelated to any German one."""
     nucleus = dice.pick(ENGLISH_NUCLEI)
     coda = dice.pick(ENGLISH_CLUSTERS if len(nucleus) == 1 and dice.chance(0.6) else ENGLISH_CODAS)

@@ -7,13 +7,13 @@ German shows on every determiner and adjective, and English hardly at all.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
-from synthetic import english, german, numerals
+from synthetic import determiners, english, german
 from synthetic.dice import Dice
 from synthetic.german import FIRST, PLURAL, SECOND, THIRD, Case, Gender
 from synthetic.lexicon import Lexicon
-from synthetic.words import Noun, Owner, Preposition, Sense
+from synthetic.words import Adjective, Noun, Owner, Preposition, Sense
 
 
 @dataclass(slots=True)
@@ -76,42 +76,8 @@ OBJECT_PRONOUNS = (
     ("ihn", "ihm", "him", "er"),
     ("uns", "uns", "us", "wir"),
 )
-DETERMINERS = {
-    "the": 0.42,
-    "a": 0.24,
-    "possessive": 0.12,
-    "this": 0.06,
-    "number": 0.07,
-    "name": 0.04,
-    "every": 0.03,
-    "all": 0.02,
-}
-NEGATABLE = ("the", "a", "possessive", "this", "name")
-TWIN_DETERMINERS = ("the", "a", "possessive", "this", "every")
-DETERMINER_CHOICES = {  # by whether the phrase is negated, and whether its noun is a twin
-    (negated, twin): {
-        kind: weight
-        for kind, weight in DETERMINERS.items()
-        if (not negated or kind in NEGATABLE) and (not twin or kind in TWIN_DETERMINERS)
-    }
-    for negated in (False, True)
-    for twin in (False, True)
-}
-SINGULAR_ONLY, PLURAL_ONLY = ("every", "name"), ("number", "all")
-FREE_OWNERS: dict[Owner, float] = {("mein", "my"): 0.5, ("dein", "your"): 0.25, ("unser", "our"): 0.25}
-RELATIVES, GENITIVES, COMPOUNDS, PLURALS = 0.14, 0.05, 0.12, 0.3
+RELATIVES, GENITIVES, COMPOUNDS = 0.14, 0.05, 0.12
 ADJECTIVES = {0: 0.66, 1: 0.3, 2: 0.04}
-
-
-@dataclass(slots=True)
-class Determiner:
-    """A determiner and the endings that it leaves to the adjectives."""
-
-    german: list[str]
-    english: list[str]
-    endings: dict[str, tuple[str, ...]]
-    definite: bool
-    inflected: bool = field(default=True)
 
 
 class Phrases:
@@ -150,11 +116,11 @@ class Phrases:
         noun = self.lexicon.draw(sense, (lambda noun: not noun.homograph) if request.transparent else (lambda _: True))
         if sense in ("thing", "place") and dice.chance(COMPOUNDS):
             noun = self.lexicon.compound(noun)
-        kind = self._kind(noun, request)
-        plural = kind in PLURAL_ONLY or (kind not in SINGULAR_ONLY and not noun.twin and dice.chance(PLURALS))
+        kind = determiners.choose(dice, request.negated, noun.twin)
+        plural = determiners.number(dice, kind, noun.twin) == "p"
         gender: Gender = "p" if plural else noun.gender
-        determiner = self._determiner(kind, gender, case, request)
-        adjectives = [self.lexicon.draw("adjective") for _ in range(dice.weighted(ADJECTIVES))]
+        determiner = determiners.determiner(self.lexicon, kind, gender, case, request.negated, request.owner)
+        adjectives = self._adjectives()
         form = noun.forms["p" if plural else "s"][german.CASES.index(case)]
         phrase = Phrase(
             [*determiner.german, *(german.inflect(a.stem, determiner.endings, gender, case) for a in adjectives), form],
@@ -174,11 +140,17 @@ class Phrases:
         self._extend(phrase, noun, request)
         return phrase
 
+    def _adjectives(self) -> list[Adjective]:
+        adjectives: list[Adjective] = []
+        for _ in range(self.dice.weighted(ADJECTIVES)):
+            adjectives.append(self.lexicon.draw("adjective", lambda word: word not in adjectives))
+        return adjectives
+
     def _extend(self, phrase: Phrase, noun: Noun, request: Request) -> None:
         """Add a genitive or a relative clause, if the dice say so."""
         if self.dice.chance(GENITIVES):
             owner = self.lexicon.draw("person", lambda noun: not noun.homograph)
-            plural = "p" in request.genitives and self.dice.chance(PLURALS)
+            plural = "p" in request.genitives and self.dice.chance(determiners.PLURALS)
             gender: Gender = "p" if plural else owner.gender
             if gender in request.genitives:
                 form = owner.forms["p" if plural else "s"][german.CASES.index("gen")]
@@ -190,42 +162,10 @@ class Phrases:
             phrase.german += words
             phrase.english += translation
 
-    def _kind(self, noun: Noun, request: Request) -> str:
-        """Which kind of determiner; the restrictions keep the case, number and sense of the phrase readable."""
-        return self.dice.weighted(DETERMINER_CHOICES[request.negated, noun.twin])
-
-    def _determiner(self, kind: str, gender: Gender, case: Case, request: Request) -> Determiner:
-        dice, index = self.dice, german.CASES.index(case)
-        plural = gender == "p"
-        if kind == "the":
-            return Determiner([german.DEFINITE[gender][index]], ["the"], german.WEAK_ADJECTIVE, True)
-        if kind in ("this", "every", "all"):
-            stem = {"this": "dies", "every": "jed", "all": "all"}[kind]
-            word = {"this": "these" if plural else "this"}.get(kind, kind)
-            return Determiner([german.inflect(stem, german.STRONG, gender, case)], [word], german.WEAK_ADJECTIVE, True)
-        if kind == "name":
-            name = self.lexicon.draw("first name").text
-            return Determiner([name + "s"], [name + "'s"], german.STRONG, True, inflected=False)
-        if kind == "number":
-            number = self._number()
-            return Determiner([numerals.german(number)], numerals.english(number).split(), german.STRONG, False, False)
-        if kind == "a" and plural and not request.negated:
-            return Determiner([], [], german.STRONG, False, inflected=False)
-        if kind == "possessive":
-            stem, word = request.owner if request.owner and dice.chance(0.7) else dice.weighted(FREE_OWNERS)
-        else:
-            stem, word = ("kein", "no") if request.negated else ("ein", "a")
-        form = german.inflect(stem, german.MIXED_DETERMINER, gender, case)
-        return Determiner([form], [word], german.MIXED_ADJECTIVE, kind == "possessive")
-
-    def _number(self) -> int:
-        low, high = self.dice.weighted({(2, 12): 0.5, (13, 99): 0.4, (100, numerals.LARGEST): 0.1})
-        return self.dice.between(low, high)
-
     def possessed(self, head: Phrase) -> Phrase:
         """``dessen Hund``: the subject of a relative clause, a person that belongs to ``head``."""
         noun = self.lexicon.draw("person")
-        adjectives = [self.lexicon.draw("adjective") for _ in range(self.dice.weighted(ADJECTIVES))]
+        adjectives = self._adjectives()
         words = [german.inflect(a.stem, german.STRONG, noun.gender, "nom") for a in adjectives]
         return Phrase(
             [german.RELATIVE[head.gender][german.CASES.index("gen")], *words, noun.lemma],

@@ -60,7 +60,7 @@ class Planner:
 
         Args:
             frame: what kind of verb; drawn if not given.
-            nested: whether it is a relative clause, which holds no further one.
+            nested: whether it is part of a longer sentence: no relative clauses, fewer adverbials.
             time: whether it may have an adverbial of time.
         """
         frame = frame or self.dice.weighted(FRAMES)
@@ -144,7 +144,7 @@ class Planner:
         clause.parts.append(Part(role, phrase.german, phrase.english, slot, phrase.marked))
 
     def _predicate(self, clause: Clause, nested: bool) -> Part:
-        """``gross``, ``so gross wie der Berg`` or ``grösser als der Berg``."""
+        """``alt``, ``so alt wie der Berg`` or ``alter als der Berg``: comparatives have no umlaut."""
         sense = clause.subject.sense
         adjective = self.lexicon.draw("adjective")
         stem, word = adjective.stem, adjective.translation(sense)

@@ -1,4 +1,6 @@
-"""Closed-class words. No invented word may look like one of them."""
+"""What invented words may not look like: closed-class words, and words nobody wants to read in a table of examples."""
+
+import re
 
 from synthetic import german
 from synthetic.numerals import ENGLISH_SMALL, ENGLISH_TENS, GERMAN_SMALL, GERMAN_TENS
@@ -28,3 +30,9 @@ GERMAN = frozenset(
     ]
 )
 ENGLISH = frozenset([*_ENGLISH.split(), *ENGLISH_SMALL, *ENGLISH_TENS])
+# fragments of coarse words and slurs of either language; they would come up by chance
+_COARSE = """
+arsch bastar bitch cock coon crap cunt dick fag fick fotz fuck gook hur jew jud kike nazi neger nig nutt penis pimmel
+piss porn rape schei schwul shit slut spas spic tit trann turd twat wank whor
+"""
+COARSE = re.compile("|".join(_COARSE.split()))
