@@ -11,7 +11,7 @@ def keep_freed_memory() -> bool:
     """Make glibc's malloc reuse freed memory instead of giving it back to the kernel; True if that took effect.
 
     A step on the CPU allocates logits of tens of megabytes over and over. By default each comes fresh from mmap, and
-    the kernel zeroes every page of it again: about a fifth of a small model's training time (docs/benchmarks.md).
+    the kernel zeroes every page of it again, which shows as system time.
     """
     try:
         mallopt = ctypes.CDLL(None).mallopt

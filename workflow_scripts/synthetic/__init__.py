@@ -2,6 +2,7 @@
 
 ``docs/demo-corpus.md`` describes the grammar. The modules build on one another in this order: ``dice`` (randomness),
 ``phonology`` (invented roots), ``german`` and ``english`` (inflection), ``numerals``, ``words`` (lexeme types),
-``lexicon`` (the vocabulary), ``phrases``, ``clauses``, ``grammar`` (whole sentences) and ``corpus`` (distinct pairs,
-splits, statistics).
+``coinage``, ``derivation``, ``reserved`` and ``lexicon`` (the vocabulary), ``determiners`` and ``phrases``,
+``clauses``, ``adverbials``, ``planner`` and ``relatives`` (clauses), ``grammar`` (whole sentences) and ``corpus``
+(distinct pairs, splits, statistics).
 """
