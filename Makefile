@@ -29,7 +29,7 @@ run: env ## run the default experiment; CORES=2, ARGS="-n" and the like go to sn
 	@if [ -f $(TABLE).csv ]; then echo "table: $(TABLE).csv and $(TABLE).md"; fi
 
 test: env lint ## lint, then all tests; PYTEST_ARGS="-m 'not slow'" for the quick ones
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 $(PYTEST_ARGS)
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadfile $(PYTEST_ARGS)
 
 lint: env ## check style and the workflow's form
 	$(BIN)/ruff check .

@@ -73,7 +73,7 @@ def test_results_of_a_run(plain):
 
 @pytest.mark.slow
 def test_sigterm_and_sigkill_lose_nothing(tiny_corpus, tmp_path):
-    resolved = tiny.options("plain", max_epoch=40, validation={"interval": 20})
+    resolved = tiny.options("plain", max_epoch=24, validation={"interval": 12})
     folders = {number: tmp_path / number.name for number in (signal.SIGTERM, signal.SIGKILL)}
     processes = {number: tiny.start_training(tiny_corpus, folder, resolved) for number, folder in folders.items()}
 
