@@ -33,8 +33,9 @@ STARTED = time.time()
 RUN = exp.run_path("{system}", "{seed}")
 
 # The order of the table: that of config/config.yaml, then new ones. Snakemake's own merging puts those first that a file
-# given with --configfile mentions. `configfiles` has the given files before the one that the Snakefile names.
-ordered = [name for path in reversed(workflow.configfiles) for name in load_configfile(path).get("systems") or {}]
+# given with --configfile mentions. `configfiles` has the one that the Snakefile names behind the given files.
+*given, default = workflow.configfiles
+ordered = [name for path in [default, *given] for name in load_configfile(path).get("systems") or {}]
 SYSTEMS = [name for name in dict.fromkeys([*ordered, *exp.systems]) if name in exp.systems]
 
 # What the targets ask for. A job that fails or is killed has lost its outputs, and Snakemake makes a lost file again

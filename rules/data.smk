@@ -1,6 +1,6 @@
 """From a data set to aligned, tokenised text: fetch, unpack and pair (or generate), tokenise, lowercase, filter."""
 
-from fetch import load_manifest
+from fetch import find_entry, load_manifest
 
 MANIFEST = "config/datasets.yaml"
 manifest = load_manifest(f"{workflow.basedir}/{MANIFEST}")
@@ -24,6 +24,8 @@ rule fetch:
     threads: 1
     params:
         manifest=MANIFEST,
+        # a corrected checksum fetches the file anew, another address of the same file does not
+        sha256=lambda w: find_entry(manifest, w.dataset, w.file).sha256 or "unknown",
     shell:
         "python workflow_scripts/fetch.py --manifest {params.manifest:q} "
         "--dataset {wildcards.dataset} --file {wildcards.file} --output {output:q} 2> {log:q}"

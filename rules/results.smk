@@ -8,8 +8,10 @@ rule bleu_table:
         scores=[f"{run}/scores.json" for run in RUNS],
         training=[f"{run}/train.json" for run in RUNS],
     output:
-        csv="results/bleu_table.csv",
-        markdown="results/bleu_table.md",
+        csv=f"{exp.root}/bleu_table.csv",
+        markdown=f"{exp.root}/bleu_table.md",
+        # those of the experiment that ran last, where one looks first
+        latest=["results/bleu_table.csv", "results/bleu_table.md"],
     log:
         f"{exp.root}/logs/bleu_table.log",
     benchmark:
@@ -23,4 +25,5 @@ rule bleu_table:
     shell:
         "python workflow_scripts/table.py --scores {input.scores:q} --training {input.training:q} "
         "--experiment {params.experiment} {params.compared} "
-        "--csv {output.csv:q} --markdown {output.markdown:q} 2> {log:q}"
+        "--csv {output.csv:q} --markdown {output.markdown:q} 2> {log:q} "
+        "&& cp {output.csv:q} {output.markdown:q} results/"

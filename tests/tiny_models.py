@@ -9,7 +9,6 @@ from fairseq.tasks.translation import TranslationConfig, TranslationTask
 from omegaconf import OmegaConf
 
 import kd  # noqa: F401  before fairseq, as the workflow's own steps do
-from kd.teacher import dictionary_fingerprint
 
 
 def make_dictionary(prefix: str, words: int) -> Dictionary:
@@ -56,13 +55,6 @@ def save_checkpoint(path, model, options: Namespace, dictionaries: dict | None) 
         "extra_state": extra_state,
     }
     torch.save(state, path)
-
-
-def fingerprints(task: TranslationTask) -> dict[str, str]:
-    return {
-        "source": dictionary_fingerprint(task.source_dictionary),
-        "target": dictionary_fingerprint(task.target_dictionary),
-    }
 
 
 def make_sample(task: TranslationTask) -> dict:

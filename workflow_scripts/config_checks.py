@@ -7,11 +7,16 @@ from typing import TYPE_CHECKING
 
 from cli import UserError
 from config_errors import suggestion
-from config_models import Distillation, Model, System
+from config_models import Data, Distillation, Model, System
 
 if TYPE_CHECKING:
     from experiment import Experiment
 
+LANGUAGES = {
+    "synthetic": [("de", "en")],
+    "multi30k": [("de", "en"), ("en", "de")],
+    "iwslt14": [("de", "en"), ("en", "de")],
+}
 FOLDERS = ("data", "logs", "benchmarks")  # beside the systems in results/{experiment}
 
 
@@ -31,8 +36,7 @@ def check(experiment: Experiment, removed: Collection[str] = ()) -> list[str]:
     seeds, data, systems = experiment.seeds, experiment.data, experiment.systems
     if len(set(seeds)) != len(seeds):
         raise UserError(f"seeds: {seeds} names a seed twice; name each once")
-    if data.source_lang == data.target_lang:
-        raise UserError(f"data.target_lang: {data.target_lang!r} is also data.source_lang; name two languages")
+    _check_languages(data)
     for name, system in systems.items():
         if name in FOLDERS:
             raise UserError(f"systems.{name}: {experiment.root}/{name} is no system's folder; choose another name")
@@ -41,7 +45,23 @@ def check(experiment: Experiment, removed: Collection[str] = ()) -> list[str]:
     for name, system in systems.items():
         _check_budget(experiment, name, system)
         _check_start(experiment, name, system)
-    return [*_small_teachers(experiment), *_idle_options(systems), *_empty_columns(experiment)]
+    return [
+        *_small_teachers(experiment),
+        *_idle_options(systems),
+        *_empty_columns(experiment),
+        *_unlike_batches(experiment),
+    ]
+
+
+def _check_languages(data: Data) -> None:
+    """A corpus has its languages, and a generated one has no other; another pair would fail after the download."""
+    pair = (data.source_lang, data.target_lang)
+    if data.source_lang == data.target_lang:
+        raise UserError(f"data.target_lang: {data.target_lang!r} is also data.source_lang; name two languages")
+    offered = LANGUAGES[data.corpus]
+    if pair not in offered:
+        choice = " or ".join(f"{source} to {target}" for source, target in offered)
+        raise UserError(f"data: the corpus {data.corpus!r} has no {pair[0]} to {pair[1]}; it has {choice}")
 
 
 def size(model: Model) -> int:
@@ -128,3 +148,17 @@ def _empty_columns(experiment: Experiment) -> list[str]:
         for role, column in (("baseline", "delta_vs_student"), ("senior", "gap_to_senior"))
         if (name := getattr(experiment.config.table, role)) not in experiment.systems
     ]
+
+
+def _unlike_batches(experiment: Experiment) -> list[str]:
+    """``budget_of`` counts epochs; they are as many updates only where the batches are alike."""
+    found = []
+    for name, system in experiment.systems.items():
+        for stage in experiment.lineage(system.budget_of) if system.budget_of else []:
+            own, other = (experiment.options(each)["training"] for each in (name, stage))
+            keys = [key for key in ("max_tokens", "max_sentences", "update_freq") if own[key] != other[key]]
+            found += [
+                f"systems.{name}.budget_of: {stage} has another {key}, so its epochs are not as many updates"
+                for key in keys
+            ]
+    return found

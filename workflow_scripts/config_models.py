@@ -41,7 +41,7 @@ class SyntheticCorpus(Strict):
     """The generated German-English-like corpus of the default experiment."""
 
     seed: Seed = Field(1, description="seed of the generator; the same seed gives byte-identical files")
-    train_size: PositiveInt = Field(20000, description="training pairs")
+    train_size: PositiveInt = Field(12000, description="training pairs")
     valid_size: PositiveInt = Field(500, description="validation pairs")
     test_size: PositiveInt = Field(1000, description="test pairs")
     lexicon: int = Field(2000, ge=200, le=20000, description="invented lemmas, about")

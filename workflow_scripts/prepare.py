@@ -21,7 +21,7 @@ from dataclasses import dataclass
 from itertools import zip_longest
 from pathlib import Path
 
-from sacremoses import MosesPunctNormalizer, MosesTokenizer
+from sacremoses import MosesTokenizer
 
 from cli import UserError, atomic_write, read_lines, run, write_json
 
@@ -70,19 +70,14 @@ class LengthFilter:
         return None
 
 
-def make_tokenizer(
-    language: str, lowercase: bool = False, normalize_punctuation: bool = False, split_final_period: bool = False
-) -> Tokenize:
+def make_tokenizer(language: str, lowercase: bool = False, split_final_period: bool = False) -> Tokenize:
     """Return a function from a sentence to its tokens.
 
     A language without a list of abbreviations in Moses is tokenised with the English list, as Moses does.
     """
     tokenizer = MosesTokenizer(lang=language)
-    normalizer = MosesPunctNormalizer(lang=language) if normalize_punctuation else None
 
     def tokenize(sentence: str) -> list[str]:
-        if normalizer is not None:
-            sentence = normalizer.normalize(sentence)
         tokens = tokenizer.tokenize(sentence, aggressive_dash_splits=False, escape=True)
         if split_final_period:
             tokens = part_final_period(tokens)
@@ -161,18 +156,13 @@ def main() -> None:
     parser.add_argument("--target", required=True, type=Path, metavar="FILE")
     add_token_options(parser)
     parser.add_argument("--lowercase", action="store_true")
-    parser.add_argument("--normalize-punctuation", action="store_true", help="straight quotes, plain dashes and so on")
     parser.add_argument("--output-source", required=True, type=Path, metavar="FILE")
     parser.add_argument("--output-target", required=True, type=Path, metavar="FILE")
     parser.add_argument("--report", required=True, type=Path, metavar="JSON", help="lines in, out, dropped and why")
     args = parser.parse_args()
 
     length_filter = LengthFilter(args.min_tokens, args.max_tokens, args.max_ratio)
-    options = {
-        "lowercase": args.lowercase,
-        "normalize_punctuation": args.normalize_punctuation,
-        "split_final_period": args.split_final_period,
-    }
+    options = {"lowercase": args.lowercase, "split_final_period": args.split_final_period}
     source = Side(args.source, args.output_source, make_tokenizer(args.source_lang, **options))
     target = Side(args.target, args.output_target, make_tokenizer(args.target_lang, **options))
     write_json(args.report, prepare(source, target, length_filter))

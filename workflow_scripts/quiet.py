@@ -10,9 +10,16 @@ import logging
 import sys
 import warnings
 
-# fairseq and hydra note, at every start, that calls of their own will change one day: nothing a user, or we, can act on
-_CHATTY_MODULES = r"(hydra|fairseq|fairseq_cli|torch)\b"
-_CHATTY_MESSAGES = (r"(?s).*is validated against ConfigStore schema with the same name",)  # blames its caller's module
+# hydra and fairseq note, at every start, that calls of their own will change one day: nothing a user, or we, can act on
+_CHATTY_MODULES = r"(hydra|fairseq|fairseq_cli)\b"
+_CHATTY_MESSAGES = (
+    r"(?s).*is validated against ConfigStore schema with the same name",  # hydra, but it blames its caller's module
+    r".*'pin_memory' argument is set as true but no accelerator is found",
+    r".*Support for mismatched key_padding_mask and attn_mask is deprecated",
+    r".*enable_nested_tensor is True, but",
+)
+# torch's plans for its own interfaces; not its other warnings: that a GPU cannot be used is for the user to know
+_CHANGES_TO_COME = (DeprecationWarning, PendingDeprecationWarning, FutureWarning)
 
 
 def quiet() -> None:
@@ -23,5 +30,7 @@ def quiet() -> None:
     for name in ("fairseq", "fairseq_cli", "fairseq.tasks.text_to_speech", "hydra"):
         logging.getLogger(name).setLevel(logging.WARNING)
     warnings.filterwarnings("ignore", module=_CHATTY_MODULES)
+    for category in _CHANGES_TO_COME:
+        warnings.filterwarnings("ignore", category=category, module=r"torch\b")
     for message in _CHATTY_MESSAGES:
         warnings.filterwarnings("ignore", message=message)

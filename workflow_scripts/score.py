@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -115,7 +116,8 @@ def main() -> None:
     scores = score(records, references, args.lowercase)
     write_lines(args.examples, examples(records, scores, args.lowercase))
     write_json(args.output, scores)
-    print(f"BLEU {scores['bleu']:.2f}, tokenised {scores['bleu_tokenized']:.2f}, chrF {scores['chrf']:.2f}")
+    line = f"BLEU {scores['bleu']:.2f}, tokenised {scores['bleu_tokenized']:.2f}, chrF {scores['chrf']:.2f}"
+    print(line, file=sys.stderr)
 
 
 if __name__ == "__main__":

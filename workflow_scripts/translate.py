@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import sys
 import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -58,7 +59,7 @@ def translate(args: argparse.Namespace) -> None:
 
     keep_freed_memory()
     torch.set_num_threads(args.threads)
-    translator = Translator(args.model, args.data, args.target_lang, cpu=args.cpu, fp16=args.fp16)
+    translator = Translator(args.model, args.data, args.target_lang, cpu=args.cpu)
     _same_length(args.source, len(sources), f"split {args.split} in {args.data}", len(translator.load(args.split)))
     start = time.perf_counter()
     beam = Beam(args.beam, args.lenpen, args.max_len_a, args.max_len_b)
@@ -68,7 +69,10 @@ def translate(args: argparse.Namespace) -> None:
     with atomic_write(args.output) as output:
         for record in records(sources, references, translations, args.target_lang):
             output.write(json.dumps(record, ensure_ascii=False) + "\n")
-    print(f"translated {len(sources)} sentences in {seconds:.1f} s, {len(sources) / seconds:.1f} sentences/s")
+    print(
+        f"translated {len(sources)} sentences in {seconds:.1f} s, {len(sources) / seconds:.1f} sentences/s",
+        file=sys.stderr,
+    )
 
 
 def _same_length(first: object, first_count: int, second: object, second_count: int) -> None:
@@ -112,7 +116,6 @@ def parser() -> argparse.ArgumentParser:
     )
     result.add_argument("--threads", type=_positive(int), default=1, help="CPU threads (default: %(default)s)")
     result.add_argument("--cpu", action="store_true", help="do not use a GPU even when there is one")
-    result.add_argument("--fp16", action="store_true", help="half precision")
     result.add_argument("--output", type=Path, required=True, help="file to write, JSON lines")
     return result
 

@@ -6,7 +6,9 @@ from pathlib import Path
 
 import pytest
 import yaml
-from workflow_runs import copy_project, locked, put_stand_ins, snakemake
+from workflow_runs import locked, put_stand_ins, snakemake
+
+from project_copy import copy_project
 
 BUILDS = [], ["data", "--configfile", "config/multi30k.yaml"]
 

@@ -4,7 +4,9 @@ import os
 import time
 
 import pytest
-from workflow_runs import copy_project, dry_run, snakemake
+from workflow_runs import dry_run, snakemake
+
+from project_copy import copy_project
 
 pytestmark = pytest.mark.dag
 

@@ -1,5 +1,7 @@
 """The real Snakefile in a fresh clone, without data or network: presets, targets, style, pictures."""
 
+import re
+
 import pytest
 from workflow_runs import dry_run, snakemake
 
@@ -68,6 +70,18 @@ def test_every_seed_learns_from_its_own_start_and_the_first_teacher(fresh_clone)
     }
     jobs = dry_run(fresh_clone, model, "--config", "seeds=[3,7]", "distillation={teacher_seed: same}")
     assert {seed for _, _, seed in of_rule(jobs, "train")} == {"7"}
+
+
+def test_rows_follow_the_configuration_then_the_overlays(fresh_clone, tmp_path):
+    overlays = []
+    for number in (1, 2):
+        overlays.append(tmp_path / f"{number}.yaml")
+        overlays[-1].write_text(
+            f"systems: {{new{number}: {{model: student}}, takd_student: {{dropout: 0.{number}}}}}\n"
+        )
+    run = snakemake(fresh_clone, "-n", "-p", "results/bleu_table.csv", "--configfile", *overlays)
+    scores = re.search(r"--scores (.*?) --training", run.output, re.DOTALL)[1].split()
+    assert [path.split("/")[2] for path in scores] == [*SYSTEMS, "new1", "new2"]
 
 
 def test_lint_has_nothing_to_say(fresh_clone):

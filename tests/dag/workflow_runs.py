@@ -17,8 +17,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-ROOT = Path(__file__).parents[2]
-PARTS = ("Snakefile", "rules", "config", "envs", "workflow_scripts")
+from project_copy import ROOT
+
 TIMEOUT = 300  # seconds; what hangs is killed
 CLOSED = "http://127.0.0.1:9"  # nothing listens on the discard port
 
@@ -97,18 +97,6 @@ def _call(folder: Path, command: list[str], environment: dict[str, str], stdout:
     sys.path[:] = [entry for entry in sys.path if Path(entry) != ROOT / "workflow_scripts"]
     sys.argv = ["snakemake", *command]
     main(command)
-
-
-def copy_project(folder: Path) -> Path:
-    """Copy what a clone has of the workflow, and nothing that was built or downloaded."""
-    for part in PARTS:
-        source = ROOT / part
-        if source.is_dir():
-            shutil.copytree(source, folder / part, ignore=shutil.ignore_patterns("__pycache__"))
-        else:
-            folder.mkdir(parents=True, exist_ok=True)
-            shutil.copy2(source, folder / part)
-    return folder
 
 
 def put_stand_ins(folder: Path) -> None:

@@ -4,7 +4,6 @@ import csv
 import json
 import os
 import re
-import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -12,8 +11,8 @@ from pathlib import Path
 import pytest
 import yaml
 
-ROOT = Path(__file__).parents[2]
-PARTS = ("Snakefile", "rules", "config", "envs", "workflow_scripts")
+from project_copy import ROOT, copy_project
+
 OVERLAY = Path(__file__).with_name("miniature.yaml")
 TIMEOUT = 1800  # seconds; what hangs is killed
 COLUMNS = [
@@ -59,13 +58,7 @@ def snakemake(folder: Path) -> str:
 def project(tmp_path_factory):
     """A clone in which the workflow has run."""
     folder = tmp_path_factory.mktemp("nine") / "clone"
-    for part in PARTS:
-        source = ROOT / part
-        if source.is_dir():
-            shutil.copytree(source, folder / part, ignore=shutil.ignore_patterns("__pycache__"))
-        else:
-            folder.mkdir(exist_ok=True)
-            shutil.copy2(source, folder / part)
+    copy_project(folder)
     snakemake(folder)
     return folder
 
@@ -155,6 +148,12 @@ def test_logs_are_quiet(results):
     for log in logs:
         text = log.read_text(encoding="utf-8")
         assert not re.search("warning|debug|traceback|deprecat|error", text, re.IGNORECASE), f"{log}:\n{text}"
+    assert "translated 40 sentences" in (results / "student/seed1/logs/translate.log").read_text(encoding="utf-8")
+
+
+def test_the_experiment_keeps_a_table_of_its_own(project):
+    for name in ("bleu_table.csv", "bleu_table.md"):
+        assert (project / "results" / name).read_bytes() == (project / "results/miniature" / name).read_bytes()
 
 
 def test_second_run_has_nothing_to_do(project, table):

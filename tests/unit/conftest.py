@@ -29,7 +29,8 @@ def sample(task):
 @pytest.fixture
 def teacher_path(task, tmp_path):
     """A teacher larger than the student, with dropout 0.3 in its options, saved as the workflow saves it."""
-    from tiny_models import fingerprints, make_model, model_options, save_checkpoint
+    from kd.dictionaries import fingerprints
+    from tiny_models import make_model, model_options, save_checkpoint
 
     path = tmp_path / "teacher.pt"
     model = make_model(task, dim=12, dropout=0.3, seed=2)

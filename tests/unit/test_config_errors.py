@@ -95,6 +95,11 @@ MISTAKES = [
         "max_update, so they cannot be added up; give it to all or to none",
     ),
     ("seeds: [3, 1, 3]", "seeds: [3, 1, 3] names a seed twice; name each once"),
+    ("data: {source_lang: fr}", "data: the corpus 'synthetic' has no fr to en; it has de to en"),
+    (
+        "data: {corpus: multi30k, target_lang: fr}",
+        "data: the corpus 'multi30k' has no de to fr; it has de to en or en to de",
+    ),
     ("data: {target_lang: de}", "data.target_lang: 'de' is also data.source_lang; name two languages"),
     (
         "models: {student: {embed_dim: 30, heads: 4}}",

@@ -14,9 +14,7 @@ SCRIPT = Path(__file__).parents[2] / "workflow_scripts" / "prepare.py"
 
 
 def tokenized(sentence, language="en", **options):
-    return " ".join(
-        make_tokenizer(language, **({"lowercase": False, "normalize_punctuation": False} | options))(sentence)
-    )
+    return " ".join(make_tokenizer(language, **options)(sentence))
 
 
 @pytest.mark.parametrize(
@@ -58,9 +56,8 @@ def test_lowercase_knows_umlauts():
     assert tokenized("ÄRGER & Über", "de", lowercase=True) == "ärger &amp; über"
 
 
-def test_punctuation_is_normalised_only_on_request():
-    assert tokenized("“so”", lowercase=True) == "“ so ”"
-    assert tokenized("“so”", normalize_punctuation=True) == "&quot; so &quot;"
+def test_punctuation_stays_as_it_is():
+    assert tokenized("“so”") == "“ so ”"
 
 
 @pytest.mark.parametrize(
@@ -101,7 +98,7 @@ def sides(tmp_path):
         for language, text in (("de", source), ("en", target)):
             path = tmp_path / f"raw.{language}"
             path.write_text(text, encoding="utf-8", newline="")
-            tokenize = make_tokenizer(language, lowercase=True, normalize_punctuation=False)
+            tokenize = make_tokenizer(language, lowercase=True)
             both.append(Side(path, tmp_path / "tok" / f"train.{language}", tokenize))
         return both[0], both[1]
 

@@ -134,10 +134,10 @@ def test_command(tmp_path):
     write(tmp_path / "hyp", records())
     (tmp_path / "ref").write_text("".join(f"{line}\n" for line in REFERENCES), encoding="utf-8")
     done = call(tmp_path, "--lowercase")
-    assert (done.returncode, done.stderr) == (0, "")
+    assert (done.returncode, done.stdout) == (0, "")
     scores = json.loads((tmp_path / "scores.json").read_text(encoding="utf-8"))
     assert scores == json.loads(json.dumps(score.score(records(), REFERENCES, lowercase=True)))
-    assert done.stdout.startswith(f"BLEU {scores['bleu']:.2f}, ")
+    assert done.stderr.startswith(f"BLEU {scores['bleu']:.2f}, ")
     assert (tmp_path / "examples.txt").read_text(encoding="utf-8").count("\nhypothesis  ") == 3
 
 

@@ -16,8 +16,9 @@ from fairseq.data import Dictionary, indexed_dataset
 
 import kd
 from cli import UserError
-from kd.teacher import Teacher, dictionary_fingerprint
-from tiny_models import fingerprints, make_model, make_task, model_options, save_checkpoint
+from kd.dictionaries import dictionary_fingerprint, fingerprints
+from kd.teacher import Teacher
+from tiny_models import make_model, make_task, model_options, save_checkpoint
 
 PLUGIN = Path(kd.__file__).parent
 

@@ -70,13 +70,14 @@ def test_loss_that_is_not_finite(tiny_corpus, plain, teacher, tmp_path):
         0: tiny.start_training(
             tiny_corpus, tmp_path / "0", tiny.options("master"), teacher=teacher, init=tmp_path / "poisoned.pt"
         ),
-        3: tiny.start_training(tiny_corpus, tmp_path / "2", tiny.options("plain", lr=1e30, warmup_updates=1)),
+        3: tiny.start_training(tiny_corpus, tmp_path / "3", tiny.options("plain", lr=1e30, warmup_updates=1)),
     }
     for update, process in started.items():
         lines = process.communicate(timeout=120)[1].splitlines()
         (error,) = [line for line in lines if not OWN_LINE.match(line)]
         assert process.returncode == 2
         assert re.match(rf"error: \w+: the loss is not finite at update {update} \(.*\); lower training\.lr", error)
+        assert (tmp_path / f"{update}" / "progress").is_dir()
         assert not list(tmp_path.glob(f"{update}/**/crash.pt"))
         assert not (tmp_path / f"{update}" / "model.pt").exists()
 
@@ -96,4 +97,5 @@ def test_nothing_foreign_on_standard_error(tiny_corpus, teacher, tmp_path):
     texts = [text for name, value in flags.items() for text in (f"--{name}", str(value))]
     command = [sys.executable, *python, str(tiny.SCRIPT.with_name("translate.py")), *texts, "--cpu"]
     done = subprocess.run(command, capture_output=True, text=True)
-    assert (done.returncode, done.stderr) == (0, "")
+    assert (done.returncode, done.stdout) == (0, "")
+    assert re.fullmatch(r"translated \d+ sentences in .* sentences/s\n", done.stderr)

@@ -209,9 +209,11 @@ class Driver:
         """Save and leave if a stop signal came."""
         if self.stop_signal is None:
             return
-        if self.updates > 0:  # before the first one there is nothing to save
-            self._save(is_best=False)
-        raise Interrupted(f"{signal.Signals(self.stop_signal).name} at update {self.updates}: progress is saved")
+        name = signal.Signals(self.stop_signal).name
+        if self.updates == 0:
+            raise Interrupted(f"{name} before the first update: there is nothing to save")
+        self._save(is_best=False)
+        raise Interrupted(f"{name} at update {self.updates}: progress is saved")
 
     def _save(self, is_best: bool) -> None:
         """Write the last checkpoint, and the best one if that is what this is."""

@@ -15,8 +15,8 @@ from fairseq.dataclass.utils import convert_namespace_to_omegaconf
 from cli import UserError, atomic_write
 from kd.arguments import training_arguments
 from kd.checkpoints import BEST, UNREADABLE, first_line
+from kd.dictionaries import check_dictionaries, fingerprints
 from kd.driver import Driver
-from kd.teacher import dictionary_fingerprint
 
 
 def prepare(
@@ -72,16 +72,9 @@ def _check_init(path: Path | None, driver: Driver) -> None:
                 f"{path}: {name} is {other.get(name, 'missing')} there and {own.get(name, 'missing')} here; "
                 "a stage can only start from a model of the same architecture and dictionaries"
             )
-    fingerprints = (state.get("extra_state") or {}).get("dictionaries")
-    if fingerprints and fingerprints != _dictionaries(driver):
-        raise UserError(f"{path}: was trained with other dictionaries; train both stages on the same binarised corpus")
-
-
-def _dictionaries(driver: Driver) -> dict[str, str]:
-    return {
-        "source": dictionary_fingerprint(driver.task.source_dictionary),
-        "target": dictionary_fingerprint(driver.task.target_dictionary),
-    }
+    check_dictionaries(
+        state, driver.task, model=str(path), other="the corpus'", fix="train both stages on the same binarised corpus"
+    )
 
 
 def publish_model(driver: Driver, path: Path) -> None:
@@ -105,7 +98,7 @@ def publish_model(driver: Driver, path: Path) -> None:
                 "extra_state": {
                     # what fairseq asks for when a later stage starts from this model
                     "train_iterator": {"version": 2, "epoch": 1, "iterations_in_epoch": 0, "shuffle": True},
-                    "dictionaries": _dictionaries(driver),
+                    "dictionaries": fingerprints(driver.task),
                 },
                 "last_optimizer_state": None,
             },

@@ -2,27 +2,21 @@
 
 from __future__ import annotations
 
-import hashlib
 import logging
 from pathlib import Path
 from typing import Any
 
 import torch
 from fairseq import checkpoint_utils, models
-from fairseq.data import Dictionary
 from fairseq.tasks import FairseqTask
 from torch import Tensor, nn
 
 from cli import UserError
 from kd.checkpoints import UNREADABLE, first_line
+from kd.dictionaries import check_dictionaries, recorded_fingerprints
 from kd.projection import decoder_features, project
 
 logger = logging.getLogger(__name__)
-
-
-def dictionary_fingerprint(dictionary: Dictionary) -> str:
-    """Hexadecimal SHA-256 of a dictionary's symbols in order, special symbols included, counts left out."""
-    return hashlib.sha256("\n".join(dictionary.symbols).encode("utf-8")).hexdigest()
 
 
 class Teacher:
@@ -60,7 +54,17 @@ class Teacher:
             configuration, weights = state["cfg"].model, state["model"]
         except UNREADABLE as error:
             raise UserError(f"teacher {path}: not a readable fairseq checkpoint ({first_line(error)})") from error
-        _check_dictionaries(path, state, task)
+        if not recorded_fingerprints(state):
+            logger.warning(
+                "teacher %s: not trained by this workflow, so only the sizes of its dictionaries are checked", path
+            )
+        check_dictionaries(
+            state,
+            task,
+            model=f"teacher {path}",
+            other="the student's",
+            fix="train teacher and student on the same binarised data (same corpus, BPE codes and dictionaries)",
+        )
         # not task.build_model: the translation task would make *this* model the one whose validation BLEU it measures
         model = models.build_model(configuration, task, from_checkpoint=True)
         try:
@@ -90,29 +94,3 @@ class Teacher:
         # copied out of it and the large logits made outside.
         with torch.no_grad():
             return project(self.model, features.clone())
-
-
-def _check_dictionaries(path: str | Path, state: dict[str, Any], task: FairseqTask) -> None:
-    """Compare a teacher's dictionaries with the task's: by size, and symbol by symbol where the checkpoint says so.
-
-    Distributions over other symbols, or the same in another order, would be compared without any error, and be noise.
-    """
-    fingerprints = (state.get("extra_state") or {}).get("dictionaries") or {}
-    if not fingerprints:
-        logger.warning(
-            "teacher %s: not trained by this workflow, so only the sizes of its dictionaries are checked", path
-        )
-    sides = {"source": ("encoder", task.source_dictionary), "target": ("decoder", task.target_dictionary)}
-    for side, (module, dictionary) in sides.items():
-        embedding = state["model"].get(f"{module}.embed_tokens.weight")
-        size = len(dictionary) if embedding is None else embedding.size(0)
-        if size != len(dictionary):
-            difference = f"has {size:,} symbols, the student's has {len(dictionary):,}"
-        elif fingerprints.get(side, dictionary_fingerprint(dictionary)) != dictionary_fingerprint(dictionary):
-            difference = f"has {size:,} symbols, as the student's, but other symbols or another order"
-        else:
-            continue
-        raise UserError(
-            f"teacher {path}: its {side} dictionary {difference}; "
-            "train teacher and student on the same binarised data (same corpus, BPE codes and dictionaries)"
-        )

@@ -5,7 +5,6 @@ Everything that translating needs from fairseq is here; ``translate.py`` knows o
 
 from __future__ import annotations
 
-import pickle
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,6 +17,8 @@ from fairseq.sequence_generator import SequenceGenerator
 from fairseq.tasks.translation import TranslationTask
 
 from cli import UserError
+from kd.checkpoints import UNREADABLE, first_line
+from kd.dictionaries import check_dictionaries
 
 BPE_MARKER = "@@ "  # what subword-nmt puts between the pieces of a word
 
@@ -52,24 +53,22 @@ class Translator:
         data: folder written by fairseq-preprocess; it replaces the folder recorded in the checkpoint.
         target_lang: language the caller expects.
         cpu: stay on the CPU even when a GPU is there.
-        fp16: half precision; a GPU is needed for it to be faster.
 
     Raises:
         UserError: the checkpoint or the data cannot be read, the target language is another, or the checkpoint was
-            trained with dictionaries of another size than those in ``data``.
+            trained with other dictionaries than those in ``data``.
     """
 
-    def __init__(self, model: Path, data: Path, target_lang: str, *, cpu: bool = False, fp16: bool = False) -> None:
+    def __init__(self, model: Path, data: Path, target_lang: str, *, cpu: bool = False) -> None:
         state = _load_state(model, data)
         self.task = _setup_task(state["cfg"].task, data)
         if self.task.cfg.target_lang != target_lang:
             raise UserError(f"{data}: is translated to {self.task.cfg.target_lang}, not to {target_lang} as asked")
-        self._check_dictionaries(model, data, state["model"])
+        fix = "pass the data folder that the model was trained on"
+        check_dictionaries(state, self.task, model=str(model), other=f"that of {data}", fix=fix)
         (self.model,), _, _ = checkpoint_utils.load_model_ensemble_and_task([str(model)], task=self.task, state=state)
         self.data = data
         self.cuda = torch.cuda.is_available() and not cpu
-        if fp16:
-            self.model.half()
         if self.cuda:
             self.model.cuda()
         # drops what only training needs (attention weights for alignment, dropout); the outputs stay the same
@@ -123,16 +122,6 @@ class Translator:
         text = self.task.target_dictionary.string(hypothesis["tokens"].int().cpu(), BPE_MARKER)
         return Translation(text, float(hypothesis["score"]))
 
-    def _check_dictionaries(self, model: Path, data: Path, weights: Mapping[str, torch.Tensor]) -> None:
-        # fairseq stores no dictionary in a checkpoint; rows of the embeddings are all that can be compared
-        for side, dictionary in (("encoder", self.task.source_dictionary), ("decoder", self.task.target_dictionary)):
-            rows = weights[f"{side}.embed_tokens.weight"].shape[0]
-            if rows != len(dictionary):
-                raise UserError(
-                    f"{model}: its {side} knows {rows} types, but the dictionary in {data} has {len(dictionary)}; "
-                    "pass the data folder that the model was trained on"
-                )
-
 
 def _setup_task(config, data: Path) -> TranslationTask:
     try:
@@ -151,6 +140,7 @@ def _load_state(model: Path, data: Path) -> dict:
         return checkpoint_utils.load_checkpoint_to_cpu(str(model), {"data": str(data), "eval_bleu": False})
     except (FileNotFoundError, IsADirectoryError, PermissionError) as error:
         raise UserError(f"{model}: cannot be read ({error.strerror}); check the path and its permissions") from error
-    except (EOFError, KeyError, OSError, RuntimeError, pickle.UnpicklingError) as error:
-        reason = next(iter(str(error).splitlines()), type(error).__name__)
-        raise UserError(f"{model}: is not a readable fairseq checkpoint ({reason[:120]}); train it again") from error
+    except UNREADABLE as error:
+        raise UserError(
+            f"{model}: is not a readable fairseq checkpoint ({first_line(error)}); train it again"
+        ) from error
