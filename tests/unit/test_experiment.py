@@ -134,6 +134,13 @@ def test_teacher_seed():
             ],
         ),
         (
+            "systems: {junior_student: {max_tokens: 512}}",
+            [
+                "systems.senior_student_matched.budget_of: junior_student has another max_tokens, "
+                "so its epochs are not as many updates"
+            ],
+        ),
+        (
             "{systems: {student: null}, table: {senior: nobody}}",
             [
                 "table.baseline: 'student' is not one of systems; column delta_vs_student stays empty",
@@ -150,21 +157,21 @@ def test_warnings(overlay, warnings):
 
 
 def test_paths():
-    built = experiment("{experiment: trial, data: {source_lang: cs, target_lang: pl}}")
+    built = experiment("{experiment: trial, data: {corpus: multi30k, source_lang: en, target_lang: de}}")
     assert built.root == "results/trial"
     assert built.data_path("bpe.codes") == "results/trial/data/bpe.codes"
-    assert built.sides("tok", "valid") == ("results/trial/data/tok/valid.cs", "results/trial/data/tok/valid.pl")
+    assert built.sides("tok", "valid") == ("results/trial/data/tok/valid.en", "results/trial/data/tok/valid.de")
     assert built.run_path("takd_student", 7) == "results/trial/takd_student/seed7"
     assert built.run_path("{system}", "{seed}", "model.pt") == "results/trial/{system}/seed{seed}/model.pt"
     assert built.binarized(["test"]) == [
         f"results/trial/data/bin/{name}"
         for name in (
-            "dict.cs.txt",
-            "dict.pl.txt",
-            "test.cs-pl.cs.bin",
-            "test.cs-pl.cs.idx",
-            "test.cs-pl.pl.bin",
-            "test.cs-pl.pl.idx",
+            "dict.en.txt",
+            "dict.de.txt",
+            "test.en-de.en.bin",
+            "test.en-de.en.idx",
+            "test.en-de.de.bin",
+            "test.en-de.de.idx",
         )
     ]
     assert len(built.binarized()) == 2 + 3 * 4
