@@ -59,7 +59,7 @@ def test_unequal_sides_are_refused_with_both_counts(tmp_path, outputs, lines):
     assert_nothing_written(outputs)
 
 
-@pytest.mark.parametrize("content", [b"", b"\n \n\n", gzip.compress(b"")])
+@pytest.mark.parametrize("content", [b"", b"\n \n\n", gzip.compress(b"")], ids=["empty", "blank", "gzip"])
 def test_a_file_without_text_is_refused(tmp_path, outputs, content):
     with pytest.raises(UserError, match="b: holds no text"):
         pair(write(tmp_path / "a", b"1\n2\n3\n"), write(tmp_path / "b", content), *outputs)
