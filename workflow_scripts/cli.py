@@ -49,12 +49,16 @@ def prepend_to_path(folder: Path) -> None:
 
 
 def error_lines(logs: Iterable[Path], since: float) -> list[str]:
-    """The ``error:`` lines of the logs written after a time (seconds since the epoch), each with its log's path."""
+    """What the logs written after a time (seconds since the epoch) have to tell the user, each with its log's path.
+
+    That is their ``error:`` lines, and those of trainings that were interrupted and kept what they had.
+    """
     found = []
     for path in logs:
         if path.stat().st_mtime >= since:
             text = path.read_text(encoding="utf-8", errors="replace")
-            found += [f"{line}  [{path}]" for line in text.splitlines() if line.startswith("error: ")]
+            told = [line for line in text.splitlines() if line.startswith("error: ") or "progress is saved" in line]
+            found += [f"{line}  [{path}]" for line in told]
     return found
 
 

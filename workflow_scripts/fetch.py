@@ -100,7 +100,7 @@ def copy_from_mirror(mirror: Path, dataset: str, entry: DataFile, output: Path) 
         UserError: the mirror is not a readable folder, or its copy is not the file that the manifest describes.
     """
     if not mirror.is_dir() or not os.access(mirror, os.R_OK | os.X_OK):
-        raise UserError(f"mirror {mirror}: not a readable folder; mend --mirror or EKD_DATA_MIRROR, or leave it out")
+        raise UserError(f"mirror {mirror}: not a readable folder; mend EKD_DATA_MIRROR or data.mirror, or leave it out")
     path = mirror / dataset / entry.name
     try:
         if not path.is_file():

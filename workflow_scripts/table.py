@@ -172,24 +172,29 @@ def markdown(table: pd.DataFrame, deviation: pd.DataFrame, signatures: dict[str,
     shown = text.drop(columns="signature")
     numeric = [*DECIMALS, "parameters", "updates", "seeds"]
     align = ["right" if column in numeric else "left" for column in shown.columns]
-    lines = [shown.to_markdown(index=False, disable_numparse=True, colalign=align), "", " ".join(notes), ""]
+    lines = [shown.to_markdown(index=False, disable_numparse=True, colalign=align), "", *notes, ""]
     lines += [f"- `{metric}`: `{signatures[metric]}`" for metric in METRICS]
     return "\n".join(lines) + "\n"
 
 
 def notes(sentences: int, baseline: str, senior: str, averaged: bool) -> list[str]:
-    """Sentences that explain the columns."""
+    """What the columns mean, a line each, and what introduces the signatures."""
+    columns = [
+        "`bleu` and `chrf` compare detokenised text with the raw reference",
+        "`bleu_tokenized` compares tokens, as papers before sacreBLEU did",
+        f"`delta_vs_student` is `bleu` minus that of `{baseline}`",
+        f"`gap_to_senior` is `bleu` of `{senior}` minus that of the row, `gap_percent` the same in percent of it",
+        "`parameters` are counted once where shared",
+        "`updates` and `train_seconds` are of that row alone, without its teacher or the stage that it starts from",
+        *(["rows with several `seeds` are means, ± the sample standard deviation over seeds"] if averaged else []),
+        "`-` means none",
+    ]
     return [
-        f"Scores on {sentences} test sentences, from 0 to 100:",
-        "`bleu` and `chrf` compare detokenised text with the raw reference,",
-        "`bleu_tokenized` compares tokens, as papers before sacreBLEU did.",
-        f"`delta_vs_student` is `bleu` minus that of `{baseline}`;",
-        f"`gap_to_senior` is `bleu` of `{senior}` minus that of the row,",
-        f"`gap_percent` is this gap in percent of the `bleu` of `{senior}`.",
-        "`parameters` are counted once where shared; `updates` and `train_seconds` are the training of that row alone,",
-        "without its teacher or the stage that it starts from.",
-        *(["Rows with several `seeds` are means, ± the sample standard deviation over seeds."] if averaged else []),
-        "`-` means none. The signatures, the same for all rows, say how sacreBLEU computed each score:",
+        f"Scores on {sentences} test sentences, from 0 to 100.",
+        "",
+        *(f"- {column}" for column in columns),
+        "",
+        "The signatures, the same for all rows, say how sacreBLEU computed each score:",
     ]
 
 

@@ -8,11 +8,16 @@ and of all input files, so a rerun of the same job goes on where it was, and one
 from __future__ import annotations
 
 import argparse
+import contextlib
+import fcntl
 import hashlib
 import json
+import os
 import signal
+import socket
 import sys
 import time
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -74,8 +79,41 @@ def check_options(arguments: argparse.Namespace) -> None:
             )
 
 
+@contextlib.contextmanager
+def claimed(progress: Path) -> Iterator[None]:
+    """Have the folder of the checkpoints for this process alone.
+
+    A killed Snakemake leaves its trainings running, and a restart would start a second writer of the same checkpoints.
+
+    Raises:
+        UserError: another process has it.
+    """
+    progress.mkdir(parents=True, exist_ok=True)
+    lock = progress / "lock"
+    with lock.open("a+", encoding="utf-8") as handle:
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            handle.seek(0)
+            raise UserError(
+                f"{progress}: another training writes here, process {handle.read().strip()}; "
+                "wait for its end or stop it, and run again"
+            ) from None
+        handle.truncate(0)
+        handle.write(f"{os.getpid()} on {socket.gethostname()}\n")
+        handle.flush()
+        try:
+            yield
+        finally:
+            if os.listdir(progress) == [lock.name]:  # refused before anything was trained: leave no trace
+                lock.unlink()
+                for folder in (progress, progress.parent, progress.parent.parent):
+                    with contextlib.suppress(OSError):  # not empty
+                        folder.rmdir()
+
+
 def main() -> None:
-    """Train, then put the results in place."""
+    """Check the arguments, claim the folder of the checkpoints, and train."""
     arguments = parse_arguments()
     options = arguments.options
     check_options(arguments)
@@ -84,7 +122,13 @@ def main() -> None:
         signal.signal(number, lambda number, frame: sys.exit(EXIT_INTERRUPTED))
     key = progress_key(options, arguments.seed, input_files(arguments.data, arguments.teacher, arguments.init))
     progress = arguments.output / "progress" / key
+    with claimed(progress):
+        train(arguments, progress)
 
+
+def train(arguments: argparse.Namespace, progress: Path) -> None:
+    """Train or go on with what ``progress`` holds, then put the results in place."""
+    options = arguments.options
     quiet()  # before the imports that it is about; they take seconds, so bad arguments are refused before them
     import torch
 

@@ -215,7 +215,7 @@ def test_a_wrong_copy_in_the_mirror_is_refused(server, output, mirror, content):
 
 
 def test_a_mirror_that_is_not_there_is_told(output, tmp_path):
-    with pytest.raises(UserError, match="typo: not a readable folder; mend --mirror or EKD_DATA_MIRROR"):
+    with pytest.raises(UserError, match=r"typo: not a readable folder; mend EKD_DATA_MIRROR or data\.mirror"):
         get(entry("http://127.0.0.1:9/file.gz"), output, tmp_path / "typo")
 
 

@@ -131,7 +131,8 @@ def test_the_best_checkpoint_stands_in_for_a_damaged_last_one(start, undisturbed
     driver = start()
     assert driver.updates == UPDATES_AN_EPOCH
     assert driver.said[0].startswith(f"warning: {driver.folder / LAST} is damaged and will not be used (")
-    assert len(driver.said) == 2
+    assert driver.said[1] == f"taking {driver.folder / BEST} instead; the epochs after it are repeated"
+    assert len(driver.said) == 3
     assert result(run(driver)) == undisturbed
 
 

@@ -81,7 +81,7 @@ def test_sigterm_and_sigkill_lose_nothing(tiny_corpus, tmp_path):
         process = processes[number]
         next(line for line in process.stderr if re.search("epoch +2 train", line))
         process.send_signal(number)
-        return process.communicate(timeout=120)[1]
+        return process.communicate(timeout=900)[1]
 
     with ThreadPoolExecutor() as pool:  # so that neither ends while the other one is waited for
         said = dict(zip(processes, pool.map(stop, processes), strict=True))

@@ -1,5 +1,6 @@
 """train.py: what it refuses, what it says of a lost loss, and that nothing else is on standard error."""
 
+import os
 import re
 import subprocess
 import sys
@@ -10,7 +11,7 @@ import pytest
 
 import tiny_training as tiny
 import train
-from cli import run
+from cli import UserError, run
 
 # training goes through fairseq, whose warnings are not ours
 pytestmark = [pytest.mark.filterwarnings("ignore"), pytest.mark.usefixtures("signal_handlers")]
@@ -59,6 +60,24 @@ def test_models_that_do_not_fit(tiny_corpus, plain, teacher, tmp_path, capsys):
     refuse(capsys, "training.precision: 'fp16' needs a GPU", output, wrong)
 
 
+def test_a_second_training_on_the_same_progress(tiny_corpus, tmp_path):
+    progress = tmp_path / "progress/key"
+    with train.claimed(progress):
+        (progress / "checkpoint_last.pt").touch()
+        message = rf"another training writes here, process {os.getpid()} on \S+; wait"
+        with pytest.raises(UserError, match=message), train.claimed(progress):
+            pass
+    with train.claimed(progress):
+        pass
+    assert (progress / "checkpoint_last.pt").exists()
+
+
+def test_a_refused_training_leaves_no_trace(tmp_path):
+    with pytest.raises(UserError), train.claimed(tmp_path / "run/progress/key"):
+        raise UserError("refused")
+    assert not (tmp_path / "run").exists()
+
+
 @pytest.mark.slow
 def test_loss_that_is_not_finite(tiny_corpus, plain, teacher, tmp_path):
     import torch
@@ -73,11 +92,10 @@ def test_loss_that_is_not_finite(tiny_corpus, plain, teacher, tmp_path):
         3: tiny.start_training(tiny_corpus, tmp_path / "3", tiny.options("plain", lr=1e30, warmup_updates=1)),
     }
     for update, process in started.items():
-        lines = process.communicate(timeout=120)[1].splitlines()
+        lines = process.communicate(timeout=900)[1].splitlines()
         (error,) = [line for line in lines if not OWN_LINE.match(line)]
         assert process.returncode == 2
         assert re.match(rf"error: \w+: the loss is not finite at update {update} \(.*\); lower training\.lr", error)
-        assert (tmp_path / f"{update}" / "progress").is_dir()
         assert not list(tmp_path.glob(f"{update}/**/crash.pt"))
         assert not (tmp_path / f"{update}" / "model.pt").exists()
 
@@ -87,7 +105,7 @@ def test_nothing_foreign_on_standard_error(tiny_corpus, teacher, tmp_path):
     resolved = tiny.options("pupil", max_epoch=1)
     python = ("-W", "error")
     process = tiny.start_training(tiny_corpus, tmp_path / "run", resolved, teacher=teacher, python=python)
-    lines = process.communicate(timeout=120)[1].splitlines()
+    lines = process.communicate(timeout=900)[1].splitlines()
     assert process.returncode == 0, lines
     assert lines
     assert all(OWN_LINE.match(line) for line in lines), lines

@@ -27,6 +27,7 @@ def newest_as_last(folder: Path, say: Callable[[str], None]) -> bool:
     if last is not None and (best is not None or last["best"] is None):
         return True
     if best is not None:
+        say(f"taking {folder / BEST} instead; the epochs after it are repeated")
         second_name(folder / BEST, folder / LAST)
         return True
     if (folder / LAST).exists():
