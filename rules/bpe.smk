@@ -51,7 +51,7 @@ rule binarize:
     params:
         bpe=lambda w, input: os.path.dirname(input[0]),
         folder=lambda w, output: os.path.dirname(output[0]),
-        languages=f"--source-lang {exp.data.source_lang} --target-lang {exp.data.target_lang}",
+        languages=LANGUAGES,
         joined="--joined-dictionary" if exp.config.bpe.joined_dictionary else "",
     shell:
         "python workflow_scripts/binarize.py --bpe-dir {params.bpe:q} {params.languages} {params.joined} "

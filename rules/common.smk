@@ -71,6 +71,10 @@ def flags(options, *names):
     return " ".join(f"--{name.replace('_', '-')} {getattr(options, name)}" for name in names)
 
 
+LANGUAGES = flags(exp.data, "source_lang", "target_lang")
+FINAL_PERIOD = "--split-final-period" if exp.data.split_final_period else ""
+
+
 def length_filter(split):
     """Flags of the length filter; the test set stays whole, because scores are over all of it."""
     return "" if split == "test" else flags(exp.data.filter, "min_tokens", "max_tokens", "max_ratio")

@@ -46,7 +46,7 @@ if exp.data.corpus == "synthetic":
         threads: 1
         params:
             folder=lambda w, output: os.path.dirname(output[0]),
-            languages=f"--source-lang {exp.data.source_lang} --target-lang {exp.data.target_lang}",
+            languages=LANGUAGES,
             corpus=flags(exp.data.synthetic, "seed", "train_size", "valid_size", "test_size", "lexicon", "zipf"),
         shell:
             "python workflow_scripts/generate.py {params.corpus} {params.languages} "
@@ -92,10 +92,10 @@ if exp.data.corpus == "iwslt14":
             "../envs/nmt.yaml"
         threads: 1
         params:
-            folder=exp.data_path("raw"),
-            languages=f"--source-lang {exp.data.source_lang} --target-lang {exp.data.target_lang}",
+            folder=lambda w, output: os.path.dirname(output[0]),
+            languages=LANGUAGES,
             # every 23rd of the pairs that these options keep is held out, so they are those of prepare
-            final_period="--split-final-period" if exp.data.split_final_period else "",
+            final_period=FINAL_PERIOD,
             filter=length_filter("train"),
             published_sizes="160239 7283 6750",
         shell:
@@ -119,9 +119,9 @@ rule prepare:
         "../envs/nmt.yaml"
     threads: 1
     params:
-        languages=f"--source-lang {exp.data.source_lang} --target-lang {exp.data.target_lang}",
+        languages=LANGUAGES,
         lowercase="--lowercase" if exp.data.lowercase else "",
-        final_period="--split-final-period" if exp.data.split_final_period else "",
+        final_period=FINAL_PERIOD,
         filter=lambda w: length_filter(w.split),
     shell:
         "python workflow_scripts/prepare.py --source {input.source:q} --target {input.target:q} "

@@ -15,10 +15,9 @@ import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 
-from cli import UserError, read_lines, run
+from cli import SPLITS, UserError, read_lines, run
 from quiet import quiet
 
-SPLITS = ("train", "valid", "test")
 OWN_FILES = ("dict.*.txt", "*.bin", "*.idx", ".snakemake_timestamp")
 SMALLEST_SHARE = 1000  # lines; fairseq's chunking needs more lines than workers, and a process costs more than this
 

@@ -18,6 +18,9 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import IO, Any
 
+SPLITS = ("train", "valid", "test")
+STOP_SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGUSR1)  # asked to stop: by a user, by a cluster
+
 
 class UserError(Exception):
     """Something the user can mend. The message says what is wrong, where, and what to do, in one line."""

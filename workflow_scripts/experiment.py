@@ -13,12 +13,10 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from cli import UserError
+from cli import SPLITS, UserError
 from config_checks import check
 from config_errors import explain
 from config_models import Config, Distillation, Model, Strict, System, Training
-
-SPLITS = ("train", "valid", "test")
 
 
 class Experiment:

@@ -26,8 +26,8 @@ def quiet() -> None:
     """Send errors and warnings of all packages to standard error, and drop the notes named above."""
     # fairseq configures the root logger when it is imported, unless someone did before
     logging.basicConfig(level=logging.WARNING, format="%(levelname)s %(name)s: %(message)s", stream=sys.stderr)
-    # fairseq's speech task asks every user to install tensorboardX, which text training never uses
-    for name in ("fairseq", "fairseq_cli", "fairseq.tasks.text_to_speech", "hydra"):
+    # at INFO fairseq reports its own internals, and asks every user to install what text training never uses
+    for name in ("fairseq", "fairseq_cli", "hydra"):
         logging.getLogger(name).setLevel(logging.WARNING)
     warnings.filterwarnings("ignore", module=_CHATTY_MODULES)
     for category in _CHANGES_TO_COME:

@@ -59,14 +59,9 @@ def read_json(path: Path, types: dict[str, Any]) -> dict[str, Any]:
     except ValueError as error:
         raise UserError(f"{path}: not JSON ({error}); delete it and run the step that writes it") from error
     for key, kind in types.items():
-        value = content.get(key) if isinstance(content, dict) else None
-        # bool is an int to isinstance, and a null is a value where its type is among those allowed
-        if (
-            not isinstance(content, dict)
-            or key not in content
-            or isinstance(value, bool)
-            or not isinstance(value, kind)
-        ):
+        present = isinstance(content, dict) and key in content
+        # bool is an int to isinstance
+        if not present or isinstance(content[key], bool) or not isinstance(content[key], kind):
             raise UserError(f"{path}: {key!r} is missing or of a wrong type; delete it and run the step that writes it")
     return {key: content[key] for key in types}
 

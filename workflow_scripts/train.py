@@ -21,7 +21,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from cli import UserError, json_argument, run, sha256, write_json, write_lines
+from cli import STOP_SIGNALS, UserError, json_argument, run, sha256, write_json, write_lines
 from quiet import quiet
 
 EXIT_INTERRUPTED = 75  # EX_TEMPFAIL of sysexits.h: not finished, progress saved, run it again
@@ -118,7 +118,7 @@ def main() -> None:
     options = arguments.options
     check_options(arguments)
     # while nothing is trained yet, and when all is but the results are not in place, there is nothing to save
-    for number in (signal.SIGTERM, signal.SIGINT, signal.SIGUSR1):
+    for number in STOP_SIGNALS:
         signal.signal(number, lambda number, frame: sys.exit(EXIT_INTERRUPTED))
     key = progress_key(options, arguments.seed, input_files(arguments.data, arguments.teacher, arguments.init))
     progress = arguments.output / "progress" / key

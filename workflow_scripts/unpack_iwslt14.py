@@ -29,10 +29,9 @@ from pathlib import Path
 from typing import Any
 
 from archives import read_members
-from cli import UserError, atomic_write, run, write_json
+from cli import SPLITS, UserError, atomic_write, run, write_json
 from prepare import DROP_REASONS, LengthFilter, Tokenize, add_token_options, make_tokenizer
 
-SPLITS = ("train", "valid", "test")
 TEST_SETS = ("TED.dev2010", "TEDX.dev2012", "TED.tst2010", "TED.tst2011", "TED.tst2012")  # the recipe's order
 HELD_OUT = 23  # every 23rd pair that the filter keeps is for validation
 

@@ -91,3 +91,20 @@ def signal_handlers():
     yield
     for number, handler in before.items():
         signal.signal(number, handler)
+
+
+@pytest.fixture(scope="module")
+def lexicon():
+    """The words of a small generated corpus; a module that needs others has a fixture of this name."""
+    from synthetic.dice import Dice
+    from synthetic.lexicon import Lexicon
+
+    return Lexicon(600, 1.0, Dice(11))
+
+
+@pytest.fixture(scope="module")
+def grammar(lexicon):
+    """Draws sentences with the module's lexicon."""
+    from synthetic.grammar import Grammar
+
+    return Grammar(lexicon, lexicon.dice)

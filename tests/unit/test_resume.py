@@ -8,9 +8,10 @@ import pytest
 import torch
 
 import tiny_driver
+from cli import STOP_SIGNALS
 from kd import checkpoints
 from kd.checkpoints import BEST, LAST, newest_as_last
-from kd.driver import STOP_SIGNALS, Interrupted
+from kd.driver import Interrupted
 from tiny_driver import UPDATES, Killed, call_after, kill, result, run
 from tiny_training import UPDATES_AN_EPOCH
 

@@ -9,7 +9,6 @@ import pytest
 
 from synthetic import german
 from synthetic.dice import Dice
-from synthetic.grammar import Grammar
 from synthetic.lexicon import Lexicon
 from synthetic.phrases import Request
 from synthetic.relatives import relative_clause
@@ -22,11 +21,6 @@ TOKEN = re.compile(r"[^\s.,?]+|[.,?]")
 @pytest.fixture(scope="module")
 def lexicon():
     return Lexicon(400, 1.0, Dice(5))
-
-
-@pytest.fixture(scope="module")
-def grammar(lexicon):
-    return Grammar(lexicon, lexicon.dice)
 
 
 @pytest.fixture(scope="module")

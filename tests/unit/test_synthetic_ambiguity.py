@@ -9,7 +9,6 @@ import pytest
 from synthetic import adverbials
 from synthetic.dice import Dice
 from synthetic.german import PLURAL, THIRD
-from synthetic.grammar import Grammar
 from synthetic.lexicon import NOUN_KINDS, SHARES, Lexicon
 from synthetic.phrases import Request
 from synthetic.words import Verb
@@ -18,11 +17,6 @@ from synthetic.words import Verb
 @pytest.fixture(scope="module")
 def lexicon():
     return Lexicon(400, 1.0, Dice(7))
-
-
-@pytest.fixture(scope="module")
-def grammar(lexicon):
-    return Grammar(lexicon, lexicon.dice)
 
 
 @pytest.fixture(scope="module")

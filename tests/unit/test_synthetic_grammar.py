@@ -5,9 +5,7 @@ import re
 import pytest
 
 from synthetic import english, german
-from synthetic.dice import Dice
-from synthetic.grammar import Grammar
-from synthetic.lexicon import NOUN_KINDS, Lexicon
+from synthetic.lexicon import NOUN_KINDS
 from synthetic.phrases import Request
 from synthetic.words import Preposition
 
@@ -38,16 +36,6 @@ NUMBERS = (
     "einund",
     "einhundert",
 )
-
-
-@pytest.fixture(scope="module")
-def lexicon():
-    return Lexicon(600, 1.0, Dice(11))
-
-
-@pytest.fixture(scope="module")
-def grammar(lexicon):
-    return Grammar(lexicon, lexicon.dice)
 
 
 def tables(first, gender, index):

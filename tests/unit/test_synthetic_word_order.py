@@ -4,9 +4,6 @@ import re
 
 import pytest
 
-from synthetic.dice import Dice
-from synthetic.grammar import Grammar
-from synthetic.lexicon import Lexicon
 from synthetic.words import Verb
 
 AUXILIARIES = {
@@ -15,16 +12,6 @@ AUXILIARIES = {
     *("soll", "sollst", "sollen", "darf", "darfst", "dürfen", "will", "willst", "wollen"),
 }
 SIMPLE = ("present", "past")
-
-
-@pytest.fixture(scope="module")
-def lexicon():
-    return Lexicon(600, 1.0, Dice(11))
-
-
-@pytest.fixture(scope="module")
-def grammar(lexicon):
-    return Grammar(lexicon, lexicon.dice)
 
 
 @pytest.fixture(scope="module")

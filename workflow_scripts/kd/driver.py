@@ -23,10 +23,9 @@ from fairseq.data.iterators import EpochBatchIterator, GroupedIterator
 from fairseq.logging import metrics
 from omegaconf import OmegaConf
 
+from cli import STOP_SIGNALS
 from kd.checkpoints import BEST, LAST, newest_as_last, second_name
 from kd.trainer import NotFinite, Trainer
-
-STOP_SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGUSR1)
 
 
 class Interrupted(Exception):

@@ -6,12 +6,11 @@ import math
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 
-from cli import UserError
+from cli import SPLITS, UserError
 from synthetic.dice import Dice
 from synthetic.grammar import Grammar, Pair
 from synthetic.lexicon import Lexicon
 
-SPLITS = ("train", "valid", "test")
 PATIENCE = 1_000  # this many repetitions in a row mean that hardly anything new is left to say
 SLOPE_MINIMUM = 5  # rarer lexemes are left out of the slope: counts of 1 and 2 make steps, not a line
 
