@@ -10,6 +10,7 @@ configfile: "config/config.yaml"
 
 include: "rules/common.smk"
 include: "rules/data.smk"
+include: "rules/prepare.smk"
 include: "rules/bpe.smk"
 include: "rules/train.smk"
 include: "rules/evaluate.smk"

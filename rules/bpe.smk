@@ -12,28 +12,87 @@ rule learn_bpe:
         exp.data_path("benchmarks/learn_bpe.tsv")
     conda:
         "../envs/nmt.yaml"
+    threads: exp.config.bpe.workers
+    params:
+        merges=flags(exp.config.bpe, "merges"),
+        sample=flags(exp.config.bpe, "sample") if exp.config.bpe.sample else "",
+    shell:
+        "python workflow_scripts/learn_bpe.py --input {input:q} {params.merges} {params.sample} "
+        "--workers {threads} --output {output:q} 2> {log:q}"
+
+
+rule apply_bpe_shard:
+    input:
+        codes=exp.data_path("bpe.codes"),
+        source=exp.sides("tok", "train")[0],
+        target=exp.sides("tok", "train")[1],
+        parts=exp.data_path("tok/train.parts.json"),
+    output:
+        source=temp(exp.shard("bpe", "{shard}", exp.data.source_lang)),
+        target=temp(exp.shard("bpe", "{shard}", exp.data.target_lang)),
+        report=temp(exp.shard("bpe", "{shard}", "json")),
+    log:
+        exp.data_path("logs/apply_bpe/{shard}.log"),
+    benchmark:
+        exp.data_path("benchmarks/apply_bpe/{shard}.tsv")
+    conda:
+        "../envs/nmt.yaml"
     threads: 1
     params:
-        merges=exp.config.bpe.merges,
+        languages=LANGUAGES,
     shell:
-        "python workflow_scripts/learn_bpe.py --input {input:q} --merges {params.merges} --output {output:q} 2> {log:q}"
+        "python workflow_scripts/apply_bpe.py --codes {input.codes:q} --source {input.source:q} "
+        "--target {input.target:q} --split train --parts {input.parts:q} --part {wildcards.shard} {params.languages} "
+        "--output-source {output.source:q} --output-target {output.target:q} --report {output.report:q} 2> {log:q}"
+
+
+rule join_bpe:
+    input:
+        source=exp.shards("bpe", exp.data.source_lang),
+        target=exp.shards("bpe", exp.data.target_lang),
+        reports=exp.shards("bpe", "json"),
+        parts=exp.data_path("tok/train.parts.json"),
+    output:
+        source=exp.sides("bpe", "train")[0],
+        target=exp.sides("bpe", "train")[1],
+        report=exp.data_path("bpe/train.json"),
+    log:
+        exp.data_path("logs/join_bpe.log"),
+    benchmark:
+        exp.data_path("benchmarks/join_bpe.tsv")
+    conda:
+        "../envs/nmt.yaml"
+    threads: 1
+    shell:
+        "python workflow_scripts/join.py --source {input.source:q} --target {input.target:q} "
+        "--reports {input.reports:q} --parts {input.parts:q} "
+        "--output-source {output.source:q} --output-target {output.target:q} --report {output.report:q} 2> {log:q}"
 
 
 rule apply_bpe:
     input:
         codes=exp.data_path("bpe.codes"),
-        text=[path for split in SPLITS for path in exp.sides("tok", split)],
+        source=exp.sides("tok", "{split}")[0],
+        target=exp.sides("tok", "{split}")[1],
     output:
-        [path for split in SPLITS for path in exp.sides("bpe", split)],
+        source=exp.sides("bpe", "{split}")[0],
+        target=exp.sides("bpe", "{split}")[1],
+        report=exp.data_path("bpe/{split}.json"),
     log:
-        exp.data_path("logs/apply_bpe.log"),
+        exp.data_path("logs/apply_bpe.{split}.log"),
     benchmark:
-        exp.data_path("benchmarks/apply_bpe.tsv")
+        exp.data_path("benchmarks/apply_bpe.{split}.tsv")
+    wildcard_constraints:
+        split="valid|test",
     conda:
         "../envs/nmt.yaml"
     threads: 1
+    params:
+        languages=LANGUAGES,
     shell:
-        "python workflow_scripts/apply_bpe.py --codes {input.codes:q} --input {input.text:q} --output {output:q} 2> {log:q}"
+        "python workflow_scripts/apply_bpe.py --codes {input.codes:q} --source {input.source:q} "
+        "--target {input.target:q} --split {wildcards.split} {params.languages} "
+        "--output-source {output.source:q} --output-target {output.target:q} --report {output.report:q} 2> {log:q}"
 
 
 rule binarize:
@@ -41,13 +100,14 @@ rule binarize:
         [path for split in SPLITS for path in exp.sides("bpe", split)],
     output:
         exp.binarized(),
+        report=exp.data_path("binarize.json"),
     log:
         exp.data_path("logs/binarize.log"),
     benchmark:
         exp.data_path("benchmarks/binarize.tsv")
     conda:
         "../envs/nmt.yaml"
-    threads: 1
+    threads: min(exp.config.bpe.workers, 2)
     params:
         bpe=lambda w, input: os.path.dirname(input[0]),
         folder=lambda w, output: os.path.dirname(output[0]),
@@ -55,4 +115,4 @@ rule binarize:
         joined="--joined-dictionary" if exp.config.bpe.joined_dictionary else "",
     shell:
         "python workflow_scripts/binarize.py --bpe-dir {params.bpe:q} {params.languages} {params.joined} "
-        "--workers {threads} --output-dir {params.folder:q} 2> {log:q}"
+        "--workers {threads} --output-dir {params.folder:q} --report {output.report:q} 2> {log:q}"

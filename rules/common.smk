@@ -14,6 +14,7 @@ sys.path.insert(0, f"{workflow.basedir}/workflow_scripts")
 
 from cli import UserError, error_lines, prepend_to_path
 from experiment import SPLITS, Experiment
+from sources import collected, is_held_out, is_made_at_once
 
 try:
     exp = Experiment(config)
@@ -44,10 +45,18 @@ SYSTEMS = [name for name in dict.fromkeys([*ordered, *exp.systems]) if name in e
 RUNS = [exp.run_path(system, seed) for system in SYSTEMS for seed in exp.seeds]
 MODELS = [f"{run}/model.pt" for run in RUNS]
 EVALUATIONS = [f"{run}/{file}" for run in RUNS for file in ("test.hyp.jsonl", "scores.json")]
+REPORT = [exp.data_path(name) for name in ("report.csv", "lengths.csv", "report.html")]
 CORPUS = [
     *(path for step in ("raw", "tok", "bpe") for split in SPLITS for path in exp.sides(step, split)),
     exp.data_path("bpe.codes"),
     *exp.binarized(),
+    *REPORT,
+]
+
+ACCOUNTS = [
+    *(exp.data_path(f"raw/{split}.json") for split in collected(exp.data)),
+    *([exp.data_path("raw/stats.json")] if is_made_at_once(exp.data) or is_held_out(exp.data) else []),
+    *(exp.data_path(f"tok/{split}.json") for split in SPLITS),
 ]
 
 
@@ -55,6 +64,7 @@ wildcard_constraints:
     system="|".join(map(re.escape, exp.systems)),
     seed=r"\d+",
     split="train|valid|test",
+    shard=r"\d{4}",
 
 
 def optional_flag(flag, path):
@@ -78,6 +88,12 @@ FINAL_PERIOD = "--split-final-period" if exp.data.split_final_period else ""
 def length_filter(split):
     """Flags of the length filter; the test set stays whole, because scores are over all of it."""
     return "" if split == "test" else flags(exp.data.filter, "min_tokens", "max_tokens", "max_ratio")
+
+
+def pair_filter(split):
+    """Flags of all filters; likewise."""
+    set_ones = [name for name in ("min_script", "other_language") if getattr(exp.data.filter, name) is not None]
+    return "" if split == "test" else f"{length_filter(split)} {flags(exp.data.filter, *set_ones)}".strip()
 
 
 def teacher_model(wildcards):

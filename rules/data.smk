@@ -1,9 +1,14 @@
-"""From a data set to aligned, tokenised text: fetch, unpack and pair (or generate), tokenise, lowercase, filter."""
+"""From a data set, or a user's own files, to raw text in three splits: fetch, collect or unpack or generate, split."""
 
-from fetch import find_entry, load_manifest
+from manifest import find_entry, load_manifest
+from sources import WHOLE, check_local_files, collect_flags, input_files
 
 MANIFEST = "config/datasets.yaml"
 manifest = load_manifest(f"{workflow.basedir}/{MANIFEST}")
+try:
+    check_local_files(exp.data)
+except UserError as error:
+    raise WorkflowError(f"configuration: {error}")
 
 RAW_SOURCE, RAW_TARGET = exp.sides("raw", "{split}")
 ALL_RAW = [path for split in SPLITS for path in exp.sides("raw", split)]
@@ -25,10 +30,10 @@ rule fetch:
     params:
         manifest=MANIFEST,
         # a corrected checksum fetches the file anew, another address of the same file does not
-        sha256=lambda w: find_entry(manifest, w.dataset, w.file).sha256 or "unknown",
+        checksum=lambda w: (entry := find_entry(manifest, w.dataset, w.file)).sha256 or entry.md5 or "unknown",
     shell:
-        "python workflow_scripts/fetch.py --manifest {params.manifest:q} "
-        "--dataset {wildcards.dataset} --file {wildcards.file} --output {output:q} 2> {log:q}"
+        "python workflow_scripts/fetch.py --manifest {params.manifest:q} --dataset {wildcards.dataset} "
+        "--file {wildcards.file} --progress-fd 3 --output {output:q} 3>&2 2> {log:q}"
 
 
 if exp.data.corpus == "synthetic":
@@ -52,31 +57,7 @@ if exp.data.corpus == "synthetic":
             "python workflow_scripts/generate.py {params.corpus} {params.languages} "
             "--output-dir {params.folder:q} 2> {log:q}"
 
-
-if exp.data.corpus == "multi30k":
-
-    MULTI30K = {"train": "train", "valid": "val", "test": "test_2016_flickr"}
-
-    rule pair:
-        input:
-            source=lambda w: f"resources/multi30k/{MULTI30K[w.split]}.{exp.data.source_lang}.gz",
-            target=lambda w: f"resources/multi30k/{MULTI30K[w.split]}.{exp.data.target_lang}.gz",
-        output:
-            source=RAW_SOURCE,
-            target=RAW_TARGET,
-        log:
-            exp.data_path("logs/pair.{split}.log"),
-        benchmark:
-            exp.data_path("benchmarks/pair.{split}.tsv")
-        conda:
-            "../envs/nmt.yaml"
-        threads: 1
-        shell:
-            "python workflow_scripts/pair.py --source {input.source:q} --target {input.target:q} "
-            "--output-source {output.source:q} --output-target {output.target:q} 2> {log:q}"
-
-
-if exp.data.corpus == "iwslt14":
+elif exp.data.corpus == "iwslt14":
 
     rule unpack_iwslt14:
         input:
@@ -97,33 +78,57 @@ if exp.data.corpus == "iwslt14":
             # every 23rd of the pairs that these options keep is held out, so they are those of prepare
             final_period=FINAL_PERIOD,
             filter=length_filter("train"),
-            published_sizes="160239 7283 6750",
+            published_sizes=" ".join(str(manifest["iwslt14"].pairs[split]) for split in SPLITS),
         shell:
             "python workflow_scripts/unpack_iwslt14.py --archive {input:q} {params.languages} {params.final_period} "
             "{params.filter} --expect {params.published_sizes} --output-dir {params.folder:q} 2> {log:q}"
 
+else:
 
-rule prepare:
-    input:
-        source=RAW_SOURCE,
-        target=RAW_TARGET,
-    output:
-        source=exp.sides("tok", "{split}")[0],
-        target=exp.sides("tok", "{split}")[1],
-        report=exp.data_path("tok/{split}.json"),
-    log:
-        exp.data_path("logs/prepare.{split}.log"),
-    benchmark:
-        exp.data_path("benchmarks/prepare.{split}.tsv")
-    conda:
-        "../envs/nmt.yaml"
-    threads: 1
-    params:
-        languages=LANGUAGES,
-        lowercase="--lowercase" if exp.data.lowercase else "",
-        final_period=FINAL_PERIOD,
-        filter=lambda w: length_filter(w.split),
-    shell:
-        "python workflow_scripts/prepare.py --source {input.source:q} --target {input.target:q} "
-        "{params.languages} {params.lowercase} {params.final_period} {params.filter} "
-        "--output-source {output.source:q} --output-target {output.target:q} --report {output.report:q} 2> {log:q}"
+    rule collect:
+        input:
+            lambda w: input_files(exp.data, manifest, w.split),
+        output:
+            source=temp(RAW_SOURCE) if is_held_out(exp.data) else RAW_SOURCE,
+            target=temp(RAW_TARGET) if is_held_out(exp.data) else RAW_TARGET,
+            report=exp.data_path("raw/{split}.json"),
+        log:
+            exp.data_path("logs/collect.{split}.log"),
+        benchmark:
+            exp.data_path("benchmarks/collect.{split}.tsv")
+        wildcard_constraints:
+            split="|".join(collected(exp.data)),
+        conda:
+            "../envs/nmt.yaml"
+        threads: 1
+        params:
+            languages=LANGUAGES,
+            split=lambda w: "" if w.split == WHOLE else f"--split {w.split}",
+            parts=lambda w: collect_flags(exp.data, manifest, w.split),
+        shell:
+            "python workflow_scripts/collect.py {params.languages} {params.split} {params.parts} "
+            "--output-source {output.source:q} --output-target {output.target:q} --report {output.report:q} 2> {log:q}"
+
+    if is_held_out(exp.data):
+
+        rule split:
+            input:
+                source=exp.sides("raw", "all")[0],
+                target=exp.sides("raw", "all")[1],
+            output:
+                ALL_RAW,
+                stats=exp.data_path("raw/stats.json"),
+            log:
+                exp.data_path("logs/split.log"),
+            benchmark:
+                exp.data_path("benchmarks/split.tsv")
+            conda:
+                "../envs/nmt.yaml"
+            threads: 1
+            params:
+                folder=lambda w, output: os.path.dirname(output[0]),
+                languages=LANGUAGES,
+                sizes=flags(exp.data.holdout, "valid_size", "test_size", "seed"),
+            shell:
+                "python workflow_scripts/split.py --source {input.source:q} --target {input.target:q} "
+                "{params.languages} {params.sizes} --output-dir {params.folder:q} 2> {log:q}"

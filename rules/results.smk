@@ -1,4 +1,32 @@
-"""The table of all systems."""
+"""The account of the data, and the table of all systems."""
+
+
+# Every line from the raw text to the binarised data, accounted for.
+rule data_report:
+    input:
+        accounts=ACCOUNTS,
+        bpe=[exp.data_path(f"bpe/{split}.json") for split in SPLITS],
+        binarized=exp.data_path("binarize.json"),
+        text=[path for step in ("raw", "tok", "bpe") for split in SPLITS for path in exp.sides(step, split)],
+    output:
+        csv=REPORT[0],
+        lengths=REPORT[1],
+        page=REPORT[2],
+    log:
+        exp.data_path("logs/data_report.log"),
+    benchmark:
+        exp.data_path("benchmarks/data_report.tsv")
+    conda:
+        "../envs/nmt.yaml"
+    threads: 1
+    params:
+        experiment=exp.name,
+        languages=LANGUAGES,
+        folder=lambda w, output: os.path.dirname(output.csv),
+    shell:
+        "python workflow_scripts/data_report.py --experiment {params.experiment} {params.languages} "
+        "--data-dir {params.folder:q} --accounts {input.accounts:q} --bpe {input.bpe:q} "
+        "--binarized {input.binarized:q} --csv {output.csv:q} --lengths {output.lengths:q} --page {output.page:q} 2> {log:q}"
 
 
 # The order of the inputs is the order of the rows. It is no parameter, because another order of the same systems is no

@@ -1,12 +1,26 @@
 """A local HTTP server that fails in the ways servers do, and the answers to give it."""
 
 import gzip
-import os
-from collections.abc import Callable
+import hashlib
+import random
+import socket
+import struct
+import sys
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
-CONTENT = gzip.compress(os.urandom(200_000))
+from manifest import DataFile
+
+CONTENT = gzip.compress(random.Random(1).randbytes(200_000), mtime=0)
 Respond = Callable[[BaseHTTPRequestHandler], None]
+
+
+def entry(url: str, content: bytes = CONTENT, **changes) -> DataFile:
+    """The manifest's entry of ``content`` as file.gz."""
+    described = {"name": "file.gz", "url": url, "sha256": hashlib.sha256(content).hexdigest(), "bytes": len(content)}
+    return DataFile(**(described | changes))
 
 
 class Server(ThreadingHTTPServer):
@@ -19,6 +33,24 @@ class Server(ThreadingHTTPServer):
         self.answers: list[Respond] = []
         self.requests: list[tuple[str, str | None]] = []  # path and Range header
         self.url = f"http://127.0.0.1:{self.server_port}/file.gz"
+
+    def handle_error(self, request, client_address):
+        if not isinstance(sys.exception(), ConnectionError):  # the client may go away, and often should
+            super().handle_error(request, client_address)
+
+
+@contextmanager
+def serving() -> Iterator[Server]:
+    """A server that runs until the end of the block."""
+    server = Server()
+    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02})
+    thread.start()
+    try:
+        yield server
+    finally:
+        server.shutdown()
+        thread.join()
+        server.server_close()
 
 
 class Handler(BaseHTTPRequestHandler):
@@ -34,10 +66,11 @@ class Handler(BaseHTTPRequestHandler):
         pass
 
 
-def whole(handler, content=CONTENT, send=None):
+def whole(handler, content=CONTENT, send=None, **headers):
     """All of the content, whatever the Range; ``send`` cuts it off after so many bytes."""
     handler.send_response(200)
-    handler.send_header("Content-Length", str(len(content)))
+    for name, value in {"Content-Length": str(len(content)), **headers}.items():
+        handler.send_header(name, value)
     handler.end_headers()
     handler.wfile.write(content[:send])
 
@@ -56,6 +89,14 @@ def ranged(handler, content=CONTENT, send=None):
     handler.wfile.write(content[start:][:send])
 
 
+def unannounced(handler, content=CONTENT):
+    """All of the content without saying how much it is: it ends when the connection does."""
+    handler.send_response(200)
+    handler.send_header("Connection", "close")
+    handler.end_headers()
+    handler.wfile.write(content)
+
+
 def status(code):
     def respond(handler):
         handler.send_response(code)
@@ -67,3 +108,26 @@ def status(code):
 
 def cut(after):
     return lambda handler: ranged(handler, send=after)
+
+
+def reset(after):
+    """So many bytes, then the connection is torn down (RST) instead of closed."""
+
+    def respond(handler):
+        ranged(handler, send=after)
+        handler.connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        handler.rfile.close()  # it shares the socket, which closes with the last that uses it
+        handler.connection.close()
+
+    return respond
+
+
+def stalled(after):
+    """So many bytes, then nothing more until the client goes away."""
+
+    def respond(handler):
+        ranged(handler, send=after)
+        handler.connection.settimeout(20)
+        handler.connection.recv(1)
+
+    return respond

@@ -1,22 +1,29 @@
-"""Split the words of tokenised text into subwords with learned BPE merges; ``@@`` marks a piece that goes on."""
+"""Split the words of tokenised text into subwords with learned BPE merges; ``@@`` marks a piece that goes on.
+
+Both sides of a split are segmented, or one part of them (``--parts``, ``--part``), so that several jobs share the work.
+"""
 
 from __future__ import annotations
 
 import argparse
 import io
-from collections.abc import Callable
-from contextlib import ExitStack
+from collections import Counter
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
+from typing import IO, Any
 
 from subword_nmt.apply_bpe import BPE
 
-from cli import UserError, atomic_write, read_lines, run
+import shards
+from cli import UserError, atomic_write, read_lines, run, write_json
 
-WORDS_REMEMBERED = 500_000  # a bound on memory; frequent words stay
+WORDS_REMEMBERED = 1 << 16  # a bound on memory, about 20 MB; frequent words stay
+Segment = Callable[[str], str]
 
 
-def load_segmenter(codes_path: str | Path) -> Callable[[str], str]:
+def load_segmenter(codes_path: str | Path) -> Segment:
     """Return a function from a tokenised line to its subwords, separated by single spaces.
 
     Raises:
@@ -35,24 +42,86 @@ def load_segmenter(codes_path: str | Path) -> Callable[[str], str]:
         bpe.cache.clear()  # subword-nmt's own cache has no bound, and this one answers before it
         return bpe.segment(word)
 
-    return lambda line: " ".join(segment_word(word) for word in line.split(" ") if word)
+    return lambda line: " ".join([segment_word(word) for word in line.split(" ") if word])
+
+
+@dataclass
+class Tally:
+    """What one side of a corpus holds: lines, words, pieces, and lines by their length in pieces."""
+
+    lines: int
+    words: int
+    pieces: int
+    lengths: Counter[int]
+
+
+def segment_lines(lines: Iterable[str], segment: Segment, output: IO[str]) -> Tally:
+    """Write the segmented lines and count what is in them."""
+    tally = Tally(0, 0, 0, Counter())
+    for line in lines:
+        pieces = segment(line)
+        output.write(pieces + "\n")
+        length = pieces.count(" ") + 1 if pieces else 0
+        tally.words += len(line.split())
+        tally.lengths[length] += 1
+    tally.lines = tally.lengths.total()
+    tally.pieces = sum(length * count for length, count in tally.lengths.items())
+    return tally
+
+
+def report(split: str, sides: dict[str, Tally]) -> dict[str, Any]:
+    """Counts by language, in JSON's types.
+
+    Raises:
+        UserError: the sides differ in length.
+    """
+    lines = [tally.lines for tally in sides.values()]
+    if len(set(lines)) > 1:
+        raise UserError(f"{split}: the sides have {lines} lines; segment both sides of the same corpus")
+    return {
+        "accounts": [{"step": "bpe", "split": split, "lines_in": lines[0], "lines_out": lines[0], "dropped": {}}],
+        "split": split,
+        "lines": lines[0],
+        "words": {language: tally.words for language, tally in sides.items()},
+        "pieces": {language: tally.pieces for language, tally in sides.items()},
+        "lengths": {
+            language: {str(length): tally.lengths[length] for length in sorted(tally.lengths)}
+            for language, tally in sides.items()
+        },
+    }
 
 
 def main() -> None:
     """Command line: see the module's docstring."""
     parser = argparse.ArgumentParser(description="Apply BPE merges to tokenised text.")
     parser.add_argument("--codes", required=True, metavar="FILE", help="from learn_bpe.py")
-    parser.add_argument("--input", required=True, nargs="+", metavar="FILE")
-    parser.add_argument("--output", required=True, nargs="+", metavar="FILE", help="as many as inputs, same order")
+    parser.add_argument("--source", required=True, type=Path, metavar="FILE")
+    parser.add_argument("--target", required=True, type=Path, metavar="FILE")
+    parser.add_argument("--source-lang", required=True, metavar="CODE", help="for the report, as target-lang and split")
+    parser.add_argument("--target-lang", required=True, metavar="CODE")
+    parser.add_argument("--split", default="", metavar="NAME")
+    parser.add_argument("--parts", type=Path, metavar="JSON", help="index of parts, from cut.py or join.py")
+    parser.add_argument("--part", type=int, metavar="N", help="the part to segment, from 0; without it the whole")
+    parser.add_argument("--output-source", required=True, type=Path, metavar="FILE")
+    parser.add_argument("--output-target", required=True, type=Path, metavar="FILE")
+    parser.add_argument("--report", required=True, type=Path, metavar="JSON", help="words, pieces and lengths")
     args = parser.parse_args()
+    if (args.part is None) != (args.parts is None):
+        raise UserError("--part and --parts belong together; give both, or neither for the whole corpus")
 
-    if len(args.input) != len(args.output):
-        raise UserError(f"{len(args.input)} files after --input but {len(args.output)} after --output; give as many")
     segment = load_segmenter(args.codes)
-    with ExitStack() as stack:  # no output appears unless all succeed
-        outputs = [stack.enter_context(atomic_write(path)) for path in args.output]
-        for path, output in zip(args.input, outputs, strict=True):
-            output.writelines(segment(line) + "\n" for line in read_lines(path))
+    part = None if args.part is None else shards.find(args.parts, args.part)
+    inputs = [
+        read_lines(path) if part is None else part.read(side, path)
+        for side, path in enumerate((args.source, args.target))
+    ]
+    # no output appears unless both succeed
+    with atomic_write(args.output_source) as source, atomic_write(args.output_target) as target:
+        tallies = [
+            segment_lines(lines, segment, output) for lines, output in zip(inputs, (source, target), strict=True)
+        ]
+        counts = report(args.split, dict(zip((args.source_lang, args.target_lang), tallies, strict=True)))
+    write_json(args.report, counts)
 
 
 if __name__ == "__main__":

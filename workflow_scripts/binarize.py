@@ -1,4 +1,4 @@
-"""Build fairseq dictionaries and binarised data from BPE-segmented text, with fairseq-preprocess in this process.
+"""Build fairseq dictionaries and binarised data from BPE-segmented text, in the formats of fairseq-preprocess.
 
 Reads ``{bpe-dir}/{train,valid,test}.{source,target}``; the dictionaries come from the training text. The output folder
 appears whole or not at all: it is built beside its place and renamed. It holds no log and no path, so equal input gives
@@ -12,54 +12,65 @@ import fnmatch
 import shutil
 import sys
 import tempfile
-from dataclasses import dataclass
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import ProcessPoolExecutor
+from contextlib import contextmanager
+from itertools import repeat
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
-from cli import SPLITS, UserError, read_lines, run
+from cli import SPLITS, UserError, read_lines, run, write_json
 from quiet import quiet
 
+if TYPE_CHECKING:
+    from fairseq.data import Dictionary
+
+    from kd.binarizing import Encoded
+
 OWN_FILES = ("dict.*.txt", "*.bin", "*.idx", ".snakemake_timestamp")
-SMALLEST_SHARE = 1000  # lines; fairseq's chunking needs more lines than workers, and a process costs more than this
+
+Languages = tuple[str, str]  # source and target
+Map = Callable[..., Iterable[Any]]  # as the built-in map, perhaps in several processes
 
 
-@dataclass(frozen=True)
-class Split:
-    """What one binarised side of a split holds. ``unknown`` counts tokens that the dictionary lacks."""
+def count_tokens(bpe_dir: Path, language: str) -> tuple[dict[str, int], Counter[str]]:
+    r"""Return the number of lines of each split, and how often each token occurs in training.
 
-    name: str
-    language: str
-    sentences: int
-    tokens: int
-    unknown: int
-
-
-def check_input(bpe_dir: Path, languages: tuple[str, str]) -> dict[str, int]:
-    r"""Return the number of lines of each split.
-
-    fairseq also ends a line at a lone ``\r``, so a file with one is refused: its alignment would shift.
+    A lone ``\r`` is refused: fairseq would end a line of the dictionary there.
 
     Raises:
-        UserError: a file is missing, empty, not UTF-8 or holds a carriage return, or two sides differ in length.
+        UserError: a file is missing, empty, not UTF-8 or holds a carriage return.
     """
-    counts: dict[str, int] = {}
+    lengths: dict[str, int] = {}
+    counts: Counter[str] = Counter()
     for split in SPLITS:
-        lengths = []
-        for language in languages:
-            path = bpe_dir / f"{split}.{language}"
-            lines = 0
-            for lines, line in enumerate(read_lines(path), start=1):
-                if "\r" in line:
-                    raise UserError(f"{path}, line {lines}: holds a carriage return; make the text with prepare.py")
-            if lines == 0:
-                raise UserError(f"{path}: is empty; each of {', '.join(SPLITS)} needs at least one line")
-            lengths.append(lines)
-        if lengths[0] != lengths[1]:
+        path = bpe_dir / f"{split}.{language}"
+        lines = 0
+        for lines, line in enumerate(read_lines(path), start=1):
+            if "\r" in line:
+                raise UserError(f"{path}, line {lines}: holds a carriage return; make the text with prepare.py")
+            if split == "train":
+                counts.update(line.split())
+        if lines == 0:
+            raise UserError(f"{path}: is empty; each of {', '.join(SPLITS)} needs at least one line")
+        lengths[split] = lines
+    return lengths, counts
+
+
+def check_lengths(bpe_dir: Path, lengths: dict[str, dict[str, int]]) -> None:
+    """Refuse sides that differ in length.
+
+    Raises:
+        UserError: names the split.
+    """
+    (source, first), (target, second) = lengths.items()
+    for split in SPLITS:
+        if first[split] != second[split]:
             raise UserError(
-                f"{bpe_dir}/{split}: {lengths[0]} lines in .{languages[0]} but {lengths[1]} in .{languages[1]}; "
+                f"{bpe_dir}/{split}: {first[split]} lines in .{source} but {second[split]} in .{target}; "
                 "segment both sides of the same corpus"
             )
-        counts[split] = lengths[0]
-    return counts
 
 
 def check_replaceable(output_dir: Path) -> None:
@@ -92,75 +103,93 @@ def replace_directory(new: Path, place: Path) -> None:
     shutil.rmtree(old)
 
 
-def preprocess(bpe_dir: Path, languages: tuple[str, str], output_dir: Path, joined: bool, workers: int) -> None:
-    """Run fairseq-preprocess; its log is dropped, its warnings and errors go to standard error."""
-    quiet()
-    from fairseq import options  # imported here: takes seconds, and bad input should not have to wait for it
-    from fairseq_cli import preprocess as fairseq_preprocess
+def encode_side(
+    bpe_dir: Path, output_dir: Path, languages: Languages, language: str, dictionary: Dictionary
+) -> dict[str, Encoded]:
+    """Binarise one side of all splits."""
+    from kd.binarizing import encode
 
-    arguments = ["--source-lang", languages[0], "--target-lang", languages[1], "--destdir", str(output_dir)]
-    for split in SPLITS:
-        arguments += [f"--{split}pref", str(bpe_dir / split)]
-    arguments += ["--workers", str(workers)] + (["--joined-dictionary"] if joined else [])
-    fairseq_preprocess.main(options.get_preprocessing_parser().parse_args(arguments))
-    for handler in list(fairseq_preprocess.logger.handlers):  # the log file it opened in the output folder
-        fairseq_preprocess.logger.removeHandler(handler)
-        handler.close()
-    (output_dir / "preprocess.log").unlink()
-
-
-def describe(output_dir: Path, languages: tuple[str, str]) -> tuple[dict[str, int], list[Split]]:
-    """Return the size of each dictionary and what each binarised file holds, read back from the files themselves."""
-    import numpy
-    from fairseq.data import Dictionary, indexed_dataset
-
-    sizes, splits = {}, []
-    for language in languages:
-        dictionary = Dictionary.load(str(output_dir / f"dict.{language}.txt"))
-        sizes[language] = len(dictionary)
-        for name in SPLITS:
-            prefix = str(output_dir / f"{name}.{'-'.join(languages)}.{language}")
-            # Held in a variable: its arrays are views of a memory map that it closes when it is collected.
-            dataset = indexed_dataset.make_dataset(prefix, impl="mmap")
-            sentences, tokens = len(dataset), int(dataset.sizes.sum()) - len(dataset)  # sizes count the end marks
-            dtype = indexed_dataset.best_fitting_int_dtype(len(dictionary))
-            ids = numpy.memmap(indexed_dataset.data_file_path(prefix), dtype=dtype, mode="r")
-            unknown = int(numpy.count_nonzero(ids == dictionary.unk()))
-            splits.append(Split(name, language, sentences, tokens, unknown))
-    return sizes, splits
-
-
-def summary(sizes: dict[str, int], splits: list[Split]) -> str:
-    """One line: sentences, unknown tokens as a share of all, dictionary sizes."""
-    parts = [f"dictionary {language} {size} symbols" for language, size in sizes.items()]
-    for name in SPLITS:
-        sides = [split for split in splits if split.name == name]
-        rates = ", ".join(f"{side.language} {side.unknown / max(side.tokens, 1):.3%}" for side in sides)
-        parts.append(f"{name} {sides[0].sentences} sentences (unknown: {rates})")
-    return "; ".join(parts)
+    pair = "-".join(languages)
+    return {
+        split: encode(
+            read_lines(bpe_dir / f"{split}.{language}"), dictionary, output_dir / f"{split}.{pair}.{language}"
+        )
+        for split in SPLITS
+    }
 
 
 def binarize(
-    bpe_dir: Path, languages: tuple[str, str], output_dir: Path, joined: bool = False, workers: int = 1
-) -> str:
-    """Binarise all splits into ``output_dir``, replacing an earlier result, and return a one-line summary.
+    bpe_dir: Path, languages: Languages, output_dir: Path, joined: bool = False, workers: int = 1
+) -> dict[str, Any]:
+    """Binarise all splits into ``output_dir``, replacing an earlier result.
+
+    Args:
+        bpe_dir: folder of the text.
+        languages: source and target.
+        output_dir: folder of the result.
+        joined: one dictionary for both languages.
+        workers: with two, each side has a process of its own.
+
+    Returns:
+        Sizes of the dictionaries; sentences, tokens and unknown tokens of each split and language.
 
     Raises:
-        UserError: see :func:`check_input` and :func:`check_replaceable`.
+        UserError: see :func:`count_tokens`, :func:`check_lengths` and :func:`check_replaceable`.
     """
-    expected = check_input(bpe_dir, languages)
+    with processes(workers) as each:
+        lengths, counts = {}, {}
+        for language, (lines, tokens) in zip(languages, each(count_tokens, repeat(bpe_dir), languages), strict=False):
+            lengths[language], counts[language] = lines, tokens
+    check_lengths(bpe_dir, lengths)
     check_replaceable(output_dir)
-    workers = max(1, min(workers, min(expected.values()) // SMALLEST_SHARE))
+    quiet()
+    from kd.binarizing import build_dictionary  # takes seconds, and bad input should not have to wait for it
+
+    sentences = {language: lengths[language]["train"] for language in languages}
+    if joined:
+        together = build_dictionary(sum(counts.values(), Counter()), sum(sentences.values()))
+        dictionaries = dict.fromkeys(languages, together)
+    else:
+        dictionaries = {language: build_dictionary(counts[language], sentences[language]) for language in languages}
     output_dir.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(prefix=f".{output_dir.name}.", suffix=".tmp", dir=output_dir.parent) as temporary:
         built = Path(temporary) / "bin"
-        preprocess(bpe_dir, languages, built, joined, workers)
-        sizes, splits = describe(built, languages)
-        for split in splits:
-            if split.sentences != expected[split.name]:
-                raise RuntimeError(f"{split}: fairseq binarised another number of lines than {expected[split.name]}")
+        built.mkdir()
+        for language, dictionary in dictionaries.items():
+            dictionary.save(str(built / f"dict.{language}.txt"))
+        fixed = (repeat(value) for value in (bpe_dir, built, languages))
+        with processes(workers) as each:
+            sides = dict(zip(languages, each(encode_side, *fixed, languages, dictionaries.values()), strict=False))
+        for language, side in sides.items():
+            for split, encoded in side.items():
+                if encoded.sentences != lengths[language][split]:
+                    raise RuntimeError(f"{split}.{language}: {encoded} instead of {lengths[language][split]} lines")
         replace_directory(built, output_dir)
-    return summary(sizes, splits)
+    return {
+        "dictionaries": {language: len(dictionary) for language, dictionary in dictionaries.items()},
+        "joined": joined,
+        "splits": {split: {language: vars(sides[language][split]) for language in languages} for split in SPLITS},
+    }
+
+
+@contextmanager
+def processes(workers: int) -> Iterator[Map]:
+    """A ``map`` that works in as many processes; with one worker the built-in one."""
+    if workers == 1:
+        yield map
+        return
+    with ProcessPoolExecutor(workers) as pool:
+        yield pool.map
+
+
+def summary(report: dict[str, Any]) -> str:
+    """One line: sentences, unknown tokens as a share of all, dictionary sizes."""
+    parts = [f"dictionary {language} {size} symbols" for language, size in report["dictionaries"].items()]
+    for name, sides in report["splits"].items():
+        rates = [f"{language} {side['unknown'] / max(side['tokens'], 1):.3%}" for language, side in sides.items()]
+        sentences = next(iter(sides.values()))["sentences"]
+        parts.append(f"{name} {sentences} sentences (unknown: {', '.join(rates)})")
+    return "; ".join(parts)
 
 
 def main() -> None:
@@ -171,13 +200,16 @@ def main() -> None:
     parser.add_argument("--target-lang", required=True, metavar="CODE")
     parser.add_argument("--output-dir", required=True, type=Path, metavar="DIR")
     parser.add_argument("--joined-dictionary", action="store_true", help="one dictionary for both languages")
-    parser.add_argument("--workers", type=int, default=1, metavar="N", help="processes (default: 1)")
+    parser.add_argument("--workers", type=int, default=1, metavar="N", help="processes, at most two (default: 1)")
+    parser.add_argument("--report", type=Path, metavar="JSON", help="sizes and unknown tokens")
     args = parser.parse_args()
     languages = (args.source_lang, args.target_lang)
     if languages[0] == languages[1]:
         raise UserError(f"--source-lang and --target-lang are both {languages[0]}; name two languages")
-    line = binarize(args.bpe_dir, languages, args.output_dir, args.joined_dictionary, args.workers)
-    print(f"{args.output_dir}: {line}", file=sys.stderr)
+    report = binarize(args.bpe_dir, languages, args.output_dir, args.joined_dictionary, min(max(args.workers, 1), 2))
+    if args.report:
+        write_json(args.report, report)
+    print(f"{args.output_dir}: {summary(report)}", file=sys.stderr)
 
 
 if __name__ == "__main__":

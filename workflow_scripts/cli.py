@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import IO, Any
 
 SPLITS = ("train", "valid", "test")
+NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)  # disk, quota, or file size limit; these carry no path
 STOP_SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGUSR1)  # asked to stop: by a user, by a cluster
 
 
@@ -39,7 +40,7 @@ def run(main: Callable[[], None]) -> None:
         print("error: " + " ".join(str(error).split()), file=sys.stderr)
         sys.exit(2)
     except OSError as error:
-        if error.filename is None and error.errno != errno.ENOSPC:
+        if error.filename is None and error.errno not in NO_ROOM:
             raise
         where = f"{error.filename}: " if error.filename else ""
         print(f"error: {where}{error.strerror}; make room or mend the permissions, and run again", file=sys.stderr)
@@ -115,17 +116,27 @@ def write_lines(path: str | Path, lines: Iterable[str]) -> None:
         handle.writelines(f"{line}\n" for line in lines)
 
 
-def read_lines(path: str | Path) -> Iterator[str]:
-    r"""Yield the lines of a UTF-8 file without their ``\n``.
+def read_lines(path: str | Path, start: int = 0, end: int | None = None, number: int = 1) -> Iterator[str]:
+    r"""Yield the lines of a UTF-8 file, or of a part of it, without their ``\n``.
 
     Lines end at ``\n`` alone: U+2028, U+0085, ``\r`` and form feeds inside a sentence do not shift the alignment.
+
+    Args:
+        path: the file.
+        start: byte at which the first line begins.
+        end: byte at which to stop, the beginning of a line; ``None`` is the end of the file.
+        number: of the first line, for messages.
 
     Raises:
         UserError: the file cannot be read, or a line is not UTF-8 (the line is named).
     """
     try:
         with open(path, "rb") as handle:
-            for number, line in enumerate(handle, start=1):
+            if start:  # a pipe cannot be positioned
+                handle.seek(start)
+            left = sys.maxsize if end is None else end - start
+            while left > 0 and (line := handle.readline()):
+                left -= len(line)
                 try:
                     yield line.removesuffix(b"\n").decode("utf-8")
                 except UnicodeDecodeError as error:
@@ -133,8 +144,10 @@ def read_lines(path: str | Path) -> Iterator[str]:
                         f"{path}, line {number}: not UTF-8 (byte {error.start + 1}); "
                         "convert the file, for example with iconv -f latin1 -t utf-8"
                     ) from error
+                number += 1
     except OSError as error:
-        raise UserError(f"{path}: cannot be read ({error.strerror}); check the path and its permissions") from error
+        reason = error.strerror or error
+        raise UserError(f"{path}: cannot be read ({reason}); check the path and its permissions") from error
 
 
 def sha256(path: str | Path) -> str:

@@ -16,6 +16,9 @@ LANGUAGES = {
     "synthetic": [("de", "en")],
     "multi30k": [("de", "en"), ("en", "de")],
     "iwslt14": [("de", "en"), ("en", "de")],
+    "tatoeba": [("de", "en"), ("en", "de")],
+    "wmt17": [("en", "de"), ("de", "en")],
+    "wmt23": [("en", "cs")],  # its test set exists in this direction alone
 }
 FOLDERS = ("data", "logs", "benchmarks")  # beside the systems in results/{experiment}
 
@@ -37,6 +40,7 @@ def check(experiment: Experiment, removed: Collection[str] = ()) -> list[str]:
     if len(set(seeds)) != len(seeds):
         raise UserError(f"seeds: {seeds} names a seed twice; name each once")
     _check_languages(data)
+    _check_local(data)
     for name, system in systems.items():
         if name in FOLDERS:
             raise UserError(f"systems.{name}: {experiment.root}/{name} is no system's folder; choose another name")
@@ -58,10 +62,26 @@ def _check_languages(data: Data) -> None:
     pair = (data.source_lang, data.target_lang)
     if data.source_lang == data.target_lang:
         raise UserError(f"data.target_lang: {data.target_lang!r} is also data.source_lang; name two languages")
-    offered = LANGUAGES[data.corpus]
+    offered = LANGUAGES.get(data.corpus, [pair])  # your own files are in any two languages
     if pair not in offered:
         choice = " or ".join(f"{source} to {target}" for source, target in offered)
         raise UserError(f"data: the corpus {data.corpus!r} has no {pair[0]} to {pair[1]}; it has {choice}")
+
+
+def _check_local(data: Data) -> None:
+    """What ``data.local`` must hold when it is used."""
+    local = data.local
+    if data.corpus != "local":
+        return
+    if not local.train:
+        raise UserError("data.local.train: is empty; name the two files of your text, source first, or one TSV")
+    if bool(local.valid) != bool(local.test):
+        given, missing = ("valid", "test") if local.valid else ("test", "valid")
+        raise UserError(
+            f"data.local.{missing}: is empty but {given} is given; name both, or neither to hold both out of train"
+        )
+    if local.columns[0] == local.columns[1]:
+        raise UserError(f"data.local.columns: {local.columns[0]} is both sides; name two columns")
 
 
 def size(model: Model) -> int:

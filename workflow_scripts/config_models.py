@@ -16,6 +16,7 @@ PositiveInt = Annotated[int, Field(gt=0)]
 Fraction = Annotated[float, Field(ge=0, le=1)]
 Rate = Annotated[float, Field(ge=0, lt=1)]
 Seed = Annotated[int, Field(ge=0, le=2**32 - 1)]  # what numpy's generator takes
+Files = Annotated[list[Annotated[str, Field(min_length=1)]], Field(max_length=2)]  # two texts, or one TSV
 
 
 class Strict(BaseModel):
@@ -48,15 +49,38 @@ class SyntheticCorpus(Strict):
     zipf: float = Field(1.0, ge=0, le=3, description="exponent of Zipf's law within each kind of word; 0 is uniform")
 
 
-class LengthFilter(Strict):
-    """Which training and validation pairs are kept, as Moses' `clean-corpus-n` does; the test set is never cut."""
+class Holdout(Strict):
+    """What is held out of a corpus that comes without a split: whole groups of pairs that share a sentence."""
+
+    valid_size: PositiveInt = Field(1000, description="validation pairs")
+    test_size: PositiveInt = Field(1000, description="test pairs")
+    seed: Seed = Field(1, description="seed of the choice")
+
+
+class LocalCorpus(Strict):
+    """Your own files: each split is two aligned texts, source first, or one TSV; plain, .gz, .xz or .zst."""
+
+    train: Files = Field([], description="training text; the files of `data.corpus: local`")
+    valid: Files = Field([], description="validation text; without it, `data.holdout` takes it from the training text")
+    test: Files = Field([], description="test text; without it, `data.holdout` takes it from the training text")
+    columns: tuple[PositiveInt, PositiveInt] = Field((1, 2), description="of a TSV: source and target column, from 1")
+
+
+class Filter(Strict):
+    """Which training and validation pairs are kept; the test set is never cut."""
 
     min_tokens: PositiveInt = Field(1, description="fewest tokens of either side")
     max_tokens: PositiveInt = Field(175, description="most tokens of either side")
     max_ratio: float = Field(1.5, ge=1, description="largest ratio of the two lengths, in either direction")
+    min_script: Fraction | None = Field(
+        None, description="least share of a sentence's letters that are in the script of its language; null keeps all"
+    )
+    other_language: Fraction | None = Field(
+        None, description="drop a pair if a side is in another language with at least this probability; null keeps all"
+    )
 
     @model_validator(mode="after")
-    def _range_is_not_empty(self) -> LengthFilter:
+    def _range_is_not_empty(self) -> Filter:
         if self.min_tokens > self.max_tokens:
             raise ValueError(f"min_tokens {self.min_tokens} is above max_tokens {self.max_tokens}; lower min_tokens")
         return self
@@ -65,8 +89,9 @@ class LengthFilter(Strict):
 class Data(Strict):
     """Where the corpus comes from and how it is prepared."""
 
-    corpus: Literal["synthetic", "multi30k", "iwslt14"] = Field(
-        "synthetic", description="`synthetic` is generated; the others are listed in config/datasets.yaml"
+    corpus: Literal["synthetic", "multi30k", "iwslt14", "tatoeba", "wmt17", "wmt23", "local"] = Field(
+        "synthetic",
+        description="`synthetic` is generated, `local` is your own; the others are listed in config/datasets.yaml",
     )
     source_lang: Name = Field("de", description="source language code")
     target_lang: Name = Field("en", description="target language code")
@@ -79,7 +104,19 @@ class Data(Strict):
     mirror: str | None = Field(
         None, description="folder searched for downloads before the network: `{mirror}/{dataset}/{file}`"
     )
-    filter: LengthFilter = Field(LengthFilter(), description="length filter of training and validation pairs")
+    normalize_punctuation: bool = Field(
+        False, description="normalise punctuation and drop control characters first, as Moses' scripts do"
+    )
+    filter: Filter = Field(Filter(), description="which training and validation pairs are kept")
+    remove_overlap: bool = Field(
+        True, description="drop training pairs whose source or target is also in the validation or test set"
+    )
+    deduplicate: bool = Field(False, description="keep only the first of equal training pairs")
+    shards: PositiveInt = Field(
+        1, le=9999, description="parts that the training text is prepared in; several cores share them"
+    )
+    holdout: Holdout = Field(Holdout(), description="validation and test set of a corpus that comes without them")
+    local: LocalCorpus = Field(LocalCorpus(), description="files of `corpus: local`")
     synthetic: SyntheticCorpus = Field(SyntheticCorpus(), description="options of the generated corpus")
 
 
@@ -88,6 +125,10 @@ class Bpe(Strict):
 
     merges: PositiveInt = Field(10000, description="number of merge operations")
     joined_dictionary: bool = Field(False, description="one dictionary for both languages instead of one each")
+    sample: PositiveInt | None = Field(
+        None, description="learn from about so many training pairs, evenly spread; null is all of them"
+    )
+    workers: PositiveInt = Field(1, description="processes that count words for learning, and that binarise")
 
 
 class Model(Strict):

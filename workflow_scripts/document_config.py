@@ -143,14 +143,17 @@ def _code(value: Any) -> str:
 
 def _type(node: dict[str, Any]) -> str:
     kind = node["type"] if isinstance(node["type"], str) else node["type"][0]
-    return {"string": "text", "array": f"list of {node.get('items', {}).get('type')}s"}.get(kind, kind)
+    item = node.get("items", {}).get("type")
+    return {"string": "text", "array": "list of " + {"string": "texts"}.get(item, f"{item}s")}.get(kind, kind)
 
 
 def _allowed(node: dict[str, Any]) -> str:
     """The range of a value, in words."""
     if node["type"] == "array":
-        count = f"{node['minItems']}" if node["minItems"] == node.get("maxItems") else f"{node['minItems']} or more"
-        return f"{count}{', all different' if node.get('uniqueItems') else ''}; each {_allowed(node['items'])}"
+        least, most = node.get("minItems", 0), node.get("maxItems")
+        count = f"{least} or more" if most is None else f"{least}" if most == least else f"{least} to {most}"
+        each = f"; each {allowed}" if (allowed := _allowed(node["items"])) else ""
+        return f"{count}{', all different' if node.get('uniqueItems') else ''}{each}"
     if "enum" in node:
         return ", ".join(f"`{value}`" for value in node["enum"] if value is not None)
     if "pattern" in node:

@@ -135,6 +135,14 @@ class Experiment:
         stem = self.data_path(f"{step}/{split}")
         return f"{stem}.{self.data.source_lang}", f"{stem}.{self.data.target_lang}"
 
+    def shard(self, step: str, shard: str, end: str) -> str:
+        """A file of one part of the training text after one data step; ``end`` is a language or ``json``."""
+        return self.data_path(f"shards/{step}/{shard}.{end}")
+
+    def shards(self, step: str, end: str) -> list[str]:
+        """The same of all parts, in order."""
+        return [self.shard(step, f"{number:04d}", end) for number in range(self.data.shards)]
+
     def binarized(self, splits: Iterable[str] = SPLITS) -> list[str]:
         """The binarised files of some splits, dictionaries first."""
         source, target = self.data.source_lang, self.data.target_lang

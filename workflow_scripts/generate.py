@@ -80,7 +80,17 @@ def main() -> None:
         prefix = options.output_dir / split
         write_lines(f"{prefix}.{options.source_lang}", (pair.source for pair in pairs))
         write_lines(f"{prefix}.{options.target_lang}", (pair.target for pair in pairs))
-    measured = {"seed": options.seed, "lexicon": options.lexicon, "zipf": options.zipf, **statistics(corpus)}
+    accounts = [
+        {"step": "generate", "split": split, "lines_in": size, "lines_out": size, "dropped": {}}
+        for split, size in sizes.items()
+    ]
+    measured = {
+        "accounts": accounts,
+        "seed": options.seed,
+        "lexicon": options.lexicon,
+        "zipf": options.zipf,
+        **statistics(corpus),
+    }
     write_json(options.output_dir / "stats.json", measured)
     print(summary(measured), file=sys.stderr)
 

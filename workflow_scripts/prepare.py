@@ -1,140 +1,164 @@
-r"""Tokenise a parallel corpus as Moses does, lowercase it on request, and drop pairs of unsuitable length.
+r"""Normalise, tokenise and lowercase a parallel corpus as Moses does, and drop pairs that are no good for training.
 
-Tokenisation is sacremoses' port of Moses' ``tokenizer.perl`` at its defaults: hyphens stay inside words and the
-characters ``& | < > ' " [ ]`` are escaped as entities. The length rule is that of Moses' ``clean-corpus-n.perl``, as
-fairseq's IWSLT'14 recipe uses it. Without a filter option every pair is kept, even an empty one, so a test set stays
-aligned with its untokenised text.
+Tokenisation is that of Moses' ``tokenizer.perl`` at its defaults: hyphens stay inside words and the characters
+``& | < > ' " [ ]`` are escaped as entities; see :mod:`moses`. The length rule is that of ``clean-corpus-n.perl``, as
+fairseq's IWSLT'14 recipe uses it; see :mod:`filters`. Without a filter option every pair is kept, even an empty one,
+so a test set stays aligned with its untokenised text.
 
-One thing sacremoses does differently from today's ``tokenizer.perl``: a period at the end of the line stays on an
-abbreviation or a number (``usw.``, ``u.s.``, German ``75.``), where the Perl script splits it from any last word.
-``--split-final-period`` does as the script does.
+``--held-out`` names the prepared validation or test set: training pairs are dropped whose source or target is a
+sentence of it, compared as the model will see them, after all of the above.
 
-Output tokens are separated by single spaces and hold no white space of any kind (no ``\r``, form feed or U+2028), so no
-later reader can split a line where this one did not.
+Either the whole corpus is prepared, or one part of it (``--parts``, ``--part``), so that several jobs share the work.
+Every step is line by line and needs the same memory for any corpus. Output tokens are separated by single spaces and
+hold no white space of any kind (no ``\r``, form feed or U+2028), so no later reader can split a line where this did
+not.
 """
 
 from __future__ import annotations
 
 import argparse
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections import Counter
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, field
 from itertools import zip_longest
 from pathlib import Path
+from typing import Any
 
-from sacremoses import MosesTokenizer
+from filters import LENGTH_REASONS, LanguageFilter, LengthFilter, ScriptFilter
+from moses import Tokenize, make_normalizer, make_tokenizer
 
+import shards
 from cli import UserError, atomic_write, read_lines, run, write_json
 
-DROP_REASONS = ("empty", "too_short", "too_long", "ratio")
-Tokenize = Callable[[str], list[str]]  # from a sentence to its tokens
+HELD_OUT = "in valid or test"
+DROP_REASONS = (*LENGTH_REASONS, "script", "language", HELD_OUT)
 
-
-@dataclass(frozen=True)
-class LengthFilter:
-    """The rule of ``clean-corpus-n.perl``; a limit of ``None`` is not applied.
-
-    Lengths are in tokens. ``max_ratio`` bounds the longer side divided by the shorter one.
-    """
-
-    min_tokens: int | None = None
-    max_tokens: int | None = None
-    max_ratio: float | None = None
-
-    def __post_init__(self) -> None:
-        """Refuse limits that no pair could meet."""
-        if self.min_tokens is not None and self.min_tokens < 1:
-            raise UserError(f"--min-tokens {self.min_tokens}: must be at least 1")
-        if self.max_tokens is not None and self.max_tokens < (self.min_tokens or 1):
-            raise UserError(f"--max-tokens {self.max_tokens}: must be at least {self.min_tokens or 1}")
-        if self.max_ratio is not None and self.max_ratio < 1:
-            raise UserError(f"--max-ratio {self.max_ratio}: the longer side over the shorter one is at least 1")
-
-    @property
-    def active(self) -> bool:
-        """Whether any limit is set."""
-        return any(limit is not None for limit in (self.min_tokens, self.max_tokens, self.max_ratio))
-
-    def reason_to_drop(self, source_tokens: int, target_tokens: int) -> str | None:
-        """Name the first of :data:`DROP_REASONS` that applies to a pair of these lengths, or ``None`` to keep it."""
-        if not self.active:
-            return None
-        shorter, longer = sorted((source_tokens, target_tokens))
-        if shorter == 0:
-            return "empty"
-        if self.min_tokens is not None and shorter < self.min_tokens:
-            return "too_short"
-        if self.max_tokens is not None and longer > self.max_tokens:
-            return "too_long"
-        if self.max_ratio is not None and longer / shorter > self.max_ratio:
-            return "ratio"
-        return None
-
-
-def make_tokenizer(language: str, lowercase: bool = False, split_final_period: bool = False) -> Tokenize:
-    """Return a function from a sentence to its tokens.
-
-    A language without a list of abbreviations in Moses is tokenised with the English list, as Moses does.
-    """
-    tokenizer = MosesTokenizer(lang=language)
-
-    def tokenize(sentence: str) -> list[str]:
-        tokens = tokenizer.tokenize(sentence, aggressive_dash_splits=False, escape=True)
-        if split_final_period:
-            tokens = part_final_period(tokens)
-        return [token.lower() for token in tokens] if lowercase else tokens
-
-    return tokenize
-
-
-def part_final_period(tokens: list[str]) -> list[str]:
-    """Make a period that ends the last token a token of its own; dots alone (``...``) stay together."""
-    if not tokens or not tokens[-1].endswith(".") or set(tokens[-1]) == {"."}:
-        return tokens
-    return [*tokens[:-1], tokens[-1][:-1], "."]
+Sides = tuple[str, str]  # source and target
 
 
 @dataclass(frozen=True)
 class Side:
-    """One side of the corpus: where it is read, where it is written, how it is tokenised."""
+    """One side of the corpus: where it is read, where it is written, and what is done to a sentence."""
 
+    language: str
     path: Path
     output: Path
     tokenize: Tokenize
+    normalize: Callable[[str], str] = str
 
 
-def prepare(source: Side, target: Side, length_filter: LengthFilter) -> dict[str, object]:
-    """Tokenise and filter line by line, in constant memory; write both sides or neither.
+@dataclass(frozen=True)
+class Screen:
+    """Which pairs stay.
 
-    Returns:
-        ``{"lines_in": int, "lines_out": int, "dropped": {reason: int}}``; the dropped add up to the difference.
+    Attributes:
+        lengths: by their lengths in tokens.
+        text: by their text before tokenisation; each returns a reason to drop the pair, or ``None``.
+        held_out: tokenised sentences, source and target, that training must not see.
+    """
+
+    lengths: LengthFilter = field(default_factory=LengthFilter)
+    text: Sequence[Callable[[str, str], str | None]] = ()
+    held_out: tuple[frozenset[str], frozenset[str]] = (frozenset(), frozenset())
+
+    def reason_to_drop(self, text: Sides, tokens: tuple[list[str], list[str]], joined: Sides) -> str | None:
+        """Name the first of :data:`DROP_REASONS` that applies, the quick ones first; ``None`` keeps the pair."""
+        if (reason := self.lengths.reason_to_drop(len(tokens[0]), len(tokens[1]))) is not None:
+            return reason
+        for reason_to_drop in self.text:
+            if (reason := reason_to_drop(*text)) is not None:
+                return reason
+        return HELD_OUT if joined[0] in self.held_out[0] or joined[1] in self.held_out[1] else None
+
+
+def held_out_sentences(files: Iterable[tuple[Path, Path]]) -> tuple[frozenset[str], frozenset[str]]:
+    """The distinct sentences, but not the empty one, of prepared files given as (source, target); they fit in memory.
 
     Raises:
-        UserError: a side is unreadable or not UTF-8, the sides differ in length, or no pair is left.
+        UserError: a file cannot be read or is not UTF-8.
+    """
+    sides: tuple[set[str], set[str]] = (set(), set())
+    for paths in files:
+        for sentences, path in zip(sides, paths, strict=True):
+            sentences.update(read_lines(path))
+            sentences.discard("")
+    return frozenset(sides[0]), frozenset(sides[1])
+
+
+def prepare(
+    source: Side, target: Side, screen: Screen, split: str = "", part: shards.Part | None = None
+) -> dict[str, Any]:
+    """Prepare line by line, in constant memory; write both sides or neither.
+
+    Args:
+        source: read, tokenised and written.
+        target: likewise.
+        screen: which pairs stay.
+        split: its name, for the report.
+        part: of the files; ``None`` is all of them.
+
+    Returns:
+        An account of the lines, and the numbers of sentences by length in tokens, before and after.
+
+    Raises:
+        UserError: a side is unreadable or not UTF-8, the sides differ in length, or no pair of a whole corpus is left.
     """
     dropped = dict.fromkeys(DROP_REASONS, 0)
+    lengths = {stage: {side.language: Counter() for side in (source, target)} for stage in ("before", "after")}
     lines_in = lines_out = 0
+    read = [
+        read_lines(side.path) if part is None else part.read(number, side.path)
+        for number, side in enumerate((source, target))
+    ]
     with atomic_write(source.output) as source_out, atomic_write(target.output) as target_out:
-        for source_line, target_line in zip_longest(read_lines(source.path), read_lines(target.path)):
+        for source_line, target_line in zip_longest(*read):
             if source_line is None or target_line is None:
                 raise UserError(
                     f"{source.path} and {target.path} differ in length: one ends after line {lines_in}; "
-                    "check them with pair.py"
+                    "check them with collect.py"
                 )
             lines_in += 1
-            source_tokens, target_tokens = source.tokenize(source_line), target.tokenize(target_line)
-            reason = length_filter.reason_to_drop(len(source_tokens), len(target_tokens))
-            if reason is not None:
+            text = source.normalize(source_line), target.normalize(target_line)
+            tokens = source.tokenize(text[0]), target.tokenize(text[1])
+            joined = " ".join(tokens[0]), " ".join(tokens[1])
+            _count(lengths["before"], tokens)
+            if (reason := screen.reason_to_drop(text, tokens, joined)) is not None:
                 dropped[reason] += 1
                 continue
             lines_out += 1
-            source_out.write(" ".join(source_tokens) + "\n")
-            target_out.write(" ".join(target_tokens) + "\n")
-        if lines_in == 0:
-            raise UserError(f"{source.path} and {target.path} are empty; there is nothing to prepare")
-        if lines_out == 0:
-            counts = ", ".join(f"{reason} {count}" for reason, count in dropped.items())
-            raise UserError(f"{source.path}: all {lines_in} pairs were filtered out ({counts}); loosen the filter")
-    return {"lines_in": lines_in, "lines_out": lines_out, "dropped": dropped}
+            _count(lengths["after"], tokens)
+            source_out.write(joined[0] + "\n")
+            target_out.write(joined[1] + "\n")
+        if part is None:
+            _refuse_nothing(source, target, lines_in, lines_out, dropped)
+    account = {"step": "prepare", "split": split, "lines_in": lines_in, "lines_out": lines_out, "dropped": dropped}
+    return {"accounts": [account], "lengths": histograms(lengths)}
+
+
+def _count(lengths: dict[str, Counter[int]], tokens: tuple[list[str], list[str]]) -> None:
+    for counter, side in zip(lengths.values(), tokens, strict=True):
+        counter[len(side)] += 1
+
+
+def _refuse_nothing(source: Side, target: Side, lines_in: int, lines_out: int, dropped: dict[str, int]) -> None:
+    if lines_in == 0:
+        raise UserError(f"{source.path} and {target.path} are empty; there is nothing to prepare")
+    if lines_out == 0:
+        raise UserError(all_dropped(source.path, lines_in, dropped))
+
+
+def all_dropped(path: Path, lines_in: int, dropped: dict[str, int]) -> str:
+    """The message for a corpus of which nothing is left."""
+    counts = ", ".join(f"{reason} {count}" for reason, count in dropped.items() if count)
+    return f"{path}: all {lines_in} pairs were filtered out ({counts}); loosen data.filter"
+
+
+def histograms(lengths: dict[str, dict[str, Counter[int]]]) -> dict[str, dict[str, dict[str, int]]]:
+    """The same in JSON's types, ascending: stage → language → length → sentences."""
+    return {
+        stage: {language: {str(n): counter[n] for n in sorted(counter)} for language, counter in sides.items()}
+        for stage, sides in lengths.items()
+    }
 
 
 def add_token_options(parser: argparse.ArgumentParser) -> None:
@@ -149,23 +173,61 @@ def add_token_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--max-ratio", type=float, metavar="X", help="drop pairs whose lengths differ by more")
 
 
-def main() -> None:
-    """Command line: see the module's docstring."""
+def parse_arguments() -> argparse.Namespace:
+    """The command line."""
     parser = argparse.ArgumentParser(description="Tokenise and filter a parallel corpus.")
     parser.add_argument("--source", required=True, type=Path, metavar="FILE")
     parser.add_argument("--target", required=True, type=Path, metavar="FILE")
+    parser.add_argument("--split", default="", metavar="NAME", help="for the report")
+    parser.add_argument("--parts", type=Path, metavar="JSON", help="index of parts, from cut.py")
+    parser.add_argument("--part", type=int, metavar="N", help="the part to prepare, from 0; without it the whole")
     add_token_options(parser)
+    parser.add_argument("--normalize", action="store_true", help="punctuation, as normalize-punctuation.perl does")
     parser.add_argument("--lowercase", action="store_true")
+    parser.add_argument(
+        "--min-script", type=float, metavar="X", help="drop pairs with a smaller share of letters of the language"
+    )
+    parser.add_argument(
+        "--other-language", type=float, metavar="P", help="drop pairs that are in another language at least so probably"
+    )
+    parser.add_argument(
+        "--held-out",
+        nargs=2,
+        type=Path,
+        action="append",
+        default=[],
+        metavar=("SOURCE", "TARGET"),
+        help="prepared text whose sentences are dropped; may be repeated",
+    )
     parser.add_argument("--output-source", required=True, type=Path, metavar="FILE")
     parser.add_argument("--output-target", required=True, type=Path, metavar="FILE")
-    parser.add_argument("--report", required=True, type=Path, metavar="JSON", help="lines in, out, dropped and why")
-    args = parser.parse_args()
+    parser.add_argument("--report", required=True, type=Path, metavar="JSON", help="lines in, out, dropped; lengths")
+    arguments = parser.parse_args()
+    if (arguments.part is None) != (arguments.parts is None):
+        raise UserError("--part and --parts belong together; give both, or neither for the whole corpus")
+    return arguments
 
-    length_filter = LengthFilter(args.min_tokens, args.max_tokens, args.max_ratio)
-    options = {"lowercase": args.lowercase, "split_final_period": args.split_final_period}
-    source = Side(args.source, args.output_source, make_tokenizer(args.source_lang, **options))
-    target = Side(args.target, args.output_target, make_tokenizer(args.target_lang, **options))
-    write_json(args.report, prepare(source, target, length_filter))
+
+def main() -> None:
+    """Command line: see the module's docstring."""
+    args = parse_arguments()
+    languages = (args.source_lang, args.target_lang)
+    text = []
+    if args.min_script is not None:
+        text.append(ScriptFilter(languages, args.min_script).reason_to_drop)
+    if args.other_language is not None:
+        text.append(LanguageFilter(languages, args.other_language).reason_to_drop)
+    lengths = LengthFilter(args.min_tokens, args.max_tokens, args.max_ratio)
+    screen = Screen(lengths, text, held_out_sentences(args.held_out))
+    part = None if args.part is None else shards.find(args.parts, args.part)
+
+    def side(language: str, path: Path, output: Path) -> Side:
+        tokenize = make_tokenizer(language, args.lowercase, args.split_final_period)
+        return Side(language, path, output, tokenize, make_normalizer(language) if args.normalize else str)
+
+    source = side(languages[0], args.source, args.output_source)
+    target = side(languages[1], args.target, args.output_target)
+    write_json(args.report, prepare(source, target, screen, args.split, part))
 
 
 if __name__ == "__main__":

@@ -22,18 +22,23 @@ from __future__ import annotations
 import argparse
 import re
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from filters import LENGTH_REASONS, LengthFilter
+
 from archives import read_members
 from cli import SPLITS, UserError, atomic_write, run, write_json
-from prepare import DROP_REASONS, LengthFilter, Tokenize, add_token_options, make_tokenizer
+from moses import Tokenize, make_tokenizer
+from prepare import add_token_options
 
 TEST_SETS = ("TED.dev2010", "TEDX.dev2012", "TED.tst2010", "TED.tst2011", "TED.tst2012")  # the recipe's order
 HELD_OUT = 23  # every 23rd pair that the filter keeps is for validation
+RECIPE = LengthFilter(1, 175, 1.5)
+TOLERANCE = 0.001  # of training and validation pairs: the filter counts tokens, and no two tokenisers quite agree
 
 METADATA = ("<url>", "<talkid>", "<keywords>")
 METADATA_OF_OTHER_RELEASES = re.compile(r"\s*</?(speaker|reviewer|translator|doc)\b")
@@ -122,7 +127,34 @@ def decoded_lines(content: bytes, where: str) -> Iterator[str]:
             raise UserError(f"{where}, line {number}: not UTF-8 (byte {error.start + 1}); fetch it again") from error
 
 
-def unpack(corpus: Corpus, tokenizers: dict[str, Tokenize], kept: LengthFilter, folder: Path) -> dict[str, Any]:
+def unlike(sizes: Mapping[str, int], expected: Mapping[str, int], recipe: bool) -> str | None:
+    """Say how splits differ from the published ones, or return ``None``.
+
+    Args:
+        sizes: pairs of each split.
+        expected: the same as published.
+        recipe: whether they were made with the recipe's options; with others, training and validation set may differ.
+
+    Raises:
+        UserError: they differ by more than the tokeniser can explain, so the archive is another.
+    """
+    compared = SPLITS if recipe else ("test",)
+    tolerance = {"train": TOLERANCE, "valid": TOLERANCE, "test": 0}
+    off = {split: abs(sizes[split] - expected[split]) for split in compared}
+    told = ", ".join(f"{split} {sizes[split]} (not {expected[split]})" for split in compared if off[split])
+    if any(off[split] > tolerance[split] * expected[split] for split in compared):
+        raise UserError(f"splits of other sizes than published: {told}; it is not the published archive")
+    return f"splits of other sizes than published: {told}" if told else None
+
+
+def unpack(
+    corpus: Corpus,
+    tokenizers: dict[str, Tokenize],
+    kept: LengthFilter,
+    folder: Path,
+    expected: Mapping[str, int] | None = None,
+    recipe: bool = False,
+) -> dict[str, Any]:
     """Filter, split and write ``folder/{train,valid,test}.{language}``: all six files or none.
 
     Args:
@@ -130,14 +162,16 @@ def unpack(corpus: Corpus, tokenizers: dict[str, Tokenize], kept: LengthFilter, 
         tokenizers: source and target language, in this order, each with its tokeniser.
         kept: the filter of training and validation pairs.
         folder: where to write.
+        expected: published sizes of the splits.
+        recipe: whether the options are those with which the published sizes came about.
 
     Returns:
-        Counts of pairs: those read for training and dropped by reason, those of each split and of each test set.
+        An account of the lines, those of each test set, and what there is to say about the sizes.
 
     Raises:
-        UserError: the filter leaves too few pairs for a validation set.
+        UserError: the filter leaves too few pairs for a validation set, or the archive is not the published one.
     """
-    dropped = dict.fromkeys(DROP_REASONS, 0)
+    dropped = dict.fromkeys(LENGTH_REASONS, 0)
     sizes = dict.fromkeys(SPLITS, 0)
     with ExitStack() as stack:
         files = {
@@ -165,8 +199,16 @@ def unpack(corpus: Corpus, tokenizers: dict[str, Tokenize], kept: LengthFilter, 
                 f"only {sizes['train']} of {len(corpus.train)} training pairs pass the filter, too few for one of "
                 f"every {HELD_OUT} to be held out; loosen data.filter, or fetch the archive again"
             )
-    test_sets = {name: len(pairs) for name, pairs in corpus.test.items()}
-    return {"pairs": len(corpus.train), "dropped": dropped, **sizes, "test_sets": test_sets}
+        remark = unlike(sizes, expected, recipe) if expected else None
+    lines_in = len(corpus.train) + sizes["test"]
+    whole = {"step": "unpack", "split": "", "lines_in": lines_in, "lines_out": sum(sizes.values()), "dropped": dropped}
+    accounts = [
+        {"step": "split", "split": split, "lines_in": size, "lines_out": size, "dropped": {}}
+        | ({"expected": expected[split]} if expected else {})
+        for split, size in sizes.items()
+    ]
+    accounts[-1]["parts"] = {name: len(pairs) for name, pairs in corpus.test.items()}
+    return {"accounts": [whole, *accounts], "remark": remark}
 
 
 def main() -> None:
@@ -175,7 +217,7 @@ def main() -> None:
     parser.add_argument("--archive", required=True, type=Path, metavar="TGZ", help="de-en.tgz")
     add_token_options(parser)
     parser.add_argument(
-        "--expect", nargs=3, type=int, metavar=("TRAIN", "VALID", "TEST"), help="warn if the splits have other sizes"
+        "--expect", nargs=3, type=int, metavar=("TRAIN", "VALID", "TEST"), help="published sizes, to be compared with"
     )
     parser.add_argument("--output-dir", required=True, type=Path, metavar="DIR", help="of the splits and stats.json")
     args = parser.parse_args()
@@ -185,12 +227,15 @@ def main() -> None:
         language: make_tokenizer(language, split_final_period=args.split_final_period)
         for language in (args.source_lang, args.target_lang)
     }
-    stats = unpack(load(args.archive, args.source_lang, args.target_lang), tokenizers, kept, args.output_dir)
-    if args.expect:
-        stats["expected"] = dict(zip(SPLITS, args.expect, strict=True))
-        other = [f"{split} {stats[split]} (not {n})" for split, n in stats["expected"].items() if stats[split] != n]
-        if other:
-            print(f"warning: {args.archive}: splits of other sizes than published: {', '.join(other)}", file=sys.stderr)
+    corpus = load(args.archive, args.source_lang, args.target_lang)
+    expected = dict(zip(SPLITS, args.expect, strict=True)) if args.expect else None
+    recipe = kept == RECIPE and args.split_final_period
+    try:
+        stats = unpack(corpus, tokenizers, kept, args.output_dir, expected, recipe)
+    except UserError as error:
+        raise UserError(f"{args.archive}: {error}") from error
+    if remark := stats.pop("remark"):
+        print(f"warning: {args.archive}: {remark}", file=sys.stderr)
     write_json(args.output_dir / "stats.json", stats)
 
 

@@ -10,18 +10,26 @@ from workflow_runs import locked, put_stand_ins, snakemake
 
 from project_copy import copy_project
 
-BUILDS = [], ["data", "--configfile", "config/multi30k.yaml"]
+BUILDS = (
+    [],
+    ["data", "--configfile", "config/multi30k.yaml"],
+    ["data", "--configfile", "config/tatoeba.yaml"],
+)
 
 
 @pytest.fixture(scope="session")
 def fresh_clone(tmp_path_factory):
-    """The project as cloned. Only for dry-runs."""
-    return copy_project(tmp_path_factory.mktemp("fresh") / "clone")
+    """The project as cloned, and the text that config/local.yaml names. Only for dry-runs."""
+    clone = copy_project(tmp_path_factory.mktemp("fresh") / "clone")
+    for path in yaml.safe_load((clone / "config/local.yaml").read_text())["data"]["local"]["train"]:
+        (clone / path).parent.mkdir(exist_ok=True)
+        (clone / path).touch()
+    return clone
 
 
 @pytest.fixture(scope="session")
 def finished_project(tmp_path_factory):
-    """A project in which the default workflow and the data of Multi30k have been built, by stand-ins.
+    """A project in which the default workflow and the data of Multi30k and Tatoeba have been built, by stand-ins.
 
     Built once, also when several pytest-xdist workers ask for it. Not to be changed: see ``project``.
     """

@@ -6,7 +6,8 @@ Snakemake then records true provenance (parameters, inputs, commands) of a whole
 import sys
 from pathlib import Path
 
-OUTPUT_FLAGS = {"output", "output-source", "output-target", "report", "examples", "csv", "markdown"}
+OUTPUT_FLAGS = {"output", "output-source", "output-target", "output-parts", "report", "examples"}
+OUTPUT_FLAGS |= {"csv", "markdown", "lengths", "page"}
 SPLITS = ("train", "valid", "test")
 
 
@@ -31,14 +32,14 @@ def read_flags(arguments: list[str]) -> dict[str, list[str]]:
 def outputs(step: str, flags: dict[str, list[str]]) -> list[str]:
     if step == "train":
         return in_folder(flags["output"][0], ["model.pt", "train.json", "config.json", "training.jsonl"])
-    if step in ("generate", "binarize"):
+    if "output-dir" in flags:
         source, target = flags["source-lang"][0], flags["target-lang"][0]
-        if step == "generate":
-            names = [f"{split}.{side}" for split in SPLITS for side in (source, target)] + ["stats.json"]
-        else:
+        if step == "binarize":
             pairs = [f"{split}.{source}-{target}.{side}" for split in SPLITS for side in (source, target)]
             names = [f"dict.{side}.txt" for side in (source, target)]
             names += [f"{pair}.{kind}" for pair in pairs for kind in ("bin", "idx")]
+            return [*in_folder(flags["output-dir"][0], names), *flags["report"]]
+        names = [f"{split}.{side}" for split in SPLITS for side in (source, target)] + ["stats.json"]
         return in_folder(flags["output-dir"][0], names)
     return [path for flag in sorted(OUTPUT_FLAGS & flags.keys()) for path in flags[flag]]
 

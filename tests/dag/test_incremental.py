@@ -25,8 +25,10 @@ SENIOR_LINE = [
 JUNIOR_LINE = ["junior_teacher", "junior_student", "master_student", "takd_assistant", "takd_student"]
 
 TABLE = {("bleu_table",)}
-BINARIZED = {("learn_bpe",), ("apply_bpe",), ("binarize",)}
-PREPARED = {("prepare", split) for split in ("train", "valid", "test")}
+JOINED = {("apply_bpe_shard", "0000"), ("join_bpe",), ("binarize",), ("data_report",)}
+BINARIZED = JOINED | {("learn_bpe",), ("apply_bpe", "valid"), ("apply_bpe", "test")}
+TRAIN_TOKENS = {("prepare_shard", "0000"), ("join_train",)}
+PREPARED = TRAIN_TOKENS | {("prepare", "valid"), ("prepare", "test")}
 
 
 def evaluated(*systems, seeds=("1",)):
@@ -40,7 +42,7 @@ def trained(*systems, seeds=("1",)):
 
 
 FROM_BPE = BINARIZED | trained(*SYSTEMS)
-FROM_CORPUS = {("generate",)} | PREPARED | FROM_BPE
+FROM_CORPUS = {("generate",), ("cut_train",)} | PREPARED | FROM_BPE
 
 EDITS = {
     # one kind of model
@@ -73,7 +75,12 @@ EDITS = {
     "baseline of the table": ({"table.baseline": "junior_teacher"}, TABLE),
     # data
     "BPE merges": ({"bpe.merges": 1500}, FROM_BPE),
-    "one dictionary": ({"bpe.joined_dictionary": True}, {("binarize",)} | trained(*SYSTEMS)),
+    "one dictionary": ({"bpe.joined_dictionary": True}, {("binarize",), ("data_report",)} | trained(*SYSTEMS)),
+    "punctuation": ({"data.normalize_punctuation": True}, PREPARED | FROM_BPE),
+    "duplicates": ({"data.deduplicate": True}, TRAIN_TOKENS | FROM_BPE),
+    "overlap": ({"data.remove_overlap": False}, TRAIN_TOKENS | FROM_BPE),
+    "sample of BPE": ({"bpe.sample": 500}, FROM_BPE),
+    "language filter": ({"data.filter.other_language": 0.9}, PREPARED - {("prepare", "test")} | FROM_BPE),
     "size of the corpus": ({"data.synthetic.train_size": 9000}, FROM_CORPUS),
     "case": ({"data.lowercase": False}, PREPARED | FROM_BPE),
     # the test set is never filtered
@@ -87,6 +94,8 @@ EDITS = {
     "a seed more": ({"seeds": [1, 2]}, trained(*SYSTEMS, seeds=["2"])),
     # what decides no result
     "nothing": ({}, NOTHING),
+    "options of other corpora": ({"data.holdout.seed": 9, "data.local.train": ["mine.tsv"]}, NOTHING),
+    "processes": ({"bpe.workers": 2}, NOTHING),
     "threads": ({"threads": 2}, NOTHING),
     "mirror folder": ({"data.mirror": "/data/mirror"}, NOTHING),
     "a default written out": ({"decoding.max_len_b": 10, "training.clip_norm": 0}, NOTHING),
@@ -163,7 +172,7 @@ def test_altered_data_reruns_what_reads_it(project):
     os.utime(path)
     assert dry_run(project.folder) == NOTHING
     path.write_text("another reference\n")
-    assert dry_run(project.folder) == FROM_BPE - {("learn_bpe",)}
+    assert dry_run(project.folder) == TRAIN_TOKENS | FROM_BPE, "training must not see the test set"
 
 
 def multi30k(project, *arguments):
@@ -173,7 +182,27 @@ def multi30k(project, *arguments):
 def test_downloads_are_reused(project):
     assert multi30k(project, "data") == NOTHING
     project.edit({"bpe.merges": 4000, "data.mirror": "elsewhere"}, "config/multi30k.yaml")
-    assert multi30k(project, "data") == BINARIZED | {("data",)}
+    expected = BINARIZED | {("data",)}
+    assert multi30k(project, "data") == expected
+
+
+def test_shards_are_not_kept_and_not_missed(project):
+    def data(*arguments):
+        return dry_run(project.folder, "data", *arguments, "--configfile", "config/tatoeba.yaml")
+
+    folder = project.folder / "results/tatoeba/data"
+    assert not [path for path in folder.rglob("*") if path.is_file() and "shards" in path.parts]
+    assert not list(folder.glob("raw/all.??"))
+    assert data() == NOTHING
+    shards = {(rule, f"{number:04d}") for rule in ("prepare_shard", "apply_bpe_shard") for number in range(4)}
+    rest = {(rule,) for rule in ("join_train", "learn_bpe", "join_bpe", "binarize", "data_report", "data")}
+    rest |= {("apply_bpe", "valid"), ("apply_bpe", "test")}
+    project.edit({"data.deduplicate": False}, "config/tatoeba.yaml")
+    assert data() == shards | rest
+    project.edit({"data.shards": 3}, "config/tatoeba.yaml")
+    assert data() == {("cut_train",)} | {job for job in shards if job[1] != "0003"} | rest
+    (folder / "raw/valid.de").unlink()
+    assert data() >= {("collect", "all"), ("split",), ("cut_train",)}
 
 
 def test_an_entry_of_another_data_set_does_not_matter(project):

@@ -1,13 +1,18 @@
-"""archives.py: what is read out of a .tgz, and which archives are refused."""
+"""archives.py: what is read out of an archive, and which archives are refused."""
 
 import gzip
+import lzma
 import os
+import stat
 import tarfile
+import zipfile
 
 import pytest
+from backports import zstd
 
-from archives import read_members
+from archives import open_member, read_members
 from cli import UserError
+from decompression import Refused
 from iwslt14_archive import write_tgz
 
 CONTENT = {"de-en/a": "Grüße\n".encode(), "de-en/b": os.urandom(50_000)}
@@ -19,8 +24,31 @@ def special(name, kind, target=""):
     return item
 
 
-def test_reads_what_is_wanted_and_names_all(tmp_path):
-    path = write_tgz(tmp_path / "a.tgz", CONTENT)
+def write_zip(path, members, *others):
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
+        archive.mkdir("de-en")
+        for name, content in members.items():
+            archive.writestr(name, content)
+        for item in others:
+            archive.writestr(item, b"de-en/a")
+    return path
+
+
+def of_mode(name, mode):
+    item = zipfile.ZipInfo(name)
+    item.external_attr = mode << 16
+    return item
+
+
+@pytest.mark.parametrize(
+    "pack", [bytes, gzip.compress, lzma.compress, zstd.compress, None], ids=["tar", "gz", "xz", "zst", "zip"]
+)
+def test_reads_what_is_wanted_and_names_all(tmp_path, pack):
+    if pack is None:
+        path = write_zip(tmp_path / "a", CONTENT)
+    else:
+        path = write_tgz(tmp_path / "a", CONTENT)
+        path.write_bytes(pack(gzip.decompress(path.read_bytes())))
     assert read_members(path, {"de-en/b", "de-en/c"}) == ({"de-en/b": CONTENT["de-en/b"]}, ["de-en", *CONTENT])
 
 
@@ -35,16 +63,52 @@ def test_names_may_start_with_a_dot(tmp_path):
         (special("de-en/x", tarfile.SYMTYPE, "/etc/passwd"), "'de-en/x' is a link, a device"),
         (special("de-en/x", tarfile.LNKTYPE, "de-en/a"), "'de-en/x' is a link, a device"),
         (special("de-en/x", tarfile.CHRTYPE), "'de-en/x' is a link, a device"),
+        (special("de-en/x", tarfile.BLKTYPE), "'de-en/x' is a link, a device"),
         (special("de-en/x", tarfile.FIFOTYPE), "'de-en/x' is a link, a device"),
+        (special("de-en/x", tarfile.GNUTYPE_SPARSE), "'de-en/x' is a link, a device"),
         (special("../x", tarfile.REGTYPE), "'../x' leads outside"),
         (special("de-en/../../x", tarfile.REGTYPE), "'de-en/../../x' leads outside"),
-        (special("/tmp/x", tarfile.REGTYPE), "'/tmp/x' leads outside"),
+        (special("/x", tarfile.REGTYPE), "'/x' leads outside"),
+        (special("..\\x", tarfile.REGTYPE), r"'..\\\\x' leads outside"),
+        (special("C:x", tarfile.DIRTYPE), "'C:x' leads outside"),
     ],
 )
 def test_an_unsafe_member_is_refused_though_nobody_wants_it(tmp_path, item, problem):
     path = write_tgz(tmp_path / "a.tgz", CONTENT, item)
     with pytest.raises(UserError, match=rf"a\.tgz: member {problem}.*; do not trust this copy, fetch it again"):
         read_members(path, CONTENT)
+
+
+@pytest.mark.parametrize(
+    ("item", "problem"),
+    [
+        (of_mode("de-en/x", stat.S_IFLNK | 0o777), "'de-en/x' is a link, a device"),
+        (of_mode("de-en/x", stat.S_IFCHR | 0o600), "'de-en/x' is a link, a device"),
+        (of_mode("../x", stat.S_IFREG | 0o644), "'../x' leads outside"),
+        (of_mode("/x", 0), "'/x' leads outside"),
+    ],
+)
+def test_an_unsafe_member_of_a_zip_is_refused_though_nobody_wants_it(tmp_path, item, problem):
+    path = write_zip(tmp_path / "a.zip", CONTENT, item)
+    with pytest.raises(UserError, match=rf"a\.zip: member {problem}.*; do not trust this copy, fetch it again"):
+        read_members(path, CONTENT)
+
+
+def test_an_encrypted_member_is_told(tmp_path):
+    path = write_zip(tmp_path / "a.zip", CONTENT)
+    content = bytearray(path.read_bytes())
+    entry = content.index(b"PK\x01\x02", content.index(b"PK\x01\x02") + 1)  # the first is that of the folder
+    content[entry + 8] |= 1
+    path.write_bytes(content)
+    assert read_members(path, ["de-en/b"])[0] == {"de-en/b": CONTENT["de-en/b"]}
+    with pytest.raises(UserError, match=r"a\.zip: member 'de-en/a' is encrypted; unpack it and name the unpacked file"):
+        read_members(path, ["de-en/a"])
+
+
+def test_a_bomb_in_a_zip_is_refused_where_it_is_wanted(tmp_path):
+    path = write_zip(tmp_path / "a.zip", {"zeros": bytes(5_000_000)})
+    with pytest.raises(UserError, match=r"a\.zip: unpacks to more than 1000000 bytes"):
+        read_members(path, ["zeros"], limit=1_000_000)
 
 
 @pytest.mark.parametrize("wanted", [[], ["de-en/zeros"]])
@@ -85,7 +149,7 @@ def test_a_member_cut_off_inside_a_whole_gzip_is_refused(tmp_path):
 )
 def test_what_is_no_tgz_is_refused(tmp_path, content):
     (tmp_path / "a.tgz").write_bytes(content)
-    with pytest.raises(UserError, match=r"a\.tgz: damaged, or not a \.tgz archive \(.+\); fetch it again"):
+    with pytest.raises(UserError, match=r"a\.tgz: damaged, cut off or not an archive \(.+\); fetch it again"):
         read_members(tmp_path / "a.tgz", CONTENT)
 
 
@@ -96,6 +160,43 @@ def test_a_flipped_bit_is_found_wherever_it_is(tmp_path):
         path.write_bytes(whole[:place] + bytes([whole[place] ^ 1]) + whole[place + 1 :])
         with pytest.raises(UserError, match=r"a\.tgz: damaged"):
             read_members(path, [])
+
+
+def test_a_plain_tar_that_is_damaged_or_ends_between_two_members_is_noticed(tmp_path):
+    """Python's ``tarfile`` takes both for the end of the archive."""
+    path = write_tgz(tmp_path / "a.tar", CONTENT)
+    whole = gzip.decompress(path.read_bytes())
+    second = whole.index(b"de-en/b")
+    for content in (whole[:second], whole[:second] + b"?" + whole[second + 1 :], whole[: second + 100]):
+        path.write_bytes(content)
+        with pytest.raises(UserError, match=r"a\.tar: damaged, cut off or not an archive \((empty|bad|truncated) "):
+            read_members(path, ["de-en/a"])
+
+
+def test_a_truncated_or_damaged_zip_is_refused(tmp_path):
+    path = write_zip(tmp_path / "a.zip", CONTENT)
+    whole = path.read_bytes()
+    middle = whole.index(CONTENT["de-en/b"][:8]) + 1000
+    for content in (whole[:-30], whole[:middle], whole[:middle] + bytes([whole[middle] ^ 1]) + whole[middle + 1 :]):
+        path.write_bytes(content)
+        with pytest.raises(UserError, match=r"a\.zip: damaged, cut off or not an archive \("):
+            read_members(path, CONTENT)
+
+
+def test_a_folder_is_no_file_of_its_name(tmp_path):
+    path = write_tgz(tmp_path / "a.tgz", CONTENT)
+    assert read_members(path, ["de-en"])[0] == {}
+    with pytest.raises(Refused, match="has no such member; it has de-en/"), open_member(path, "de-en"):
+        pass
+
+
+def test_the_rest_of_the_archive_is_verified_only_after_a_block_without_an_error(tmp_path):
+    path = write_tgz(tmp_path / "a.tgz", CONTENT | {"large": os.urandom(500_000)})
+    path.write_bytes(path.read_bytes()[:-4])
+    with pytest.raises(KeyError), open_member(path, "de-en/a"):
+        raise KeyError
+    with pytest.raises(EOFError), open_member(path, "de-en/a") as stream:
+        assert stream.read() == CONTENT["de-en/a"]
 
 
 def test_a_missing_archive_is_told(tmp_path):

@@ -1,15 +1,18 @@
 """binarize.py: what fairseq reads back is the text, and bad input leaves the earlier result alone."""
 
+import json
 import logging
 import os
+import random
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 
-from binarize import SPLITS, binarize, check_replaceable, replace_directory
-from cli import UserError
+from binarize import binarize, check_replaceable, replace_directory
+from binarize import summary as describe
+from cli import SPLITS, UserError
 
 SCRIPT = Path(__file__).parents[2] / "workflow_scripts" / "binarize.py"
 LANGUAGES = ("de", "en")
@@ -59,7 +62,7 @@ def bpe_dir(tmp_path):
 
 @pytest.mark.parametrize("joined", [False, True])
 def test_fairseq_reads_back_the_text(tmp_path, bpe_dir, joined):
-    summary = binarize(bpe_dir, LANGUAGES, tmp_path / "bin", joined)
+    report = binarize(bpe_dir, LANGUAGES, tmp_path / "bin", joined)
     for language in LANGUAGES:
         known = {token for line in TEXT[f"train.{language}"] for token in line.split()}
         if joined:
@@ -74,7 +77,10 @@ def test_fairseq_reads_back_the_text(tmp_path, bpe_dir, joined):
         assert read_back(tmp_path / "bin", language) == expected
     same = (tmp_path / "bin/dict.de.txt").read_bytes() == (tmp_path / "bin/dict.en.txt").read_bytes()
     assert same is joined
+    summary = describe(report)
     # 'maus' is one of the three and 'eine' is known; 'katzen' is one of three tokens; 'm@@ ouse' two of four after 'a'
+    assert report["splits"]["valid"]["en"] == {"sentences": 2, "tokens": 7, "unknown": 2}
+    assert report["joined"] is joined
     assert "train 3 sentences (unknown: de 0.000%, en 0.000%)" in summary
     assert "valid 2 sentences (unknown: de 16.667%, en 28.571%)" in summary
     assert "test 3 sentences (unknown: de 33.333%, en 66.667%)" in summary
@@ -82,13 +88,15 @@ def test_fairseq_reads_back_the_text(tmp_path, bpe_dir, joined):
 
 def test_command_line_writes_nothing_but_data_and_one_line(tmp_path, bpe_dir):
     flags = ["--bpe-dir", bpe_dir, "--source-lang", "de", "--target-lang", "en", "--output-dir", tmp_path / "bin"]
+    flags += ["--workers", "2", "--report", tmp_path / "report.json"]
     result = subprocess.run([sys.executable, SCRIPT, *flags], capture_output=True, text=True)
+    assert json.loads((tmp_path / "report.json").read_text())["splits"]["test"]["de"]["sentences"] == 3
     assert (result.returncode, result.stdout) == (0, "")
     assert result.stderr.count("\n") == 1
     assert result.stderr.startswith(f"{tmp_path / 'bin'}: dictionary de ")
     names = {f"{split}.de-en.{language}.{end}" for split in SPLITS for language in LANGUAGES for end in ("bin", "idx")}
     assert {path.name for path in (tmp_path / "bin").iterdir()} == names | {"dict.de.txt", "dict.en.txt"}
-    assert {path.name for path in tmp_path.iterdir()} == {"bpe", "bin"}
+    assert {path.name for path in tmp_path.iterdir()} == {"bpe", "bin", "report.json"}
 
 
 def test_any_number_of_workers_gives_the_same_bytes(tmp_path):
@@ -98,10 +106,52 @@ def test_any_number_of_workers_gives_the_same_bytes(tmp_path):
         for language in LANGUAGES
     }
     bpe_dir = write_text(tmp_path / "bpe", text)
-    for workers in (1, 3):
+    for workers in (1, 2):
         binarize(bpe_dir, LANGUAGES, tmp_path / f"bin{workers}", workers=workers)
-    one, three = (sorted((tmp_path / name).iterdir()) for name in ("bin1", "bin3"))
-    assert [(path.name, path.read_bytes()) for path in one] == [(path.name, path.read_bytes()) for path in three]
+    assert contents(tmp_path / "bin1") == contents(tmp_path / "bin2")
+
+
+@pytest.mark.parametrize("vocabulary", [50, 70_000], ids=["16-bit ids", "32-bit ids"])
+@pytest.mark.parametrize("joined", [False, True])
+def test_the_bytes_are_those_of_fairseq_preprocess(tmp_path, monkeypatch, joined, vocabulary):
+    from kd import binarizing
+
+    monkeypatch.setattr(binarizing, "BUFFERED", 100)
+    generator = random.Random(vocabulary)
+    words = [f"w{n}" for n in range(vocabulary)] + ["</s>", "<unk>", "ü@@", "straße", "&amp;"]
+    lines = {"train": len(words) // 5 + 1, "valid": 40, "test": 3}
+    text = {}
+    for split in SPLITS:
+        for language in LANGUAGES:
+            known = iter(generator.sample(words, len(words)))  # in training each word at least once
+            text[f"{split}.{language}"] = [
+                " ".join(next(known, words[n % 7]) if split == "train" else f"w{n * k % 97}" for k in range(n % 9 + 5))
+                for n in range(lines[split])
+            ] + [""]
+    bpe_dir = write_text(tmp_path / "bpe", text)
+    binarize(bpe_dir, LANGUAGES, tmp_path / "ours", joined)
+    reference(bpe_dir, tmp_path / "theirs", joined)
+    assert contents(tmp_path / "ours") == contents(tmp_path / "theirs")
+    width = 2 if vocabulary == 50 else 4  # the last test sentence is empty: one end mark
+    assert (tmp_path / "ours/test.de-en.de.bin").stat().st_size == width * (5 + 6 + 7 + 3 + 1)
+
+
+def reference(bpe_dir: Path, output: Path, joined: bool) -> None:
+    """fairseq-preprocess itself."""
+    from fairseq import options
+    from fairseq_cli import preprocess
+
+    flags = ["--source-lang", "de", "--target-lang", "en", "--destdir", str(output), "--workers", "1"]
+    flags += [flag for split in SPLITS for flag in (f"--{split}pref", str(bpe_dir / split))]
+    preprocess.main(options.get_preprocessing_parser().parse_args(flags + ["--joined-dictionary"] * joined))
+    for handler in list(preprocess.logger.handlers):
+        preprocess.logger.removeHandler(handler)
+        handler.close()
+    (output / "preprocess.log").unlink()
+
+
+def contents(folder: Path) -> dict[str, bytes]:
+    return {path.name: path.read_bytes() for path in folder.iterdir()}
 
 
 def test_an_earlier_result_is_replaced_whole(tmp_path, bpe_dir):

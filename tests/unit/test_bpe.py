@@ -1,5 +1,6 @@
 """learn_bpe.py and apply_bpe.py: the published example, joint learning, and a lossless round trip."""
 
+import json
 import random
 import subprocess
 import sys
@@ -8,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+import shards
 from apply_bpe import load_segmenter
 from cli import UserError
 from learn_bpe import count_words, learn
@@ -43,6 +45,24 @@ def test_counts_are_of_all_files_together(tmp_path):
     (tmp_path / "a").write_text("x  y\n\nx\u2028 z", encoding="utf-8")
     (tmp_path / "b").write_text("y\n", encoding="utf-8")
     assert count_words([tmp_path / "a", tmp_path / "b"]) == {"x": 1, "y": 2, "x\u2028": 1, "z": 1}
+
+
+@pytest.mark.parametrize("workers", [1, 2, 9])
+def test_a_sample_is_spread_evenly_and_workers_do_not_matter(tmp_path, workers):
+    (tmp_path / "a").write_text("".join(f"w{n}\n" for n in range(100)), encoding="utf-8")
+    (tmp_path / "b").write_text("v0\nv1\nv2", encoding="utf-8")
+    files = [tmp_path / "a", tmp_path / "b"]
+    assert count_words(files, None, workers) == Counter([f"w{n}" for n in range(100)] + ["v0", "v1", "v2"])
+    assert count_words(files, 10, workers) == Counter([f"w{n}" for n in range(0, 100, 10)] + ["v0", "v1", "v2"])
+    assert list(count_words(files, 7, workers)) == [*(f"w{n}" for n in range(0, 100, 15)), "v0", "v1", "v2"]
+
+
+@pytest.mark.parametrize("flag", ["--sample", "--workers"])
+def test_numbers_must_be_positive(tmp_path, flag):
+    (tmp_path / "a").write_text("ab ab\n")
+    result = call("learn_bpe.py", "--input", tmp_path / "a", "--merges", 1, "--output", tmp_path / "codes", flag, 0)
+    assert (result.returncode, result.stderr) == (2, f"error: {flag} 0: must be at least 1\n")
+    assert not (tmp_path / "codes").exists()
 
 
 @pytest.mark.parametrize("counts", [Counter(), Counter({"a": 9, "b": 9})])
@@ -93,7 +113,7 @@ def test_a_file_that_holds_no_codes_is_refused(tmp_path, content, message):
 
 
 def test_command_lines_end_to_end(tmp_path):
-    (tmp_path / "de").write_text("lauf laufen läuft\nlaufend\n", encoding="utf-8")
+    (tmp_path / "de").write_text("lauf laufen läuft\n\nlaufend\n", encoding="utf-8")
     (tmp_path / "en").write_text("laugh laughing\n\nlaughed\n", encoding="utf-8")
     learned = call(
         "learn_bpe.py", "--input", tmp_path / "de", tmp_path / "en", "--merges", 500, "--output", tmp_path / "codes"
@@ -105,27 +125,66 @@ def test_command_lines_end_to_end(tmp_path):
     note = f"{tmp_path / 'codes'}: {merges} of 500 merges learned; no other pair of symbols occurs twice\n"
     assert learned.stderr == note
 
-    inputs, outputs = (tmp_path / "de", tmp_path / "en"), (tmp_path / "out" / "de", tmp_path / "out" / "en")
-    applied = call("apply_bpe.py", "--codes", tmp_path / "codes", "--input", *inputs, "--output", *outputs)
-    assert (applied.returncode, applied.stdout, applied.stderr) == (0, "", "")
-    for before, after in zip(inputs, outputs, strict=True):
-        text = after.read_text(encoding="utf-8")
+    result = apply(tmp_path, "--split", "train")
+    assert (result.returncode, result.stdout, result.stderr) == (0, "", "")
+    for language in ("de", "en"):
+        text = (tmp_path / "out" / language).read_text(encoding="utf-8")
         assert "@@ " in text
-        assert text.replace("@@ ", "") == before.read_text(encoding="utf-8")
+        assert text.replace("@@ ", "") == (tmp_path / language).read_text(encoding="utf-8")
+    report = json.loads((tmp_path / "report").read_text())
+    assert report["accounts"] == [{"step": "bpe", "split": "train", "lines_in": 3, "lines_out": 3, "dropped": {}}]
+    assert (report["split"], report["lines"], report["words"]) == ("train", 3, {"de": 4, "en": 3})
+    for language in ("de", "en"):
+        pieces = [len(line.split()) for line in (tmp_path / "out" / language).read_text().split("\n")[:-1]]
+        assert report["pieces"][language] == sum(pieces)
+        assert report["lengths"][language] == {str(n): pieces.count(n) for n in sorted(set(pieces))}
 
 
-def test_no_output_appears_when_one_input_is_bad(tmp_path):
+def apply(folder: Path, *flags: object) -> subprocess.CompletedProcess[str]:
+    files = ["--source", folder / "de", "--target", folder / "en", "--source-lang", "de", "--target-lang", "en"]
+    files += ["--output-source", folder / "out" / "de", "--output-target", folder / "out" / "en"]
+    return call("apply_bpe.py", "--codes", folder / "codes", *files, "--report", folder / "report", *flags)
+
+
+def test_parts_add_up_to_the_whole(tmp_path):
     write_codes(tmp_path / "codes", PAPER_COUNTS, 3)
-    (tmp_path / "good").write_text("low\n", encoding="utf-8")
-    (tmp_path / "bad").write_bytes(b"low\nl\xf6w\n")
-    flags = ["--codes", tmp_path / "codes", "--input", tmp_path / "good", tmp_path / "bad"]
-    result = call("apply_bpe.py", *flags, "--output", tmp_path / "out" / "good", tmp_path / "out" / "bad")
+    for language, line in (("de", "lowest\u2028low"), ("en", "newest")):
+        (tmp_path / language).write_text("".join(f"{line} {n}\n" for n in range(7)), encoding="utf-8")
+    assert apply(tmp_path).returncode == 0
+    whole = [(tmp_path / "out" / language).read_bytes() for language in ("de", "en")]
+    parts = shards.cut(tmp_path / "de", tmp_path / "en", 3)
+    (tmp_path / "parts").write_text(json.dumps(shards.index(parts)))
+    joined = [b"", b""]
+    for number in range(3):
+        assert apply(tmp_path, "--parts", tmp_path / "parts", "--part", number).returncode == 0
+        for side, language in enumerate(("de", "en")):
+            joined[side] += (tmp_path / "out" / language).read_bytes()
+    assert joined == whole
+
+
+def test_no_output_appears_when_one_side_is_bad(tmp_path):
+    write_codes(tmp_path / "codes", PAPER_COUNTS, 3)
+    (tmp_path / "de").write_text("low\n", encoding="utf-8")
+    (tmp_path / "en").write_bytes(b"low\nl\xf6w\n")
+    result = apply(tmp_path)
     assert result.returncode == 2
-    assert "bad, line 2: not UTF-8" in result.stderr
+    assert "en, line 2: not UTF-8" in result.stderr
     assert list((tmp_path / "out").iterdir()) == []
 
 
-def test_as_many_outputs_as_inputs(tmp_path):
-    result = call("apply_bpe.py", "--codes", "c", "--input", "a", "b", "--output", "o")
+@pytest.mark.parametrize(
+    ("flags", "message"),
+    [
+        (["--part", "1"], "--part and --parts belong together"),
+        ([], "train: the sides have [1, 2] lines; segment both sides of the same corpus"),
+    ],
+)
+def test_what_cannot_be_segmented_is_told(tmp_path, flags, message):
+    write_codes(tmp_path / "codes", PAPER_COUNTS, 3)
+    (tmp_path / "de").write_text("low\n", encoding="utf-8")
+    (tmp_path / "en").write_text("low\nlow\n", encoding="utf-8")
+    result = apply(tmp_path, "--split", "train", *flags)
     assert result.returncode == 2
-    assert result.stderr == "error: 2 files after --input but 1 after --output; give as many\n"
+    assert result.stderr.startswith(f"error: {message}")
+    assert result.stderr.count("\n") == 1
+    assert not (tmp_path / "out" / "de").exists()

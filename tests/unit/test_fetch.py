@@ -1,33 +1,25 @@
-"""fetch.py against a mirror folder and a local HTTP server that fails in the ways servers do."""
+"""fetch.py against a local HTTP server that fails in the ways servers do."""
 
 import hashlib
-import os
-import subprocess
-import sys
-import threading
+import shutil
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
-import yaml
 
 from cli import UserError
-from failing_server import CONTENT, Server, cut, ranged, status, whole
+from failing_server import CONTENT, cut, entry, ranged, reset, serving, status, unannounced, whole
 from fetch import BLOCK, DataFile, fetch
 
-ROOT = Path(__file__).parents[2]
-SCRIPT = ROOT / "workflow_scripts" / "fetch.py"
+ALTERED = bytes([CONTENT[0] ^ 1]) + CONTENT[1:]
 
 
 @pytest.fixture
 def server(monkeypatch):
     monkeypatch.setenv("no_proxy", "127.0.0.1")
-    instance = Server()
-    thread = threading.Thread(target=instance.serve_forever, kwargs={"poll_interval": 0.02})
-    thread.start()
-    yield instance
-    instance.shutdown()
-    thread.join()
-    instance.server_close()
+    monkeypatch.delenv("EKD_DATA_MIRROR", raising=False)
+    with serving() as instance:
+        yield instance
 
 
 @pytest.fixture
@@ -35,13 +27,8 @@ def output(tmp_path):
     return tmp_path / "resources" / "set" / "file.gz"
 
 
-def entry(url: str, content: bytes = CONTENT, **changes) -> DataFile:
-    described = {"name": "file.gz", "url": url, "sha256": hashlib.sha256(content).hexdigest(), "bytes": len(content)}
-    return DataFile(**(described | changes))
-
-
-def get(item: DataFile, output: Path, mirror: Path | None = None, attempts: int = 4) -> str:
-    return fetch("set", item, output, mirror, attempts=attempts, back_off=0.01)
+def get(item: DataFile, output: Path, mirror: Path | None = None, attempts: int = 4, **options) -> str:
+    return fetch("set", item, output, mirror, attempts=attempts, back_off=0.01, **options)
 
 
 def assert_complete(output):
@@ -84,8 +71,9 @@ def test_not_found_is_final_and_tells_the_offline_way(server, output):
     server.answers = [status(404)]
     with pytest.raises(UserError, match="HTTP 404 Not Found; check the URL in the manifest; or put") as caught:
         get(entry(server.url), output)
-    assert "put the file at MIRROR/set/file.gz" in str(caught.value)
-    assert "EKD_DATA_MIRROR" in str(caught.value)
+    assert str(caught.value).endswith(
+        "or put these into MIRROR/set/: file.gz (MIRROR: a folder that EKD_DATA_MIRROR or data.mirror names)"
+    )
     assert len(server.requests) == 1
     assert_nothing_left(output)
 
@@ -94,7 +82,7 @@ def test_a_transfer_cut_off_goes_on_where_it_stopped(server, output):
     server.answers = [cut(3 * BLOCK), cut(4 * BLOCK + 1), ranged]
     get(entry(server.url), output)
     assert_complete(output)
-    assert [asked for _, asked in server.requests] == [None, f"bytes={3 * BLOCK}-", f"bytes={7 * BLOCK}-"]
+    assert [asked for _, asked in server.requests] == [None, f"bytes={3 * BLOCK}-", f"bytes={7 * BLOCK + 1}-"]
 
 
 def test_a_transfer_cut_off_without_known_size_is_noticed(server, output):
@@ -144,21 +132,91 @@ def test_a_range_that_was_not_asked_for_is_not_appended(server, output):
     assert_complete(output)
 
 
-def test_a_wrong_checksum_is_refused(server, output):
-    altered = bytes([CONTENT[0] ^ 1]) + CONTENT[1:]
-    server.answers = [lambda handler: whole(handler, altered)]
-    with pytest.raises(UserError, match=f"sha256 {hashlib.sha256(altered).hexdigest()} instead of") as caught:
-        get(entry(server.url), output)
+def test_a_connection_reset_in_mid_stream_is_tried_again(server, output, capsys):
+    server.answers = [reset(3 * BLOCK), ranged]
+    get(entry(server.url), output)
+    assert_complete(output)
+    assert "Connection reset by peer; trying again" in " ".join(capsys.readouterr().err.split())
+    assert len(server.requests) == 2
+
+
+def test_a_server_that_calls_the_file_a_compressed_transfer_does_not_get_it_unpacked(server, output):
+    server.answers = [lambda handler: whole(handler, **{"Content-Encoding": "x-gzip"})]
+    get(entry(server.url), output)
+    assert_complete(output)
+
+
+@pytest.mark.parametrize("algorithm", ["sha256", "md5"])
+def test_a_wrong_checksum_is_refused(server, output, algorithm):
+    sums = {"sha256": None, "md5": None, algorithm: hashlib.new(algorithm, CONTENT).hexdigest()}
+    actual = hashlib.new(algorithm, ALTERED).hexdigest()
+    server.answers = [lambda handler: whole(handler, ALTERED), whole]
+    with pytest.raises(UserError, match=f"{algorithm} {actual} instead of {sums[algorithm]}") as caught:
+        get(entry(server.url, **sums), output)
     assert server.url in str(caught.value)
+    assert len(server.requests) == 1
+    assert_nothing_left(output)
+    get(entry(server.url, **sums), output)
+    assert_complete(output)
+
+
+# --- sizes and space ---
+
+
+@pytest.mark.parametrize("content", [CONTENT + b"more", b"<html>Not found</html>"], ids=["longer", "page"])
+def test_an_announced_size_that_is_not_the_manifests_ends_it_at_once(server, output, content):
+    server.answers = [lambda handler: whole(handler, content)]
+    with pytest.raises(UserError, match=f"{len(content)} bytes instead of {len(CONTENT)}; the published file has"):
+        get(entry(server.url), output)
     assert len(server.requests) == 1
     assert_nothing_left(output)
 
 
-def test_a_file_that_is_too_long_is_refused(server, output):
-    server.answers = [lambda handler: whole(handler, CONTENT + b"more")]
+def test_a_file_of_another_size_that_was_to_be_resumed_starts_over(server, output):
+    output.parent.mkdir(parents=True)
+    output.with_name("file.gz.part").write_bytes(b"x" * 1000)
+    server.answers = [lambda handler: ranged(handler, CONTENT + b"more"), whole]
+    get(entry(server.url), output)
+    assert_complete(output)
+    assert [asked for _, asked in server.requests] == ["bytes=1000-", None]
+
+
+def test_an_endless_answer_is_broken_off(server, output):
+    server.answers = [lambda handler: unannounced(handler, CONTENT + b"x" * 10_000_000)]
     with pytest.raises(UserError, match=f"more than the {len(CONTENT)} bytes that the manifest gives"):
         get(entry(server.url), output)
     assert_nothing_left(output)
+
+
+@pytest.mark.parametrize("answer", [whole, unannounced])
+def test_a_file_of_unknown_size_may_not_exceed_the_limit(server, output, answer):
+    server.answers = [answer]
+    with pytest.raises(UserError, match=r"file\.gz: .*B or more, and a file of unknown size may have 150kB; if it is"):
+        get(entry(server.url, bytes=None), output, max_bytes=150_000)
+    assert_nothing_left(output)
+    get(entry(server.url, bytes=None), output, max_bytes=len(CONTENT))
+    assert_complete(output)
+
+
+def test_the_limit_is_not_for_files_of_known_size(server, output):
+    server.answers = [whole]
+    get(entry(server.url), output, max_bytes=1)
+    assert_complete(output)
+
+
+def test_what_does_not_fit_the_disk_is_not_begun(server, output, monkeypatch):
+    server.answers = [cut(2 * BLOCK), ranged]
+    lacking = len(CONTENT) - 2 * BLOCK
+    free = iter([10**9, lacking - 67_000, lacking])
+    monkeypatch.setattr(shutil, "disk_usage", lambda path: SimpleNamespace(free=next(free)))
+    with pytest.raises(UserError, match=r"set: 100kB free where 167kB are needed for file\.gz; make room there"):
+        get(entry(server.url), output)
+    assert_nothing_left(output, "file.gz.part")
+    get(entry(server.url), output)
+    assert_complete(output)
+
+
+# --- connections ---
 
 
 def test_a_dead_link(server, output):
@@ -177,7 +235,7 @@ def test_a_proxy_is_used(server, output, monkeypatch):
     assert server.requests == [("http://data.invalid/file.gz", None)]
 
 
-# --- from the mirror folder ---
+# --- together with the mirror folder ---
 
 
 @pytest.fixture
@@ -199,52 +257,11 @@ def test_what_the_mirror_lacks_is_downloaded(server, output, mirror):
     assert_complete(output)
 
 
-def test_what_nobody_has_is_told_with_its_place_in_the_mirror(server, output, mirror):
+def test_what_nobody_has_is_told_with_all_that_the_data_set_lacks(server, output, mirror):
+    files = [entry(server.url, name=name) for name in ("a.tgz", "b.tgz", "file.gz", "c.tgz")]
+    (mirror / "set" / "a.tgz").touch()
+    output.parent.mkdir(parents=True)
+    (output.parent / "b.tgz").touch()
     server.answers = [status(404)]
-    with pytest.raises(UserError, match=f"or put the file at {mirror}/set/file.gz$"):
-        get(entry(server.url), output, mirror)
-
-
-@pytest.mark.parametrize("content", [b"short", b"x" * len(CONTENT)])
-def test_a_wrong_copy_in_the_mirror_is_refused(server, output, mirror, content):
-    (mirror / "set" / "file.gz").write_bytes(content)
-    with pytest.raises(UserError, match=f"{mirror}/set/file.gz: .* instead of .*; replace this copy, or remove it"):
-        get(entry(server.url), output, mirror)
-    assert server.requests == []
-    assert not output.exists()
-
-
-def test_a_mirror_that_is_not_there_is_told(output, tmp_path):
-    with pytest.raises(UserError, match=r"typo: not a readable folder; mend EKD_DATA_MIRROR or data\.mirror"):
-        get(entry("http://127.0.0.1:9/file.gz"), output, tmp_path / "typo")
-
-
-# --- command line ---
-
-
-def call(output: Path, *flags: object, **environment: str) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, SCRIPT, "--manifest", ROOT / "config/datasets.yaml", "--dataset", "multi30k"]
-    command += ["--output", output, *map(str, flags)]
-    return subprocess.run(command, capture_output=True, text=True, env=os.environ | environment)
-
-
-def test_command_line_takes_the_mirror_from_the_environment(mirror, output):
-    (mirror / "multi30k").mkdir()
-    (mirror / "multi30k" / "val.de.gz").write_bytes(b"not it")
-    result = call(output, "--file", "val.de.gz", EKD_DATA_MIRROR=str(mirror))
-    assert (result.returncode, result.stdout) == (2, "")
-    assert result.stderr.startswith(f"error: {mirror}/multi30k/val.de.gz: 6 bytes instead of 24681; replace this copy")
-    assert result.stderr.count("\n") == 1
-    assert not output.exists()
-
-
-def test_command_line_says_where_the_file_came_from(server, output, tmp_path):
-    server.answers = [whole]
-    files = [entry(server.url).model_dump()]
-    content = {"set": {"licence": "l", "citation": "c", "home": "h", "files": files}}
-    (tmp_path / "m.yaml").write_text(yaml.safe_dump(content))
-    result = call(
-        output, "--manifest", tmp_path / "m.yaml", "--dataset", "set", "--file", "file.gz", EKD_DATA_MIRROR=""
-    )
-    assert (result.returncode, result.stdout, result.stderr) == (0, "", f"{output}: from {server.url}, verified\n")
-    assert_complete(output)
+    with pytest.raises(UserError, match=rf"or put these into {mirror}/set/: file\.gz, c\.tgz$"):
+        get(entry(server.url), output, mirror, files=files)

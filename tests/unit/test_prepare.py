@@ -1,4 +1,4 @@
-"""prepare.py: Moses' tokenisation and lowercasing, clean-corpus-n's rule, alignment and its report."""
+"""prepare.py: what is kept and what is dropped, why, in parts as in the whole, and its report."""
 
 import json
 import subprocess
@@ -6,89 +6,15 @@ import sys
 from pathlib import Path
 
 import pytest
+from filters import LengthFilter
 
-from cli import UserError
-from prepare import LengthFilter, Side, make_tokenizer, prepare
+import shards
+from cli import UserError, write_lines
+from moses import make_tokenizer
+from prepare import DROP_REASONS, HELD_OUT, Screen, Side, held_out_sentences, prepare
 
 SCRIPT = Path(__file__).parents[2] / "workflow_scripts" / "prepare.py"
-
-
-def tokenized(sentence, language="en", **options):
-    return " ".join(make_tokenizer(language, **options)(sentence))
-
-
-@pytest.mark.parametrize(
-    ("language", "sentence", "expected"),
-    [
-        ("en", "Don't stop, it's 3.5% (well-known).", "Don &apos;t stop , it &apos;s 3.5 % ( well-known ) ."),
-        ("en", 'A "tab|pipe" & <b> [x]', "A &quot; tab &#124; pipe &quot; &amp; &lt; b &gt; &#91; x &#93;"),
-        ("en", "Mr. Smith paid 1,000.50 dollars...", "Mr. Smith paid 1,000.50 dollars ..."),
-        ("de", "Ein Mann, z.B. Dr. Müller, fährt.", "Ein Mann , z.B. Dr. Müller , fährt ."),
-        ("de", "Das  ist\u00a0der\u2028Weg\r.", "Das ist der Weg ."),
-        ("en", "", ""),
-    ],
-)
-def test_tokenises_as_moses(language, sentence, expected):
-    assert tokenized(sentence, language) == expected
-
-
-@pytest.mark.parametrize(
-    ("language", "sentence", "kept", "parted"),
-    [
-        ("en", "in the U.S.", "in the U.S.", "in the U.S ."),
-        ("en", "We saw Mr.", "We saw Mr.", "We saw Mr ."),
-        ("de", "Obst, Gemüse usw.", "Obst , Gemüse usw.", "Obst , Gemüse usw ."),
-        ("de", "Er wurde 75.", "Er wurde 75.", "Er wurde 75 ."),
-        ("de", "Am 3. Mai z.B. ging es.", "Am 3. Mai z.B. ging es .", "Am 3. Mai z.B. ging es ."),
-        ("en", "Well...", "Well ...", "Well ..."),
-        ("en", "...", "...", "..."),
-        ("en", ".", ".", "."),
-        ("en", "He said “etc.”", "He said “ etc . ”", "He said “ etc . ”"),
-        ("en", "", "", ""),
-    ],
-)
-def test_a_final_period_is_parted_from_an_abbreviation_only_on_request(language, sentence, kept, parted):
-    assert tokenized(sentence, language) == kept
-    assert tokenized(sentence, language, split_final_period=True) == parted
-
-
-def test_lowercase_knows_umlauts():
-    assert tokenized("ÄRGER & Über", "de", lowercase=True) == "ärger &amp; über"
-
-
-def test_punctuation_stays_as_it_is():
-    assert tokenized("“so”") == "“ so ”"
-
-
-@pytest.mark.parametrize(
-    ("lengths", "reason"),
-    [
-        ((1, 1), "too_short"),
-        ((2, 2), None),
-        ((2, 1), "too_short"),
-        ((10, 10), None),
-        ((10, 11), "too_long"),
-        ((11, 10), "too_long"),
-        ((6, 4), None),  # a ratio of exactly 1.5 stays
-        ((7, 4), "ratio"),
-        ((4, 7), "ratio"),
-        ((0, 5), "empty"),
-        ((5, 0), "empty"),
-    ],
-)
-def test_rule_of_clean_corpus_n(lengths, reason):
-    assert LengthFilter(min_tokens=2, max_tokens=10, max_ratio=1.5).reason_to_drop(*lengths) == reason
-
-
-@pytest.mark.parametrize("lengths", [(0, 0), (0, 5), (1, 500)])
-def test_without_limits_everything_stays(lengths):
-    assert LengthFilter().reason_to_drop(*lengths) is None
-
-
-@pytest.mark.parametrize("limits", [{"min_tokens": 0}, {"min_tokens": 5, "max_tokens": 4}, {"max_ratio": 0.5}])
-def test_limits_that_no_pair_meets_are_refused(limits):
-    with pytest.raises(UserError, match="at least"):
-        LengthFilter(**limits)
+RULE = LengthFilter(1, 175, 1.5)
 
 
 @pytest.fixture
@@ -99,7 +25,7 @@ def sides(tmp_path):
             path = tmp_path / f"raw.{language}"
             path.write_text(text, encoding="utf-8", newline="")
             tokenize = make_tokenizer(language, lowercase=True)
-            both.append(Side(path, tmp_path / "tok" / f"train.{language}", tokenize))
+            both.append(Side(language, path, tmp_path / "tok" / f"train.{language}", tokenize))
         return both[0], both[1]
 
     return build
@@ -109,25 +35,64 @@ def written(side: Side) -> list[str]:
     return side.output.read_text(encoding="utf-8").split("\n")[:-1]
 
 
+def dropped(**counts: int) -> dict[str, int]:
+    return dict.fromkeys(DROP_REASONS, 0) | counts
+
+
 def test_both_sides_of_a_pair_go_or_stay(sides):
     source, target = sides("Ja.\n\nEins zwei drei vier fünf.\nHallo!\n", "Yes.\nNothing.\nOne.\nHello!\n")
-    report = prepare(source, target, LengthFilter(1, 175, 1.5))
+    report = prepare(source, target, Screen(RULE), "train")
     assert written(source) == ["ja .", "hallo !"]
     assert written(target) == ["yes .", "hello !"]
-    dropped = {"empty": 1, "too_short": 0, "too_long": 0, "ratio": 1}
-    assert report == {"lines_in": 4, "lines_out": 2, "dropped": dropped}
+    assert report["accounts"] == [
+        {"step": "prepare", "split": "train", "lines_in": 4, "lines_out": 2, "dropped": dropped(empty=1, ratio=1)}
+    ]
+    assert report["lengths"] == {
+        "before": {"de": {"0": 1, "2": 2, "6": 1}, "en": {"2": 4}},
+        "after": {"de": {"2": 2}, "en": {"2": 2}},
+    }
 
 
 def test_a_test_set_keeps_every_line(sides):
     source, target = sides("a b c d e f g h\n\nx\n", "a\nb\n\n")
-    assert prepare(source, target, LengthFilter())["lines_out"] == 3
+    assert prepare(source, target, Screen())["accounts"][0]["lines_out"] == 3
     assert written(source) == ["a b c d e f g h", "", "x"]
     assert written(target) == ["a", "b", ""]
 
 
+def test_sentences_of_the_other_splits_are_dropped_as_the_model_would_see_them(sides, tmp_path):
+    write_lines(tmp_path / "valid.de", ["ein hund .", ""])
+    write_lines(tmp_path / "valid.en", ["a dog .", "x"])
+    write_lines(tmp_path / "test.de", ["eine katze ."])
+    write_lines(tmp_path / "test.en", ["a cat ."])
+    held_out = held_out_sentences([(tmp_path / f"{split}.de", tmp_path / f"{split}.en") for split in ("valid", "test")])
+    assert held_out == ({"ein hund .", "eine katze ."}, {"a dog .", "x", "a cat ."})
+    source, target = sides(
+        "Ein  Hund.\nHund!\nEin Tier.\nEine Katze.\n\nNeu.\n", "One dog.\nA dog.\nA cat.\nCat.\nempty\nNew.\n"
+    )
+    report = prepare(source, target, Screen(held_out=held_out))
+    assert written(target) == ["empty", "new ."]
+    assert report["accounts"][0]["dropped"] == dropped(**{HELD_OUT: 4})
+
+
+def test_the_text_is_normalised_then_screened_then_tokenised(sides):
+    source, target = sides("A„1\nA„2\nA„3\n", "b\nb\nb\n")
+    source = Side("de", source.path, source.output, source.tokenize, lambda text: text.replace("„", " "))
+    seen = []
+
+    def refuse(*pair: str) -> str | None:
+        seen.append(pair)
+        return "script" if pair[0].endswith("2") else None
+
+    report = prepare(source, target, Screen(text=[refuse, lambda *_: None]))
+    assert seen == [("A 1", "b"), ("A 2", "b"), ("A 3", "b")]
+    assert written(source) == ["a 1", "a 3"]
+    assert report["accounts"][0]["dropped"] == dropped(script=1)
+
+
 def test_separators_inside_a_sentence_do_not_shift_the_alignment(sides):
     source, target = sides("eins\u2028zwei\nd\rr\x0ce\x85i\n", "one two\nthree\n")
-    prepare(source, target, LengthFilter())
+    prepare(source, target, Screen())
     assert written(source) == ["eins zwei", "d r e i"]
     assert source.output.read_text(encoding="utf-8").splitlines() == written(source)
 
@@ -136,36 +101,99 @@ def test_separators_inside_a_sentence_do_not_shift_the_alignment(sides):
 def test_unequal_sides_are_refused(sides, source, target):
     both = sides(source, target)
     with pytest.raises(UserError, match="differ in length: one ends after line 1;"):
-        prepare(*both, LengthFilter())
+        prepare(*both, Screen())
     assert list(both[0].output.parent.iterdir()) == []
 
 
 def test_all_filtered_is_an_error_that_says_why(sides):
     both = sides("a\nb c\n", "a\nb\n")
-    with pytest.raises(UserError, match=r"all 2 pairs were filtered out \(empty 0, too_short 2"):
-        prepare(*both, LengthFilter(min_tokens=3))
+    with pytest.raises(UserError, match=r"raw\.de: all 2 pairs were filtered out \(too_short 2\); loosen data\.filter"):
+        prepare(*both, Screen(LengthFilter(min_tokens=3)))
     assert list(both[0].output.parent.iterdir()) == []
+
+
+def flags(folder: Path) -> list[str]:
+    both = ["--source", folder / "a", "--target", folder / "b", "--source-lang", "de", "--target-lang", "en"]
+    both += ["--output-source", folder / "o.de", "--output-target", folder / "o.en", "--report", folder / "r"]
+    return list(map(str, both))
+
+
+def call(folder: Path, *more: object) -> subprocess.CompletedProcess[str]:
+    return subprocess.run([sys.executable, SCRIPT, *flags(folder), *map(str, more)], capture_output=True, text=True)
 
 
 def test_command_line_parts_the_final_period(tmp_path):
     (tmp_path / "a").write_text("Und so weiter usw.\n", encoding="utf-8")
     (tmp_path / "b").write_text("Made in the U.S.\n", encoding="utf-8")
-    flags = ["--source", tmp_path / "a", "--target", tmp_path / "b", "--source-lang", "de", "--target-lang", "en"]
-    flags += ["--output-source", tmp_path / "o.de", "--output-target", tmp_path / "o.en", "--report", tmp_path / "r"]
-    subprocess.run([sys.executable, SCRIPT, *flags, "--lowercase", "--split-final-period"], check=True)
+    assert call(tmp_path, "--lowercase", "--split-final-period").returncode == 0
     assert (tmp_path / "o.de").read_text(encoding="utf-8") == "und so weiter usw .\n"
     assert (tmp_path / "o.en").read_text(encoding="utf-8") == "made in the u.s .\n"
 
 
-def test_command_line(tmp_path):
-    (tmp_path / "a").write_text("Das war's!\nx\n", encoding="utf-8")
-    (tmp_path / "b").write_text("That's it.\nfar too long here\n", encoding="utf-8")
-    flags = ["--source", tmp_path / "a", "--target", tmp_path / "b", "--source-lang", "de", "--target-lang", "en"]
-    flags += ["--lowercase", "--min-tokens", "1", "--max-tokens", "175", "--max-ratio", "1.5"]
-    flags += ["--output-source", tmp_path / "o.de", "--output-target", tmp_path / "o.en", "--report", tmp_path / "r"]
-    result = subprocess.run([sys.executable, SCRIPT, *flags], capture_output=True, text=True)
+def test_command_line_with_every_filter(tmp_path):
+    pairs = [
+        ("„Das war's!“", "That's it."),
+        ("x", "far too long here"),
+        ("Это вовсе не немецкий язык.", "This is not German at all."),
+        ("This sentence is written in English, not in German.", "This sentence is written in English."),
+        ("Das ist ein Hund.", "This is a dog."),
+    ]
+    for name, side in (("a", 0), ("b", 1)):
+        write_lines(tmp_path / name, [pair[side] for pair in pairs])
+    write_lines(tmp_path / "test.de", ["das ist ein hund ."])
+    write_lines(tmp_path / "test.en", ["anything"])
+    limits = ["--min-tokens", "1", "--max-tokens", "175", "--max-ratio", "2"]
+    held_out = ["--held-out", tmp_path / "test.de", tmp_path / "test.en"]
+    screens = ["--min-script", "0.5", "--other-language", "0.9", *held_out]
+    result = call(tmp_path, "--lowercase", "--normalize", "--split", "train", *limits, *screens)
     assert (result.returncode, result.stdout, result.stderr) == (0, "", "")
-    assert (tmp_path / "o.de").read_text(encoding="utf-8") == "das war &apos; s !\n"
+    assert (tmp_path / "o.de").read_text(encoding="utf-8") == "&quot; das war &apos; s ! &quot;\n"
     assert (tmp_path / "o.en").read_text(encoding="utf-8") == "that &apos;s it .\n"
-    dropped = {"empty": 0, "too_short": 0, "too_long": 0, "ratio": 1}
-    assert json.loads((tmp_path / "r").read_text()) == {"lines_in": 2, "lines_out": 1, "dropped": dropped}
+    account = json.loads((tmp_path / "r").read_text())["accounts"][0]
+    counts = dropped(**{"ratio": 1, "script": 1, "language": 1, HELD_OUT: 1})
+    assert account == {"step": "prepare", "split": "train", "lines_in": 5, "lines_out": 1, "dropped": counts}
+
+
+def test_parts_add_up_to_the_whole(tmp_path):
+    write_lines(tmp_path / "a", [f"Satz {n}\u2028." if n % 4 else "" for n in range(30)])
+    write_lines(tmp_path / "b", [f"Sentence {n}." for n in range(30)])
+    limits = ("--min-tokens", "1")
+    assert call(tmp_path, *limits).returncode == 0
+    whole = [(tmp_path / name).read_bytes() for name in ("o.de", "o.en")]
+    report = json.loads((tmp_path / "r").read_text())
+    cut = shards.cut(tmp_path / "a", tmp_path / "b", 4)
+    (tmp_path / "parts").write_text(json.dumps(shards.index(cut)))
+    joined, counts = [b"", b""], []
+    for number in range(4):
+        assert call(tmp_path, *limits, "--parts", tmp_path / "parts", "--part", f"{number:04d}").returncode == 0
+        joined = [text + (tmp_path / name).read_bytes() for text, name in zip(joined, ("o.de", "o.en"), strict=True)]
+        counts.append(json.loads((tmp_path / "r").read_text())["accounts"][0]["dropped"]["empty"])
+    assert joined == whole
+    assert sum(counts) == report["accounts"][0]["dropped"]["empty"] == 8
+
+
+def test_a_part_may_lose_all_its_lines(tmp_path):
+    """Whether anything is left at all is known where the parts are joined."""
+    write_lines(tmp_path / "a", ["a", "b"])
+    write_lines(tmp_path / "b", ["a b c d", "b"])
+    (tmp_path / "parts").write_text(json.dumps(shards.index(shards.cut(tmp_path / "a", tmp_path / "b", 2))))
+    assert call(tmp_path, "--max-ratio", "2", "--parts", tmp_path / "parts", "--part", "0").returncode == 0
+    assert (tmp_path / "o.de").read_bytes() == b""
+
+
+@pytest.mark.parametrize(
+    ("more", "message"),
+    [
+        (["--part", "0"], "--part and --parts belong together"),
+        (["--min-tokens", "0"], "--min-tokens 0: must be at least 1"),
+        (["--held-out", "nowhere.de", "nowhere.en"], "nowhere.de: cannot be read"),
+    ],
+)
+def test_what_cannot_work_is_told_in_one_line(tmp_path, more, message):
+    write_lines(tmp_path / "a", ["a"])
+    write_lines(tmp_path / "b", ["a"])
+    result = call(tmp_path, *more)
+    assert result.returncode == 2
+    assert result.stderr.startswith(f"error: {message}")
+    assert result.stderr.count("\n") == 1
+    assert not (tmp_path / "o.de").exists()

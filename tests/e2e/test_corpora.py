@@ -1,0 +1,222 @@
+"""The real workflow from where a corpus comes from to its report: a bad server, an archive, files made by hand."""
+
+import csv
+import gzip
+import hashlib
+import json
+import os
+import subprocess
+import sys
+import threading
+import zipfile
+from collections import Counter
+from pathlib import Path
+
+import pytest
+import yaml
+
+from cli import SPLITS, write_lines
+from failing_server import Server, ranged, status
+from iwslt14_archive import TEST_SETS, published_members, write_tgz
+from manifest import load_manifest
+from project_copy import copy_project
+
+TIMEOUT = 600  # seconds; what hangs is killed
+SMALL = "bpe={merges: 100}"
+
+pytestmark = pytest.mark.slow
+
+
+@pytest.fixture
+def clone(tmp_path):
+    return copy_project(tmp_path / "clone")
+
+
+def snakemake(folder: Path, *arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
+    kept = {name: value for name, value in os.environ.items() if not name.startswith(("EKD_", "SNAKEMAKE_"))}
+    return subprocess.run(
+        [sys.executable, "-m", "snakemake", "--cores", "2", *arguments],
+        cwd=folder,
+        env=kept | {"OMP_NUM_THREADS": "1", "no_proxy": "127.0.0.1"} | environment,
+        capture_output=True,
+        text=True,
+        timeout=TIMEOUT,
+    )
+
+
+def lines(path: Path) -> list[str]:
+    return path.read_bytes().decode().split("\n")[:-1]
+
+
+def report(folder: Path) -> dict[tuple[str, ...], str]:
+    """Step, split, language and measure → value."""
+    with (folder / "report.csv").open(encoding="utf-8", newline="") as handle:
+        return {tuple(row.values())[:4]: row["value"] for row in csv.DictReader(handle)}
+
+
+def overlaps(rows: dict[tuple[str, ...], str]) -> dict[tuple[str, ...], int]:
+    return {key: int(value) for key, value in rows.items() if key[0] == "overlap"}
+
+
+def check_joins(folder: Path) -> None:
+    """As many lines after each step as the report of the step says, on both sides, and nothing left of the parts."""
+    for split in SPLITS:
+        account = json.loads((folder / f"tok/{split}.json").read_text())["accounts"][-1]
+        for step in ("tok", "bpe"):
+            assert {len(lines(folder / f"{step}/{split}.{side}")) for side in ("de", "en")} == {account["lines_out"]}
+    assert not [path for path in folder.rglob("shards/**/*") if path.is_file()]
+
+
+def manifest_with(clone: Path, dataset: str, url: str, content: bytes, pairs: dict[str, int]) -> None:
+    """Let the manifest name a file that a test has made."""
+    path = clone / "config/datasets.yaml"
+    manifest = yaml.safe_load(path.read_text(encoding="utf-8"))
+    (entry,) = manifest[dataset]["files"]
+    entry |= {"url": url, "sha256": hashlib.sha256(content).hexdigest(), "bytes": len(content)}
+    manifest[dataset]["pairs"] = pairs
+    path.write_text(yaml.safe_dump(manifest, allow_unicode=True), encoding="utf-8")
+    load_manifest(path)
+
+
+def sentence(number: int) -> tuple[str, str]:
+    return (
+        f"Satz {number} &amp; „mehr“: wir haben {number}\u2028 z.B. gelacht usw.",
+        f"Sentence {number} &amp; “more”: we had {number}\u2028 laughs, e.g. It’s fine etc.",
+    )
+
+
+def test_iwslt14_from_a_bad_server_to_the_report(clone, tmp_path):
+    train = [pair for number in range(459) for pair in ([("", "lost")] if number % 50 == 7 else [sentence(number)])]
+    tests = {
+        name: [sentence(10_000 + 10 * order + number) for number in range(4)] for order, name in enumerate(TEST_SETS)
+    }
+    tests[TEST_SETS[0]].append(("", ""))
+    content = write_tgz(tmp_path / "de-en.tgz", published_members(train, tests)).read_bytes()
+    # the title and the description are two more pairs; nine of the others have an empty side
+    sizes = {"train": 433, "valid": 19, "test": 21}
+    server = Server()
+    server.answers = [
+        status(503),
+        lambda handler: ranged(handler, content, send=len(content) // 2),
+        lambda handler: ranged(handler, content),
+    ]
+    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02})
+    thread.start()
+    try:
+        manifest_with(clone, "iwslt14", server.url, content, sizes)
+        run = snakemake(clone, "data", "--configfile", "config/iwslt14.yaml", "--config", SMALL)
+    finally:
+        server.shutdown()
+        thread.join()
+        server.server_close()
+    assert run.returncode == 0, run.stderr
+    assert len(server.requests) == 3
+    assert server.requests[2][1].startswith("bytes=")
+
+    data = clone / "results/iwslt14/data"
+    assert {split: len(lines(data / f"raw/{split}.de")) for split in SPLITS} == sizes
+    check_joins(data)
+    assert lines(data / "tok/test.de")[0] == "satz 10000 &amp; amp ; „ mehr “ : wir haben 10000 z.b. gelacht usw ."
+    assert lines(data / "raw/test.en")[0].startswith(
+        "Sentence 10000 &amp; “more”: we had 10000\u2028 laughs, e.g. It's"
+    )
+    rows = report(data)
+    assert rows["unpack", "", "", "dropped: empty"] == "9"
+    assert rows["split", "train", "", "expected"] == rows["split", "train", "", "lines_out"] == "433"
+
+
+def test_tatoeba_keeps_every_sentence_in_one_split(clone, tmp_path):
+    pairs = [(f"Dies ist Satz Nummer {n}.", f"This is sentence number {n}.") for n in range(300)]
+    pairs += [("Hallo!", f"Hello there {n}!") for n in range(30)]  # one group, too large to be held out
+    pairs += [(f"Hallo {n}!", f"hello, there {n}") for n in range(0, 30, 3)]  # of the same group by their targets
+    pairs += pairs[:20]  # duplicates
+    text = "".join(f"{english}\t{german}\n" for german, english in pairs)
+    mirror = tmp_path / "mirror"
+    (mirror / "tatoeba").mkdir(parents=True)
+    with zipfile.ZipFile(mirror / "tatoeba/deu-eng.zip", "w", zipfile.ZIP_DEFLATED) as archive:
+        archive.writestr("_about.txt", "about")
+        archive.writestr("deu.txt", text)
+    content = (mirror / "tatoeba/deu-eng.zip").read_bytes()
+    manifest_with(clone, "tatoeba", "http://127.0.0.1:9/deu-eng.zip", content, {"all": len(pairs)})
+    sizes = "data={holdout: {valid_size: 40, test_size: 40}}"
+    target = "results/tatoeba/data/report.csv"
+    arguments = [target, "--configfile", "config/tatoeba.yaml", "--config", sizes, SMALL]
+    run = snakemake(clone, *arguments, EKD_DATA_MIRROR=str(mirror))
+    assert run.returncode == 0, run.stderr
+
+    data = clone / "results/tatoeba/data"
+    check_joins(data)
+    assert {split: len(lines(data / f"raw/{split}.de")) for split in SPLITS} == {"train": 280, "valid": 40, "test": 40}
+    raw = {
+        split: list(zip(lines(data / f"raw/{split}.de"), lines(data / f"raw/{split}.en"), strict=True))
+        for split in SPLITS
+    }
+    assert Counter(pair for split in SPLITS for pair in raw[split]) == Counter(pairs)
+    assert sum("Hallo" in pair[0] for pair in raw["train"]) == 40
+    rows = report(data)
+    assert set(overlaps(rows).values()) == {0}
+    assert len(overlaps(rows)) == 9  # three pairs of splits: source, target, both sides
+    duplicates = 20 - sum(count - 1 for split in ("valid", "test") for count in Counter(raw[split]).values())
+    assert int(rows["join", "train", "", "dropped: duplicate"]) == duplicates
+    assert not (data / "raw/all.de").exists()
+
+
+def test_ones_own_text_in_two_files(clone):
+    """As docs/own-data.md says, but packed, from Windows, and with other names."""
+    folder = clone / "my_text"
+    folder.mkdir()
+    pairs = [(f"Mein Satz {n} hat {n % 7} Wörter.", f"My sentence {n} has {n % 7} words.") for n in range(400)]
+    for side, name in enumerate(("a.gz", "b.gz")):
+        text = "\ufeff" + "".join(f"{pair[side]}\r\n" for pair in pairs)
+        (folder / name).write_bytes(gzip.compress(text.encode()))
+    own = "data={local: {train: [my_text/a.gz, my_text/b.gz]}, holdout: {valid_size: 30, test_size: 20}}"
+    run = snakemake(clone, "data", "--configfile", "config/local.yaml", "--config", own, SMALL)
+    assert run.returncode == 0, run.stderr
+    data = clone / "results/local/data"
+    check_joins(data)
+    assert sorted(line for split in SPLITS for line in lines(data / f"raw/{split}.en")) == sorted(p[1] for p in pairs)
+    assert set(overlaps(report(data)).values()) == {0}
+
+
+def test_ones_own_splits_as_tsv_and_training_sentences_of_the_test_set(clone):
+    folder = clone / "my_text"
+    folder.mkdir()
+    sets = {"train": range(0, 200), "valid": range(190, 210), "test": range(195, 225)}
+    for split, numbers in sets.items():
+        write_lines(folder / f"{split}.tsv", [f"id{n}\tThing {n} here.\tDing {n} da.\tnote" for n in numbers])
+    local = {split: [f"my_text/{split}.tsv"] for split in sets} | {"columns": [3, 2]}
+    run = snakemake(
+        clone, "data", "--configfile", "config/local.yaml", "--config", f"data={json.dumps({'local': local})}", SMALL
+    )
+    assert run.returncode == 0, run.stderr
+    data = clone / "results/local/data"
+    check_joins(data)
+    assert lines(data / "tok/train.de") == [f"Ding {n} da ." for n in range(190)]
+    rows = report(data)
+    assert rows["prepare", "train", "", "dropped: in valid or test"] == "10"
+    found = {key[1]: value for key, value in overlaps(rows).items() if key[2:] == ("", "pairs")}
+    assert set(found.values()) == {0, 15}, "validation and test set share pairs, and the report says so"
+
+
+def test_files_of_unequal_length_end_in_one_line(clone):
+    folder = clone / "my_text"
+    folder.mkdir()
+    write_lines(folder / "corpus.de", ["eins", "zwei"])
+    write_lines(folder / "corpus.en", ["one"])
+    run = snakemake(clone, "data", "--configfile", "config/local.yaml")
+    assert run.returncode == 1
+    errors = [line for line in run.stderr.splitlines() if line.startswith("error: ")]
+    assert len(errors) == 1
+    assert "my_text/corpus.de" in errors[0]
+    assert "2" in errors[0]
+    assert "Traceback" not in run.stderr
+    assert not list((clone / "results").rglob("raw/*"))
+
+
+def test_files_that_are_not_there_are_told_before_anything_runs(clone):
+    run = snakemake(clone, "data", "--configfile", "config/local.yaml")
+    assert run.returncode == 1
+    told = [line for line in run.stderr.splitlines() if line.startswith("configuration: ")]
+    assert len(told) == 1
+    assert told[0].startswith("configuration: data.local.train: my_text/corpus.de is not a file")
+    assert not (clone / "results/local").exists()
