@@ -21,7 +21,7 @@ import pandas as pd
 from pydantic import BaseModel, ConfigDict, NonNegativeInt, PositiveInt, ValidationError
 
 from cli import SPLITS, UserError, atomic_write, read_lines, run, sha256
-from report_page import CORPORA, STAGES, Facts, Histograms, of_lengths, render, warnings
+from report_page import CORPORA, STAGES, Facts, Histograms, Limits, of_lengths, render, warnings
 
 Split = Literal["train", "valid", "test"]
 Counts = dict[str, NonNegativeInt]
@@ -285,7 +285,8 @@ def main() -> None:
 
     rows = [(*key, f"{value:.6f}" if isinstance(value, float) else str(value)) for key, value in facts.items()]
     lengths = [(*key, length, count) for key, counts in histograms.items() for length, count in counts.items()]
-    page = render(args.experiment, languages, facts, histograms, (args.min_tokens, args.max_tokens), args.max_ratio)
+    limits = Limits(args.min_tokens, args.max_tokens, args.max_ratio)
+    page = render(args.experiment, languages, facts, histograms, limits)
     with atomic_write(args.csv) as csv, atomic_write(args.lengths) as bins, atomic_write(args.page) as html:
         pd.DataFrame(rows, columns=["step", "split", "language", "measure", "value"]).to_csv(csv, index=False)
         pd.DataFrame(lengths, columns=["split", "language", "stage", "length", "count"]).to_csv(bins, index=False)

@@ -20,6 +20,7 @@ ROOT = Path(__file__).resolve().parent.parent
 # the order of the phases, and colours that stay apart for colour-blind readers and in print
 COLOURS = {
     "data": "#cfe3f5",
+    "prepare": "#bfe0e6",
     "bpe": "#d3ecd9",
     "train": "#fbd9a5",
     "distil": "#f6c7c1",

@@ -24,11 +24,10 @@ from itertools import zip_longest
 from pathlib import Path
 from typing import Any
 
-from filters import LENGTH_REASONS, LanguageFilter, LengthFilter, ScriptFilter
-from moses import Tokenize, make_normalizer, make_tokenizer
-
 import shards
 from cli import UserError, atomic_write, read_lines, run, write_json
+from filters import LENGTH_REASONS, LanguageFilter, LengthFilter, ScriptFilter
+from moses import Tokenize, make_normalizer, make_tokenizer
 
 HELD_OUT = "in valid or test"
 DROP_REASONS = (*LENGTH_REASONS, "script", "language", HELD_OUT)

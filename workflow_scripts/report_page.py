@@ -59,7 +59,14 @@ STYLE = {
 Facts = dict[tuple[str, str, str, str], int | float | str]  # (step, split, language, measure) → value
 Histogram = dict[int, int]  # length → sentences, ascending
 Histograms = dict[tuple[str, str, str], Histogram]  # (split, language, stage) → lengths
-Limits = tuple[int | None, int | None]  # fewest and most tokens that the length filter lets through
+
+
+class Limits(NamedTuple):
+    """Limits of the length filter of the training data; ``None`` is not applied."""
+
+    min_tokens: int | None = None
+    max_tokens: int | None = None
+    max_ratio: float | None = None
 
 
 def quantile(histogram: Histogram, thousandths: int) -> int:
@@ -87,10 +94,10 @@ def warnings(facts: Facts) -> list[str]:
     for other in SPLITS[1:]:
         shared = {key: value for key, value in facts.items() if key[:2] == ("overlap", f"train-{other}") and value}
         if shared:
-            counts = ", ".join(f"{value:,} {key[3]}{' in ' * bool(key[2])}{key[2]}" for key, value in shared.items())
+            counts = ", ".join(f"{value:,} {f'in {key[2]}' if key[2] else 'as pairs'}" for key, value in shared.items())
             found.append(
-                f"train and {other} overlap: {counts} of train are in {other} too, which flatters its scores; "
-                "drop them from the training data, or say so beside the scores"
+                f"train and {other} overlap, lines of train that are in {other} too: {counts}; scores on them flatter, "
+                "so drop them from the training data, or say so beside the scores"
             )
     for (step, split, language, measure), value in facts.items():
         where = f"{step}, {split or 'whole corpus'}"
@@ -176,7 +183,7 @@ def thousands(value: float, position: object = None) -> str:
 
 def draw_lengths(series: dict[str, Histogram], limits: Limits, unit: str) -> Figure:
     """Histograms over one another: the last filled, those before it as outlines, and the limits as broken lines."""
-    bins = choose_bins(next(iter(series.values())), limits[1])
+    bins = choose_bins(next(iter(series.values())), limits.max_tokens)
     heights = {label: bins.count(histogram) for label, histogram in series.items()}
     start = 0 if any(counts[0] for counts in heights.values()) else 1
     edges = [0.5 + bins.width * (number - 1) for number in range(start, len(next(iter(heights.values()))) + 1)]
@@ -203,7 +210,9 @@ def draw_lengths(series: dict[str, Histogram], limits: Limits, unit: str) -> Fig
         ticks = [tick for tick in axes.get_xticks() if edges[0] <= tick < bins.last - 0.08 * (edges[-1] - edges[0])]
         labels = [*map(thousands, ticks), f"{bins.last + 1:,}+"]
         axes.set_xticks([*ticks, (edges[-1] + edges[-2]) / 2], labels)
-    drawn = [(limit, place) for limit, place in zip(limits, (-0.5, 0.5), strict=True) if limit and limit <= bins.last]
+    drawn = [
+        (limit, place) for limit, place in zip(limits[:2], (-0.5, 0.5), strict=True) if limit and limit <= bins.last
+    ]
     for limit, place in drawn:
         axes.axvline(limit + place, color=INK, linewidth=1, linestyle=(0, (4, 3)), clip_on=False, zorder=4)
     if drawn:
@@ -239,11 +248,10 @@ def plot(name: str, words: str, draw: Callable[..., Figure], *arguments: object)
         matplotlib.rcParams.update(STYLE)
         unnamed = dict.fromkeys(("Creator", "Date", "Format", "Type"))
         draw(*arguments).savefig(text, format="svg", transparent=True, metadata=unnamed)
-    svg = text.getvalue()
+    svg = re.sub(r'( id="|href="#|url\(#)', rf"\g<1>{name}-", text.getvalue())
+    svg = re.sub("|".join(COLOURS), lambda found: COLOURS[found[0]], svg)
     opening = re.search(r'<svg [^>]*(viewBox="[^"]*")[^>]*>', svg)
-    svg = f'<svg {opening[1]} role="img" aria-label="{escape(words)}">{svg[opening.end() :]}'
-    svg = re.sub(r'( id="|href="#|url\(#)', rf"\g<1>{name}-", svg)
-    return re.sub("|".join(COLOURS), lambda found: COLOURS[found[0]], svg)
+    return f'<svg {opening[1]} role="img" aria-label="{escape(words)}">{svg[opening.end() :]}'
 
 
 def percent(part: int, whole: int) -> str:
@@ -269,36 +277,20 @@ def plots(facts: Facts, histograms: Histograms, languages: Sequence[str], limits
         series = {"before filtering": before, "after": after}
         drawn[f"tokens {language}"] = plot(f"tokens{place}", tokens, draw_lengths, series, limits, "tokens")
         words += f", in subword pieces: median {quantile(pieces, 500):,}, longest {max(pieces):,}."
-        series, none = {"training data": pieces}, (None, None)
-        drawn[f"pieces {language}"] = plot(f"pieces{place}", words, draw_lengths, series, none, "pieces")
+        series = {"training data": pieces}
+        drawn[f"pieces {language}"] = plot(f"pieces{place}", words, draw_lengths, series, Limits(), "pieces")
     return drawn
 
 
-def render(
-    experiment: str,
-    languages: Sequence[str],
-    facts: Facts,
-    histograms: Histograms,
-    limits: Limits,
-    max_ratio: float | None,
-) -> str:
-    """Return the page.
-
-    Args:
-        experiment: for the title.
-        languages: source and target.
-        facts: all numbers, as the CSV has them.
-        histograms: lengths of every split, language and stage.
-        limits: of the length filter of the training data.
-        max_ratio: likewise, the longer side over the shorter one.
-    """
+def render(experiment: str, languages: Sequence[str], facts: Facts, histograms: Histograms, limits: Limits) -> str:
+    """Return the page, as HTML: its numbers are those of the ``facts``, its plots of the training data's lengths."""
     loader = FileSystemLoader(Path(__file__).parent / "templates")
     jinja = Environment(loader=loader, autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
     jinja.filters |= {"thousands": thousands, "reason": reason}
     jinja.globals |= {"percent": percent, "named": named, "splits": SPLITS, "corpora": CORPORA}
     told = {"steps": steps(facts), "losses": losses(facts), "warnings": warnings(facts)}
     drawn = plots(facts, histograms, languages, limits)
-    asked = {"experiment": experiment, "languages": languages, "limits": limits, "max_ratio": max_ratio}
+    asked = {"experiment": experiment, "languages": languages, "limits": limits}
     return jinja.get_template("data_report.html.j2").render(
         facts=facts, sides=(*languages, ""), plots=drawn, **asked, **told
     )

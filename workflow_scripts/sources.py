@@ -36,7 +36,7 @@ def collected(data: Data) -> tuple[str, ...]:
 def input_files(data: Data, manifest: Mapping[str, Dataset], split: str) -> list[str]:
     """The files that hold a split of a collected corpus, or the whole."""
     if data.corpus == "local":
-        return list(_local(data, split))
+        return list(dict.fromkeys(_file(place) for place in _local(data, split)))
     return needed_files(manifest, data.corpus, split, data.source_lang, data.target_lang)
 
 
@@ -61,9 +61,14 @@ def check_local_files(data: Data) -> None:
     """
     if data.corpus == "local":
         for split in SPLITS:
-            for path in getattr(data.local, split):
+            for path in map(_file, getattr(data.local, split)):
                 if not os.path.isfile(path):
                     raise UserError(f"data.local.{split}: {path} is not a file; paths start in {os.getcwd()}")
+
+
+def _file(place: str) -> str:
+    """The file in which a text lies; ``ARCHIVE::MEMBER`` lies in the archive."""
+    return place.split("::")[0]
 
 
 def _local(data: Data, split: str) -> list[str]:

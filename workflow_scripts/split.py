@@ -261,7 +261,7 @@ def split_corpus(sides: dict[str, Path], wanted: dict[str, int], seed: int, fold
     if sum(wanted.values()) >= usable:
         raise UserError(
             f"--test-size {wanted['test']} and --valid-size {wanted['valid']} leave no training pair: "
-            f"{' and '.join(map(str, sides.values()))} have {usable} pairs with text on both sides; ask for fewer"
+            f"{' and '.join(map(str, sides.values()))} have {usable} pairs with text on both sides; lower data.holdout"
         )
     groups = connect(keys)
     del keys

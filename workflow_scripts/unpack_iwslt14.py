@@ -28,10 +28,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from filters import LENGTH_REASONS, LengthFilter
-
 from archives import read_members
 from cli import SPLITS, UserError, atomic_write, run, write_json
+from filters import LENGTH_REASONS, LengthFilter
 from moses import Tokenize, make_tokenizer
 from prepare import add_token_options
 

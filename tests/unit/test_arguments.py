@@ -93,7 +93,7 @@ def test_data_and_decoding():
     config = iwslt14().config
     assert (config.bpe.merges, config.bpe.joined_dictionary) == (10000, False)
     assert (config.data.source_lang, config.data.target_lang, config.data.lowercase) == ("de", "en", True)
-    assert config.data.filter.model_dump() == {"min_tokens": 1, "max_tokens": 175, "max_ratio": 1.5}
+    assert config.data.filter.model_dump(exclude_none=True) == {"min_tokens": 1, "max_tokens": 175, "max_ratio": 1.5}
     assert config.decoding.beam == 5
 
 

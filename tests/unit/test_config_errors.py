@@ -155,7 +155,11 @@ MISTAKES = [
         "systems: {takd_student: {alpha: -1}}",
         "systems.takd_student.alpha: -1 is not valid: input should be greater than or equal to 0",
     ),
-    ("data: {corpus: wmt}", "data.corpus: 'wmt' is not valid: input should be 'synthetic', 'multi30k' or 'iwslt14'"),
+    (
+        "data: {corpus: wmt}",
+        "data.corpus: 'wmt' is not valid: input should be "
+        "'synthetic', 'multi30k', 'iwslt14', 'tatoeba', 'wmt17', 'wmt23' or 'local'",
+    ),
 ]
 
 

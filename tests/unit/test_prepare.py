@@ -6,10 +6,10 @@ import sys
 from pathlib import Path
 
 import pytest
-from filters import LengthFilter
 
 import shards
 from cli import UserError, write_lines
+from filters import LengthFilter
 from moses import make_tokenizer
 from prepare import DROP_REASONS, HELD_OUT, Screen, Side, held_out_sentences, prepare
 

@@ -9,11 +9,11 @@ import threading
 from pathlib import Path
 
 import pytest
-from filters import LENGTH_REASONS, LengthFilter
 
 from cli import SPLITS, UserError
 from failing_server import Server, ranged
 from fetch import BLOCK, DataFile, fetch
+from filters import LENGTH_REASONS, LengthFilter
 from iwslt14_archive import PAIR, TEST_SETS, published_members, write_tgz
 from moses import make_tokenizer
 from prepare import Screen, Side, prepare
