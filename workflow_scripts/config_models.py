@@ -75,8 +75,11 @@ class Filter(Strict):
     min_script: Fraction | None = Field(
         None, description="least share of a sentence's letters that are in the script of its language; null keeps all"
     )
-    other_language: Fraction | None = Field(
-        None, description="drop a pair if a side is in another language with at least this probability; null keeps all"
+    other_language: float | None = Field(
+        None,
+        gt=0,
+        le=1,
+        description="drop a pair if a side is in another language with at least this probability; null keeps all",
     )
 
     @model_validator(mode="after")
