@@ -1,7 +1,11 @@
 """mirror.py: what the mirror folder has, and what is said when it is not as it should be."""
 
+import multiprocessing
 import os
 import re
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 
@@ -10,6 +14,7 @@ from manifest import DataFile, Dataset
 from mirror import check_mirror, copy_from_mirror, missing, table
 
 CONTENT = b"some text\n"
+NOBODY = 65534
 
 
 @pytest.fixture
@@ -78,16 +83,39 @@ def test_a_mirror_that_may_not_be_read_is_told(mirror, monkeypatch):
     assert asked == [(mirror, os.R_OK | os.X_OK)]
 
 
-@pytest.mark.skipif(os.geteuid() == 0, reason="root may read every folder")
-def test_folders_without_permission_are_told(mirror, tmp_path):
-    (mirror / "set" / "a.txt").write_bytes(CONTENT)
-    for folder, message in ((mirror / "set", "cannot be copied"), (mirror, UNREADABLE)):
-        folder.chmod(0o000)
+@pytest.mark.parametrize(("closed", "message"), [("mirror/set", "cannot be copied"), ("mirror", UNREADABLE)])
+def test_folders_without_permission_are_told(closed, message):
+    with tempfile.TemporaryDirectory() as name:  # unlike pytest's own, other users may enter it
+        folder = Path(name)
+        (folder / "mirror/set").mkdir(parents=True)
+        (folder / "mirror/set/a.txt").write_bytes(CONTENT)
+        folder.chmod(0o755)
+        (folder / closed).chmod(0o000)
         try:
-            with pytest.raises(UserError, match=message):
-                copy_from_mirror(mirror, "set", entry(), tmp_path / "out")
+            told = unprivileged(lambda: copy_from_mirror(folder / "mirror", "set", entry(), folder / "out"))
         finally:
-            folder.chmod(0o755)
+            (folder / closed).chmod(0o755)
+    assert message in told
+
+
+def unprivileged(call: Callable[[], object]) -> str:
+    """What a call refuses as a user who may not read everything, also when the tests run as root."""
+    context = multiprocessing.get_context("fork")
+    told = context.SimpleQueue()
+
+    def child() -> None:
+        if os.geteuid() == 0:
+            os.setuid(NOBODY)
+        try:
+            call()
+            told.put("nothing was refused")
+        except UserError as error:
+            told.put(str(error))
+
+    process = context.Process(target=child)
+    process.start()
+    process.join()
+    return told.get()
 
 
 def test_missing_are_those_in_neither_place(mirror, tmp_path):
