@@ -13,6 +13,7 @@ from sacrebleu.dataset import DATASETS
 from cli import UserError
 from iwslt14_archive import write_tgz
 from testsets import archive_facts, read_testset
+from wmt_archives import XML_MEMBERS, sgml, sgml_members
 
 ROOT = Path(__file__).parents[2]
 SCRIPTS = ROOT / "workflow_scripts"
@@ -38,21 +39,6 @@ XML_DOCS = """
 <hyp system="X" language="cs"><p><seg id="1">w</seg></p></hyp>
 </doc>"""
 XML_PAIRS = [("One & only.", "Jeden & jediný."), ("Two.", "Dva."), ("Three.", "Tři.")]
-XML_MEMBERS = {
-    "wmt21": "test/newstest2021.en-cs.xml",
-    "wmt23": "wmt23-news-systems-v.0.1/xml/wmttest2023.en-cs.all.xml",
-}
-
-
-def sgml(kind: str, sentences: list[str]) -> bytes:
-    segments = "".join(f'<seg id="{number}">{text}</seg>\n' for number, text in enumerate(sentences, start=1))
-    docs = f'<doc docid="d" genre="news" origlang="en">\n<p>\n{segments}</p>\n</doc>\n'
-    return f'<{kind} setid="a-set" srclang="any">\n{docs}</{kind}>\n'.encode()
-
-
-def sgml_members(year: str, source=SOURCE, target=TARGET) -> dict[str, bytes]:
-    stem = f"test/newstest{year}-ende"
-    return {f"{stem}-src.en.sgm": sgml("srcset", source), f"{stem}-ref.de.sgm": sgml("refset", target)}
 
 
 def xml(first: str, other: str) -> bytes:
@@ -74,7 +60,7 @@ def no_download(monkeypatch, tmp_path):
 
 @pytest.mark.parametrize("year", ["2016", "2017"])
 def test_sgml(tmp_path, year):
-    path = write_tgz(tmp_path / "a.tgz", {"test/other": b"", **sgml_members(year)})
+    path = write_tgz(tmp_path / "a.tgz", {"test/other": b"", **sgml_members(year, SOURCE, TARGET)})
     found = read_testset(f"wmt{year[2:]}", path, "en", "de")
     assert (found.pairs, found.reference) == (AS_READ, "ref")
 
@@ -102,12 +88,12 @@ def test_of_several_reference_files_the_first_is_taken(tmp_path):
 def test_sacrebleu_itself_is_left_as_it_was(tmp_path):
     dataset = DATASETS["wmt17"]
     before = dict(vars(dataset))
-    read_testset("wmt17", write_tgz(tmp_path / "a.tgz", sgml_members("2017")), "en", "de")
+    read_testset("wmt17", write_tgz(tmp_path / "a.tgz", sgml_members("2017", SOURCE, TARGET)), "en", "de")
     assert vars(dataset) == before
 
 
 def test_nothing_is_written_to_the_home(tmp_path):
-    path = write_tgz(tmp_path / "a.tgz", sgml_members("2017"))
+    path = write_tgz(tmp_path / "a.tgz", sgml_members("2017", SOURCE, TARGET))
     (home := tmp_path / "home").mkdir()
     code = f"from testsets import read_testset\nprint(len(read_testset('wmt17', {str(path)!r}, 'en', 'de').pairs))"
     environment = {name: value for name, value in os.environ.items() if name != "SACREBLEU"} | {"HOME": str(home)}
@@ -139,7 +125,7 @@ def test_a_test_set_or_a_pair_that_there_is_not(tmp_path):
 
 @pytest.mark.parametrize("lost", [["-src.en"], ["-ref.de"], ["-ref.de", "-src.en"]])
 def test_an_archive_that_lacks_a_file(tmp_path, lost):
-    members = sgml_members("2017")
+    members = sgml_members("2017", SOURCE, TARGET)
     for end in lost:
         del members[f"test/newstest2017-ende{end}.sgm"]
     names = ", ".join(f"test/newstest2017-ende{end}.sgm" for end in lost)
@@ -158,7 +144,7 @@ def test_sides_that_do_not_match(tmp_path, source, target, counts):
 
 
 def test_sgml_that_is_not_utf8(tmp_path):
-    members = sgml_members("2017")
+    members = sgml_members("2017", SOURCE, TARGET)
     path = write_tgz(tmp_path / "a.tgz", {name: text.replace(b"\xc2\x85", b"\x85") for name, text in members.items()})
     assert "en-de of test set 'wmt17' is malformed (UnicodeDecodeError: " in refused(path)
 
@@ -189,7 +175,7 @@ def test_xml_without_the_reference_that_counts(tmp_path):
 
 
 def test_an_unsafe_or_truncated_archive(tmp_path):
-    path = write_tgz(tmp_path / "a.tgz", {"../x": b"", **sgml_members("2017")})
+    path = write_tgz(tmp_path / "a.tgz", {"../x": b"", **sgml_members("2017", SOURCE, TARGET)})
     assert "a.tgz: member '../x' leads outside the archive" in refused(path)
     path.write_bytes(path.read_bytes()[:-9])
     assert "a.tgz: " in refused(path)
