@@ -138,7 +138,7 @@ def binarize(
     """
     with processes(workers) as each:
         lengths, counts = {}, {}
-        for language, (lines, tokens) in zip(languages, each(count_tokens, repeat(bpe_dir), languages), strict=False):
+        for language, (lines, tokens) in zip(languages, each(count_tokens, repeat(bpe_dir), languages), strict=True):
             lengths[language], counts[language] = lines, tokens
     check_lengths(bpe_dir, lengths)
     check_replaceable(output_dir)
@@ -159,7 +159,7 @@ def binarize(
             dictionary.save(str(built / f"dict.{language}.txt"))
         fixed = (repeat(value) for value in (bpe_dir, built, languages))
         with processes(workers) as each:
-            sides = dict(zip(languages, each(encode_side, *fixed, languages, dictionaries.values()), strict=False))
+            sides = dict(zip(languages, each(encode_side, *fixed, languages, dictionaries.values()), strict=True))
         for language, side in sides.items():
             for split, encoded in side.items():
                 if encoded.sentences != lengths[language][split]:

@@ -81,7 +81,7 @@ class Table:
             else:
                 raise UserError(
                     f"{self.place}, line {number}: lacks column {needed}, it has {len(fields)}; "
-                    "mend the line or the columns, or drop such lines with --skip-malformed"
+                    "columns are parted by tabs, so mend the line or the columns (two plain texts are two files)"
                 )
 
 

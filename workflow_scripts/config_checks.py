@@ -80,8 +80,24 @@ def _check_local(data: Data) -> None:
         raise UserError(
             f"data.local.{missing}: is empty but {given} is given; name both, or neither to hold both out of train"
         )
+    for split in ("train", "valid", "test"):
+        files = getattr(local, split)
+        if len(set(files)) < len(files):
+            raise UserError(f"data.local.{split}: {files[0]} is both sides; name two files, source first")
+    for key in ("source_lang", "target_lang"):
+        _check_code(key, getattr(data, key))
     if local.columns[0] == local.columns[1]:
         raise UserError(f"data.local.columns: {local.columns[0]} is both sides; name two columns")
+
+
+def _check_code(key: str, code: str) -> None:
+    """A wrong code would silently mean another tokenisation: abbreviations are listed by language."""
+    import langcodes  # only here: every job reads the configuration
+
+    if not langcodes.tag_is_valid(code):
+        raise UserError(f"data.{key}: {code!r} is no registered language code; use one such as de, en or pt-BR")
+    if (usual := langcodes.standardize_tag(code)) != code:
+        raise UserError(f"data.{key}: {code!r} is usually written {usual!r}, and tokenisers know it so; write that")
 
 
 def size(model: Model) -> int:

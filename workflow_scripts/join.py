@@ -4,9 +4,9 @@ Each part comes as two aligned files and a report. The lines of a part must be a
 share in the index of the cut (``--parts``) once its drops are counted, so that no job can lose or repeat a line unseen.
 The numbers of all reports are added up to one.
 
-``--deduplicate`` keeps the first of equal pairs. Memory does not grow with the corpus but for one bit a line: digests
-of the pairs are spread over files by their first bytes, so that equal pairs meet in the same one, and each file is
-sorted by itself.
+``--deduplicate`` keeps the first of equal pairs. Up to 134 million pairs memory does not grow with the corpus but for
+one bit a line: digests of the pairs are spread over files by their first bytes, so that equal pairs meet in the same
+one, and each file is sorted by itself.
 """
 
 from __future__ import annotations
@@ -101,6 +101,8 @@ def read_pairs(sources: Paths, targets: Paths, expected: Sequence[int]) -> Itera
                     yield pair
         except ValueError:  # one side is longer
             count = -1
+        except OSError as error:
+            raise UserError(f"{error.filename}: cannot be read ({error.strerror}); make the part anew") from error
         if count != lines:
             raise UserError(f"{source} and {target} should both have {lines} lines, and do not; make the part anew")
 
@@ -183,7 +185,10 @@ def join(
         UserError: a part does not hold the lines that its report gives, or no line is left at all.
     """
     expected = [report["accounts"][0]["lines_out"] for report in reports]
-    report, total = add_up(reports), sum(expected)
+    try:
+        report, total = add_up(reports), sum(expected)
+    except ValueError as error:
+        raise UserError(f"the reports are not of parts of one corpus: {error}; make the parts anew") from error
     account = report["accounts"][0]
     if not total:
         raise UserError(all_dropped(outputs[0], account["lines_in"], account["dropped"]))

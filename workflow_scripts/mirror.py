@@ -31,6 +31,8 @@ def copy_from_mirror(mirror: Path, dataset: str, entry: DataFile, output: Path) 
     check_mirror(mirror)
     path = mirror / dataset / entry.name
     try:
+        if path.exists() and not path.is_file():
+            raise UserError(f"{path}: is no file; put the file there, or remove it to download the file instead")
         if not path.is_file():
             return None
         if (problem := mismatch(path, entry)) is not None:

@@ -149,7 +149,11 @@ def _refuse_nothing(source: Side, target: Side, lines_in: int, lines_out: int, d
 def all_dropped(path: Path, lines_in: int, dropped: dict[str, int]) -> str:
     """The message for a corpus of which nothing is left."""
     counts = ", ".join(f"{reason} {count}" for reason, count in dropped.items() if count)
-    return f"{path}: all {lines_in} pairs were filtered out ({counts}); loosen data.filter"
+    if dropped.get(HELD_OUT, 0) == max(dropped.values()):
+        fix = "is the training text also the validation or test set? name another, or set data.remove_overlap: false"
+    else:
+        fix = "loosen data.filter, and see whether the sides are exchanged"
+    return f"{path}: all {lines_in} pairs were filtered out ({counts}); {fix}"
 
 
 def histograms(lengths: dict[str, dict[str, Counter[int]]]) -> dict[str, dict[str, dict[str, int]]]:

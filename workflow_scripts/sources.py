@@ -62,6 +62,10 @@ def check_local_files(data: Data) -> None:
     if data.corpus == "local":
         for split in SPLITS:
             for path in map(_file, getattr(data.local, split)):
+                if "{" in path or "}" in path:
+                    raise UserError(
+                        f"data.local.{split}: {path} has a brace in it, which Snakemake interprets; rename it"
+                    )
                 if not os.path.isfile(path):
                     raise UserError(f"data.local.{split}: {path} is not a file; paths start in {os.getcwd()}")
 

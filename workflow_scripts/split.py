@@ -190,7 +190,7 @@ def choose(sizes: np.ndarray, order: np.ndarray, wanted: dict[str, int]) -> np.n
         if missing:
             raise UserError(
                 f"--{split}-size {wanted[split]}: only {wanted[split] - missing} can be held out, from groups of "
-                f"at most {limit} pairs that share a sentence; ask for no more than that"
+                f"at most {limit} pairs that share a sentence; lower data.holdout"
             )
     return split_of_group
 

@@ -9,6 +9,7 @@ off, nothing else is changed.
 
 from __future__ import annotations
 
+import codecs
 import io
 import os
 from collections.abc import Iterator
@@ -21,6 +22,11 @@ from decompression import BLOCK, READ_ERRORS, Refused, explained, unpack_limit, 
 
 MEMBER_MARK = "::"  # parts the archive's path from the member's name
 BYTE_ORDER_MARK = "\ufeff"
+OTHER_KINDS = {  # first bytes, and what to do; taken for a wrong encoding, these would be converted to garbage
+    b"BZh": ("packed with bzip2", "unpack it, or pack it as .gz, .xz or .zst"),
+    codecs.BOM_UTF16_LE: ("UTF-16", "convert it with iconv -f utf-16 -t utf-8"),
+    codecs.BOM_UTF16_BE: ("UTF-16", "convert it with iconv -f utf-16 -t utf-8"),
+}
 
 
 def open_text(place: str | Path, limit: int | None = None) -> Iterator[str]:
@@ -90,6 +96,9 @@ def _decoded(block: bytes, place: str | Path, lines_before: int) -> str:
     try:
         return block.decode("utf-8")
     except UnicodeDecodeError as error:
+        if lines_before == 0 and block.startswith(tuple(OTHER_KINDS)):
+            kind, fix = next(told for start, told in OTHER_KINDS.items() if block.startswith(start))
+            raise UserError(f"{place}: is {kind}, not UTF-8 text; {fix}") from error
         line = lines_before + block.count(b"\n", 0, error.start) + 1
         byte = error.start - block.rfind(b"\n", 0, error.start)
         raise UserError(

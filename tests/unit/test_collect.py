@@ -162,7 +162,7 @@ def test_a_part_without_text(files, monkeypatch, contents, message):
 @pytest.mark.parametrize(
     ("content", "columns", "message"),
     [
-        (TABLE + b"9\tthree\n", "3,2", "c.tsv, line 3: lacks column 3, it has 2; mend the line or the"),
+        (TABLE + b"9\tthree\n", "3,2", "c.tsv, line 3: lacks column 3, it has 2; columns are parted by tabs, so mend"),
         (TABLE, "1,4", "c.tsv, line 2: lacks column 4, it has 3; "),
         (TABLE + b"\n", "2,1", "c.tsv, line 3: lacks column 2, it has 1; "),
         (TABLE + "9\tdr\xfcben\tx\n".encode("latin1"), "1,2", "c.tsv, line 3: not UTF-8 (byte 5); "),

@@ -148,6 +148,12 @@ def damaged(tmp_path: Path, kind: str) -> Parts:
         report = json.loads(third.read_text())
         report["accounts"] = [account(3, 3)]
         third.write_text(json.dumps(report))
+    elif kind == "another split":
+        report = json.loads(third.read_text())
+        report["accounts"][0]["split"] = "valid"
+        third.write_text(json.dumps(report))
+    elif kind == "a file gone":
+        second.unlink()
     elif kind == "no report":
         third.write_text("{}")
     elif kind == "a part less":
@@ -174,6 +180,8 @@ def damaged(tmp_path: Path, kind: str) -> Parts:
         ),
         ("a line more on both sides", r"0000\.(de|en) should (both )?have 3 lines(, and do not| and has 4); make"),
         ("lines not read", r"part 2 has 4 lines but its report says .*'lines_in': 3"),
+        ("another split", "the reports are not of parts of one corpus: .*'train', 'valid'"),
+        ("a file gone", r"0000\.en: cannot be read \(No such file"),
         ("no report", r"0002\.json: is no report of a part"),
         ("a part less", r"was cut into 3 parts but 2 are given"),
         ("a file less", r"must name as many files each"),

@@ -118,6 +118,12 @@ def unprivileged(call: Callable[[], object]) -> str:
     return told.get()
 
 
+def test_a_folder_in_the_place_of_the_file_is_told(mirror, tmp_path):
+    (mirror / "set" / "a.txt").mkdir()
+    with pytest.raises(UserError, match=r"set/a\.txt: is no file; put the file there"):
+        copy_from_mirror(mirror, "set", entry(), tmp_path / "out")
+
+
 def test_missing_are_those_in_neither_place(mirror, tmp_path):
     files = [entry(name) for name in "abcd"]
     (mirror / "set" / "a").touch()

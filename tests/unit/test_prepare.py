@@ -107,9 +107,19 @@ def test_unequal_sides_are_refused(sides, source, target):
 
 def test_all_filtered_is_an_error_that_says_why(sides):
     both = sides("a\nb c\n", "a\nb\n")
-    with pytest.raises(UserError, match=r"raw\.de: all 2 pairs were filtered out \(too_short 2\); loosen data\.filter"):
+    with pytest.raises(
+        UserError, match=r"raw\.de: all 2 pairs were filtered out \(too_short 2\); loosen data\.filter, and"
+    ):
         prepare(*both, Screen(LengthFilter(min_tokens=3)))
     assert list(both[0].output.parent.iterdir()) == []
+
+
+def test_training_text_that_is_the_test_set(sides):
+    both = sides("a\nb c\n", "a\nb\n")
+    with pytest.raises(
+        UserError, match=r"\(in valid or test 2\); is the training text also the validation or test set"
+    ):
+        prepare(*both, Screen(held_out=(frozenset({"a", "b c"}), frozenset())))
 
 
 def flags(folder: Path) -> list[str]:

@@ -93,12 +93,33 @@ def test_files_that_are_not_there(tmp_path, monkeypatch):
         ("{train: [a], valid: [b]}", "data.local.test: is empty but valid is given; name both, or neither"),
         ("{train: [a], test: [b]}", "data.local.valid: is empty but test is given; name both, or neither"),
         ("{train: [a], columns: [2, 2]}", "data.local.columns: 2 is both sides; name two columns"),
+        ("{train: [a, a]}", "data.local.train: a is both sides; name two files, source first"),
         ("{train: [a, b, c]}", r"data.local.train: \['a', 'b', 'c'\] is not valid"),
     ],
 )
 def test_mistakes_in_the_configuration_of_ones_own_files(local, message):
     with pytest.raises(UserError, match=f"^{message}"):
         experiment(f"data: {{corpus: local, local: {local}}}")
+
+
+@pytest.mark.parametrize(
+    ("code", "message"),
+    [
+        ("xx", "'xx' is no registered language code; use one such as de"),
+        ("deu", "'deu' is usually written 'de'"),
+        ("EN", "'EN' is usually written 'en'"),
+    ],
+)
+def test_language_codes_of_ones_own_text(code, message):
+    with pytest.raises(UserError, match=f"^data.source_lang: {message}"):
+        experiment(f"data: {{corpus: local, source_lang: {code}, target_lang: fi, local: {{train: [a]}}}}")
+
+
+def test_a_brace_in_a_name(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "a{x}").touch()
+    with pytest.raises(UserError, match=r"data.local.train: a\{x\} has a brace in it"):
+        check_local_files(data(corpus="local", local={"train": ["a{x}"]}))
 
 
 def test_ones_own_text_may_be_in_any_two_languages():

@@ -1,5 +1,6 @@
 """textfiles.py: lines of texts in files and archives, and what it says about those that cannot be read."""
 
+import bz2
 import gzip
 import lzma
 import random
@@ -162,6 +163,12 @@ def test_not_utf8_names_line_and_byte(tmp_path, monkeypatch, block):
     assert refused(path).startswith(f"{path}, line 3: not UTF-8 (byte 1); convert the file")
     path = write(tmp_path / "b.gz", gzip.compress(TEXT + b"zw\xf6lf\n" + TEXT))
     assert refused(path).startswith(f"{path}, line 3001: not UTF-8 (byte 3); convert the file")
+    assert refused(write(tmp_path / "b", bz2.compress(b"eins\n"))).startswith(
+        f"{tmp_path}/b: is packed with bzip2, not"
+    )
+    for encoding in ("utf-16-le", "utf-16-be"):
+        text = "\ufeffüber\n".encode(encoding)
+        assert "UTF-16, not UTF-8 text; convert it with iconv -f utf-16" in refused(write(tmp_path / "u", text))
     assert refused(write(tmp_path / "cut", b"eins\nzw\xc3")).startswith(f"{tmp_path}/cut, line 2: not UTF-8 (byte 3)")
 
 
