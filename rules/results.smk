@@ -23,8 +23,10 @@ rule data_report:
         experiment=exp.name,
         languages=LANGUAGES,
         folder=lambda w, output: os.path.dirname(output.csv),
+        # drawn into the histograms
+        limits=length_filter("train"),
     shell:
-        "python workflow_scripts/data_report.py --experiment {params.experiment} {params.languages} "
+        "python workflow_scripts/data_report.py --experiment {params.experiment} {params.languages} {params.limits} "
         "--data-dir {params.folder:q} --accounts {input.accounts:q} --bpe {input.bpe:q} "
         "--binarized {input.binarized:q} --csv {output.csv:q} --lengths {output.lengths:q} --page {output.page:q} 2> {log:q}"
 
