@@ -17,6 +17,7 @@ from typing import IO, Any
 from subword_nmt.apply_bpe import BPE
 
 import shards
+from accounts import histogram
 from cli import UserError, atomic_write, read_lines, run, write_json
 
 WORDS_REMEMBERED = 1 << 16  # a bound on memory, about 20 MB; frequent words stay
@@ -84,10 +85,7 @@ def report(split: str, sides: dict[str, Tally]) -> dict[str, Any]:
         "lines": lines[0],
         "words": {language: tally.words for language, tally in sides.items()},
         "pieces": {language: tally.pieces for language, tally in sides.items()},
-        "lengths": {
-            language: {str(length): tally.lengths[length] for length in sorted(tally.lengths)}
-            for language, tally in sides.items()
-        },
+        "lengths": {language: histogram(tally.lengths) for language, tally in sides.items()},
     }
 
 
@@ -100,21 +98,15 @@ def main() -> None:
     parser.add_argument("--source-lang", required=True, metavar="CODE", help="for the report, as target-lang and split")
     parser.add_argument("--target-lang", required=True, metavar="CODE")
     parser.add_argument("--split", default="", metavar="NAME")
-    parser.add_argument("--parts", type=Path, metavar="JSON", help="index of parts, from cut.py or join.py")
-    parser.add_argument("--part", type=int, metavar="N", help="the part to segment, from 0; without it the whole")
+    shards.add_part_options(parser)
     parser.add_argument("--output-source", required=True, type=Path, metavar="FILE")
     parser.add_argument("--output-target", required=True, type=Path, metavar="FILE")
     parser.add_argument("--report", required=True, type=Path, metavar="JSON", help="words, pieces and lengths")
     args = parser.parse_args()
-    if (args.part is None) != (args.parts is None):
-        raise UserError("--part and --parts belong together; give both, or neither for the whole corpus")
 
+    part = shards.chosen(args)
     segment = load_segmenter(args.codes)
-    part = None if args.part is None else shards.find(args.parts, args.part)
-    inputs = [
-        read_lines(path) if part is None else part.read(side, path)
-        for side, path in enumerate((args.source, args.target))
-    ]
+    inputs = shards.read_sides(part, args.source, args.target)
     # no output appears unless both succeed
     with atomic_write(args.output_source) as source, atomic_write(args.output_target) as target:
         tallies = [

@@ -23,8 +23,8 @@ from typing import IO, Any
 import numpy
 
 import shards
+from accounts import all_dropped, histogram
 from cli import UserError, atomic_write, run, write_json
-from prepare import all_dropped, histograms
 
 BUCKETED = 1 << 18  # pairs a bucket, about; each takes 24 bytes and as much again for sorting
 MOST_BUCKETS = 512  # so many files are open at a time
@@ -209,7 +209,7 @@ def join(
         }
     )
     languages = list(report["lengths"]["after"])
-    report["lengths"] |= histograms({"after": dict(zip(languages, lengths, strict=True))})
+    report["lengths"]["after"] = dict(zip(languages, map(histogram, lengths), strict=True))
     return report
 
 

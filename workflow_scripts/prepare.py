@@ -25,11 +25,11 @@ from pathlib import Path
 from typing import Any
 
 import shards
+from accounts import HELD_OUT, all_dropped, histogram
 from cli import UserError, atomic_write, read_lines, run, write_json
 from filters import LENGTH_REASONS, LanguageFilter, LengthFilter, ScriptFilter
 from moses import Tokenize, make_normalizer, make_tokenizer
 
-HELD_OUT = "in valid or test"
 DROP_REASONS = (*LENGTH_REASONS, "script", "language", HELD_OUT)
 
 Sides = tuple[str, str]  # source and target
@@ -105,10 +105,7 @@ def prepare(
     dropped = dict.fromkeys(DROP_REASONS, 0)
     lengths = {stage: {side.language: Counter() for side in (source, target)} for stage in ("before", "after")}
     lines_in = lines_out = 0
-    read = [
-        read_lines(side.path) if part is None else part.read(number, side.path)
-        for number, side in enumerate((source, target))
-    ]
+    read = shards.read_sides(part, source.path, target.path)
     with atomic_write(source.output) as source_out, atomic_write(target.output) as target_out:
         for source_line, target_line in zip_longest(*read):
             if source_line is None or target_line is None:
@@ -131,7 +128,10 @@ def prepare(
         if part is None:
             _refuse_nothing(source, target, lines_in, lines_out, dropped)
     account = {"step": "prepare", "split": split, "lines_in": lines_in, "lines_out": lines_out, "dropped": dropped}
-    return {"accounts": [account], "lengths": histograms(lengths)}
+    counts = {
+        stage: {language: histogram(counter) for language, counter in sides.items()} for stage, sides in lengths.items()
+    }
+    return {"accounts": [account], "lengths": counts}
 
 
 def _count(lengths: dict[str, Counter[int]], tokens: tuple[list[str], list[str]]) -> None:
@@ -144,24 +144,6 @@ def _refuse_nothing(source: Side, target: Side, lines_in: int, lines_out: int, d
         raise UserError(f"{source.path} and {target.path} are empty; there is nothing to prepare")
     if lines_out == 0:
         raise UserError(all_dropped(source.path, lines_in, dropped))
-
-
-def all_dropped(path: Path, lines_in: int, dropped: dict[str, int]) -> str:
-    """The message for a corpus of which nothing is left."""
-    counts = ", ".join(f"{reason} {count}" for reason, count in dropped.items() if count)
-    if dropped.get(HELD_OUT, 0) == max(dropped.values()):
-        fix = "is the training text also the validation or test set? name another, or set data.remove_overlap: false"
-    else:
-        fix = "loosen data.filter, and see whether the sides are exchanged"
-    return f"{path}: all {lines_in} pairs were filtered out ({counts}); {fix}"
-
-
-def histograms(lengths: dict[str, dict[str, Counter[int]]]) -> dict[str, dict[str, dict[str, int]]]:
-    """The same in JSON's types, ascending: stage → language → length → sentences."""
-    return {
-        stage: {language: {str(n): counter[n] for n in sorted(counter)} for language, counter in sides.items()}
-        for stage, sides in lengths.items()
-    }
 
 
 def add_token_options(parser: argparse.ArgumentParser) -> None:
@@ -182,8 +164,7 @@ def parse_arguments() -> argparse.Namespace:
     parser.add_argument("--source", required=True, type=Path, metavar="FILE")
     parser.add_argument("--target", required=True, type=Path, metavar="FILE")
     parser.add_argument("--split", default="", metavar="NAME", help="for the report")
-    parser.add_argument("--parts", type=Path, metavar="JSON", help="index of parts, from cut.py")
-    parser.add_argument("--part", type=int, metavar="N", help="the part to prepare, from 0; without it the whole")
+    shards.add_part_options(parser)
     add_token_options(parser)
     parser.add_argument("--normalize", action="store_true", help="punctuation, as normalize-punctuation.perl does")
     parser.add_argument("--lowercase", action="store_true")
@@ -205,10 +186,7 @@ def parse_arguments() -> argparse.Namespace:
     parser.add_argument("--output-source", required=True, type=Path, metavar="FILE")
     parser.add_argument("--output-target", required=True, type=Path, metavar="FILE")
     parser.add_argument("--report", required=True, type=Path, metavar="JSON", help="lines in, out, dropped; lengths")
-    arguments = parser.parse_args()
-    if (arguments.part is None) != (arguments.parts is None):
-        raise UserError("--part and --parts belong together; give both, or neither for the whole corpus")
-    return arguments
+    return parser.parse_args()
 
 
 def main() -> None:
@@ -222,7 +200,7 @@ def main() -> None:
         text.append(LanguageFilter(languages, args.other_language).reason_to_drop)
     lengths = LengthFilter(args.min_tokens, args.max_tokens, args.max_ratio)
     screen = Screen(lengths, text, held_out_sentences(args.held_out))
-    part = None if args.part is None else shards.find(args.parts, args.part)
+    part = shards.chosen(args)
 
     def side(language: str, path: Path, output: Path) -> Side:
         tokenize = make_tokenizer(language, args.lowercase, args.split_final_period)

@@ -6,6 +6,7 @@ so that cutting costs one pass over the text and no space.
 
 from __future__ import annotations
 
+import argparse
 import json
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
@@ -113,6 +114,28 @@ def find(path: str | Path, number: int) -> Part:
     if not 0 <= number < len(parts):
         raise UserError(f"--part {number}: {path} has parts 0 to {len(parts) - 1}")
     return parts[number]
+
+
+def add_part_options(parser: argparse.ArgumentParser) -> None:
+    """Add the options with which a step works on one part of a corpus."""
+    parser.add_argument("--parts", type=Path, metavar="JSON", help="index of parts, from cut.py or join.py")
+    parser.add_argument("--part", type=int, metavar="N", help="the part to work on, from 0; without it the whole")
+
+
+def chosen(arguments: argparse.Namespace) -> Part | None:
+    """The part that these options name; ``None`` is the whole corpus.
+
+    Raises:
+        UserError: as :func:`find`, or one option comes without the other.
+    """
+    if (arguments.part is None) != (arguments.parts is None):
+        raise UserError("--part and --parts belong together; give both, or neither for the whole corpus")
+    return None if arguments.part is None else find(arguments.parts, arguments.part)
+
+
+def read_sides(part: Part | None, source: str | Path, target: str | Path) -> list[Iterator[str]]:
+    """The lines of both sides, of a part or of the whole; raises as :func:`cli.read_lines` does."""
+    return [read_lines(path) if part is None else part.read(side, path) for side, path in enumerate((source, target))]
 
 
 def blocks(path: str | Path) -> Iterator[bytes]:

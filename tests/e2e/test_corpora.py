@@ -7,7 +7,6 @@ import json
 import os
 import subprocess
 import sys
-import threading
 import zipfile
 from collections import Counter
 from pathlib import Path
@@ -16,7 +15,7 @@ import pytest
 import yaml
 
 from cli import SPLITS, write_lines
-from failing_server import Server, ranged, status
+from failing_server import ranged, serving, status
 from iwslt14_archive import TEST_SETS, published_members, write_tgz
 from manifest import load_manifest
 from project_copy import copy_project
@@ -94,21 +93,14 @@ def test_iwslt14_from_a_bad_server_to_the_report(clone, tmp_path):
     content = write_tgz(tmp_path / "de-en.tgz", published_members(train, tests)).read_bytes()
     # the title and the description are two more pairs; ten of the others have an empty side
     sizes = {"train": 432, "valid": 19, "test": 21}
-    server = Server()
-    server.answers = [
-        status(503),
-        lambda handler: ranged(handler, content, send=len(content) // 2),
-        lambda handler: ranged(handler, content),
-    ]
-    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02})
-    thread.start()
-    try:
+    with serving() as server:
+        server.answers = [
+            status(503),
+            lambda handler: ranged(handler, content, send=len(content) // 2),
+            lambda handler: ranged(handler, content),
+        ]
         manifest_with(clone, "iwslt14", server.url, content, sizes)
         run = snakemake(clone, "data", "--configfile", "config/iwslt14.yaml", "--config", SMALL)
-    finally:
-        server.shutdown()
-        thread.join()
-        server.server_close()
     assert run.returncode == 0, run.stderr
     assert len(server.requests) == 3
     assert server.requests[2][1].startswith("bytes=")

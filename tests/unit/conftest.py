@@ -1,8 +1,10 @@
-"""Fixtures of the tests that use fairseq. It takes seconds to import, so only the tests that ask for it pay."""
+"""Fixtures that several tests share. fairseq takes seconds to import, so only those that ask for it pay."""
 
 import signal
 
 import pytest
+
+from failing_server import serving
 
 
 @pytest.fixture
@@ -91,6 +93,15 @@ def signal_handlers():
     yield
     for number, handler in before.items():
         signal.signal(number, handler)
+
+
+@pytest.fixture
+def server(monkeypatch):
+    """A server on this machine that answers as a test tells it, and no mirror folder."""
+    monkeypatch.setenv("no_proxy", "127.0.0.1")
+    monkeypatch.delenv("EKD_DATA_MIRROR", raising=False)
+    with serving() as instance:
+        yield instance
 
 
 @pytest.fixture(scope="module")

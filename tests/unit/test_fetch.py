@@ -8,18 +8,10 @@ from types import SimpleNamespace
 import pytest
 
 from cli import UserError
-from failing_server import CONTENT, cut, entry, ranged, reset, serving, status, unannounced, whole
+from failing_server import CONTENT, cut, entry, ranged, reset, status, unannounced, whole
 from fetch import BLOCK, DataFile, fetch
 
 ALTERED = bytes([CONTENT[0] ^ 1]) + CONTENT[1:]
-
-
-@pytest.fixture
-def server(monkeypatch):
-    monkeypatch.setenv("no_proxy", "127.0.0.1")
-    monkeypatch.delenv("EKD_DATA_MIRROR", raising=False)
-    with serving() as instance:
-        yield instance
 
 
 @pytest.fixture

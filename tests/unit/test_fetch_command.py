@@ -12,19 +12,11 @@ from pathlib import Path
 import pytest
 import yaml
 
-from failing_server import CONTENT, entry, ranged, serving, stalled, unannounced, whole
+from failing_server import CONTENT, entry, ranged, stalled, unannounced, whole
 from fetch import BLOCK, DataFile
 
 SCRIPT = Path(__file__).parents[2] / "workflow_scripts" / "fetch.py"
 SHA256 = hashlib.sha256(CONTENT).hexdigest()
-
-
-@pytest.fixture
-def server(monkeypatch):
-    monkeypatch.setenv("no_proxy", "127.0.0.1")
-    monkeypatch.delenv("EKD_DATA_MIRROR", raising=False)
-    with serving() as instance:
-        yield instance
 
 
 @pytest.fixture

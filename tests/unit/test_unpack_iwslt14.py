@@ -5,13 +5,12 @@ import json
 import os
 import subprocess
 import sys
-import threading
 from pathlib import Path
 
 import pytest
 
 from cli import SPLITS, UserError
-from failing_server import Server, ranged
+from failing_server import ranged
 from fetch import BLOCK, DataFile, fetch
 from filters import LENGTH_REASONS, LengthFilter
 from iwslt14_archive import PAIR, TEST_SETS, published_members, write_tgz
@@ -140,24 +139,15 @@ def test_the_filter_of_prepare_finds_nothing_left_to_drop(archive, tmp_path, spl
         assert account["lines_in"] == account["lines_out"] == len(written(raw, split))
 
 
-def test_from_a_server_that_breaks_off(tmp_path, archive, monkeypatch):
+def test_from_a_server_that_breaks_off(tmp_path, archive, server):
     content = archive({f"{PAIR}/README": os.urandom(50_000)}).read_bytes()
-    monkeypatch.setenv("no_proxy", "127.0.0.1")
-    server = Server()
     server.answers = [
         lambda handler: ranged(handler, content, send=2 * BLOCK),
         lambda handler: ranged(handler, content),
     ]
-    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02})
-    thread.start()
-    try:
-        checksum = hashlib.sha256(content).hexdigest()
-        item = DataFile(name="de-en.tgz", url=server.url, sha256=checksum, bytes=len(content))
-        fetch("iwslt14", item, tmp_path / "fetched.tgz", None, attempts=3, back_off=0.01)
-    finally:
-        server.shutdown()
-        thread.join()
-        server.server_close()
+    checksum = hashlib.sha256(content).hexdigest()
+    item = DataFile(name="de-en.tgz", url=server.url, sha256=checksum, bytes=len(content))
+    fetch("iwslt14", item, tmp_path / "fetched.tgz", None, attempts=3, back_off=0.01)
     assert [asked for _, asked in server.requests] == [None, f"bytes={2 * BLOCK}-"]
     assert sizes(unpacked(tmp_path / "fetched.tgz", tmp_path / "raw"))["train"] == 60
 
