@@ -1,0 +1,142 @@
+"""The fused loss against the same losses composed of separate operations in float64, gradients by autograd."""
+
+import itertools
+import math
+
+import pytest
+import torch
+from fairseq.criterions.label_smoothed_cross_entropy import label_smoothed_nll_loss
+
+from kd import fused_loss
+from kd.divergences import DIVERGENCES, log_softmax
+from kd.fused_loss import TopK, Weights
+
+ROWS, SIZE = 37, 23
+K = {"3 tokens": 3, "1 token": 1, "all but one": SIZE - 1, "all": SIZE}
+CASES = list(itertools.product((False, True), (1.0, 2.5), (*K, "dense", None)))
+
+
+def draw(dtype: torch.dtype = torch.float64, spread: float = 2.0) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+    """Student's logits, targets, teacher's logits."""
+    generator = torch.Generator().manual_seed(5)
+    student, teacher = spread * torch.randn(2, ROWS, SIZE, generator=generator, dtype=dtype)
+    return student, torch.randint(SIZE, (ROWS,), generator=generator), teacher
+
+
+def top(log_probs: torch.Tensor, k: int) -> TopK:
+    best = log_probs.topk(k, dim=-1)
+    rest = log_probs.scatter(-1, best.indices, -math.inf)
+    return TopK(best.indices, best.values, rest.logsumexp(dim=-1))
+
+
+def events(log_probs: torch.Tensor, ids: torch.Tensor) -> torch.Tensor:
+    """Log-probabilities of the chosen tokens and of all others together, ``(N, k + 1)``, or ``(N, V)`` for all."""
+    if ids.size(1) == log_probs.size(1):
+        return log_probs.gather(1, ids)
+    rest = log_probs.scatter(1, ids, -math.inf).logsumexp(dim=1, keepdim=True)
+    return torch.cat([log_probs.gather(1, ids), rest], dim=1)
+
+
+def reference(logits, target, weights: Weights, teacher_logits, kind) -> tuple[torch.Tensor, ...]:
+    """Composed of separate operations, a row each: total, nll, distillation."""
+    log_probs = torch.log_softmax(logits, dim=-1)
+    cross_entropy, nll = label_smoothed_nll_loss(log_probs, target.unsqueeze(-1), weights.epsilon, reduce=False)
+    if kind is None:
+        return cross_entropy, nll, torch.zeros_like(nll)
+    teacher, student = (log_softmax(each, weights.temperature) for each in (teacher_logits, logits))
+    if kind != "dense":
+        ids = top(teacher, K[kind]).ids
+        teacher, student = events(teacher, ids), events(student, ids)
+    divergence = DIVERGENCES["reverse_kl" if weights.reverse else "forward_kl"](teacher, student)
+    divergence = divergence * weights.temperature**2
+    total = weights.alpha * cross_entropy + (1 - weights.alpha) * divergence
+    return total, nll, divergence
+
+
+def teaching(teacher_logits: torch.Tensor, weights: Weights, kind):
+    log_probs = log_softmax(teacher_logits, weights.temperature)
+    return None if kind is None else log_probs if kind == "dense" else top(log_probs, K[kind])
+
+
+@pytest.mark.parametrize(("reverse", "temperature", "kind"), CASES)
+@pytest.mark.parametrize("reduce", [True, False])
+def test_losses_and_gradient_are_those_of_separate_operations(reverse, temperature, kind, reduce):
+    weights = Weights(epsilon=0.1, alpha=0.3, temperature=temperature, reverse=reverse)
+    logits, target, teacher_logits = draw()
+    expected_logits, own_logits = (logits.clone().requires_grad_() for _ in range(2))
+    expected = reference(expected_logits, target, weights, teacher_logits, kind)
+    own = fused_loss.fused_loss(own_logits, target, weights, teaching(teacher_logits, weights, kind), reduce=reduce)
+    for name, left, right in zip(own._fields, own, expected, strict=True):
+        torch.testing.assert_close(left, right.sum() if reduce else right, rtol=1e-10, atol=1e-10, msg=name)
+    upstream = torch.linspace(0.5, 2, ROWS, dtype=torch.float64)
+    (own.total * (3.0 if reduce else upstream)).sum().backward()
+    (expected[0] * (3.0 if reduce else upstream)).sum().backward()
+    assert expected_logits.grad.abs().max() > 0.1
+    torch.testing.assert_close(own_logits.grad, expected_logits.grad, rtol=1e-9, atol=1e-10)
+
+
+@pytest.mark.parametrize("kind", ["3 tokens", "dense", None])
+def test_blocks_do_not_show(kind, monkeypatch):
+    weights = Weights(epsilon=0.1, alpha=0.5)
+    logits, target, teacher_logits = draw(torch.float32)
+    results = []
+    for size in (1, 4 * SIZE * 10, 2**30):  # a row at a time, blocks of 10 with a rest of 7, all at once
+        monkeypatch.setattr(fused_loss, "BLOCK_BYTES", size)
+        own = logits.clone().requires_grad_()
+        losses = fused_loss.fused_loss(own, target, weights, teaching(teacher_logits, weights, kind), reduce=False)
+        losses.total.sum().backward()
+        results.append((losses.total.detach(), own.grad))
+    for other in results[1:]:
+        torch.testing.assert_close(other, results[0], rtol=1e-6, atol=1e-6)
+
+
+@pytest.mark.parametrize("reverse", [False, True])
+@pytest.mark.parametrize("kind", ["1 token", "all", "dense"])
+@pytest.mark.parametrize("spread", [60.0, 400.0])
+def test_a_sure_student_and_a_sure_teacher_give_finite_numbers(reverse, kind, spread):
+    weights = Weights(epsilon=0.1, alpha=0.5, reverse=reverse)
+    logits, target, teacher_logits = draw(torch.float32, spread)
+    logits.requires_grad_()
+    losses = fused_loss.fused_loss(logits, target, weights, teaching(teacher_logits, weights, kind))
+    losses.total.backward()
+    assert all(torch.isfinite(part).all() for part in (*losses, logits.grad))
+
+
+def test_a_student_equal_to_its_teacher_has_no_distillation_loss_and_no_slope():
+    logits, target, _ = draw()
+    logits.requires_grad_()
+    weights = Weights(alpha=0.0)
+    losses = fused_loss.fused_loss(logits, target, weights, teaching(logits.detach(), weights, "3 tokens"))
+    losses.total.backward()
+    assert losses.distillation.item() == pytest.approx(0, abs=1e-12)
+    assert logits.grad.abs().max() < 1e-12
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
+def test_half_precision_is_widened_for_the_sums_and_its_gradient_survives_the_loss_scale(dtype):
+    weights = Weights(epsilon=0.1, alpha=0.5)
+    logits, target, teacher_logits = draw(torch.float32)
+    half = logits.to(dtype)
+    wide = half.float().requires_grad_()
+    half.requires_grad_()
+    small, scale = 1e-9, 2.0**20  # what a large vocabulary and fp16's loss scale do to the entries
+    for own in (half, wide):
+        losses = fused_loss.fused_loss(own, target, weights, teaching(teacher_logits, weights, "3 tokens"))
+        assert losses.total.dtype == torch.float32
+        (losses.total * small * scale).backward()
+    torch.testing.assert_close(half.grad.float(), wide.grad, rtol=1e-2, atol=1e-6)
+
+
+def test_without_gradient_none_is_computed():
+    logits, target, _ = draw(torch.float32)
+    with torch.no_grad():
+        assert not fused_loss.fused_loss(logits, target, Weights(0.1)).total.requires_grad
+    assert logits.grad is None
+
+
+def test_no_positions_give_a_loss_of_zero():
+    logits = torch.zeros(0, SIZE, requires_grad=True)
+    losses = fused_loss.fused_loss(logits, torch.zeros(0, dtype=torch.int64), Weights(0.1))
+    losses.total.backward()
+    assert losses.total.item() == 0
+    assert logits.grad.shape == (0, SIZE)

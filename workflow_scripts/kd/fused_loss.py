@@ -1,0 +1,204 @@
+"""Label-smoothed cross-entropy and word-level distillation in one pass over the student's logits, gradient included.
+
+Composed of separate operations, the two losses and their backward pass read and write the N x V matrix of a batch a
+dozen times, and a small model's step consists largely of that. Here everything is computed for a block of rows while
+it lies in the processor's cache: the exponentials once, from which the losses and the gradient follow in closed form.
+
+Notation, for one target position: student's logits z over V tokens; q = softmax(z); target token t; label smoothing ε,
+spread over the other tokens, ε' = ε / (V - 1); weight of the cross-entropy α; temperature T.
+
+    CE    = (1 - ε - ε') (-log q_t) + ε' Σ_v (-log q_v)            as fairseq's label_smoothed_cross_entropy
+    dCE/dz_v = q_v - (1 - ε - ε') [v = t] - ε'
+
+The teacher is given either whole (log-probabilities of all V tokens), or by its k most likely tokens and the
+probability of all others together, R. The divergence is then taken over these k + 1 events, where q_R = Σ q_v over the
+others; with q = softmax(z / T) and u = z / T:
+
+    KL(p ‖ q) = Σ_e p_e (log p_e - log q_e)      dKL/du_v = q_v - p_v for one of the k, q_v (1 - p_R / q_R) otherwise
+    KL(q ‖ p) = Σ_e q_e (log q_e - log p_e)      dKL/du_v = q_v (log q_e - log p_e - KL), e the event that v belongs to
+
+The loss is α CE + (1 - α) T² KL (Hinton, Vinyals and Dean 2015; α = 0.5 and T = 1 in arXiv 2605.09924).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor
+from torch.autograd.function import once_differentiable
+
+BLOCK_BYTES = 2**20  # of the logits computed at a time on a CPU: about the cache of one core
+_LOG_OF_NOTHING = -1e4  # instead of -inf, which times a probability of 0 is no number
+
+
+@dataclass(frozen=True)
+class TopK:
+    """A teacher's k most likely tokens of N target positions, and the rest of its distribution as one event."""
+
+    ids: Tensor  # int64 (N, k), distinct within a row
+    log_probs: Tensor  # (N, k), at the temperature of the distillation
+    tail: Tensor  # (N), log-probability of all other tokens together; -inf if there are none
+
+    def __getitem__(self, rows: slice) -> TopK:
+        return TopK(self.ids[rows], self.log_probs[rows], self.tail[rows])
+
+
+Teaching = Tensor | TopK  # (N, V) log-probabilities, or the k + 1 events
+
+
+@dataclass(frozen=True)
+class Weights:
+    """What the losses are mixed by; the names are those of the module's notation."""
+
+    epsilon: float = 0.0
+    alpha: float = 1.0
+    temperature: float = 1.0
+    reverse: bool = False  # KL(q ‖ p) instead of KL(p ‖ q)
+
+
+class Losses(NamedTuple):
+    """Losses in nats, each ``(N)``, or summed over the positions and ``()``. Only ``total`` carries a gradient."""
+
+    total: Tensor  # α CE + (1 - α) T² KL
+    nll: Tensor  # -log q_t
+    distillation: Tensor  # T² KL, zero without a teacher
+
+
+def fused_loss(
+    logits: Tensor, target: Tensor, weights: Weights, teaching: Teaching | None = None, *, reduce: bool = True
+) -> Losses:
+    """The losses of N target positions.
+
+    Args:
+        logits: the student's, ``(N, V)``, any floating type; computed with in float32, or float64 for float64.
+        target: int64 ``(N)``.
+        weights: how they are mixed; ``alpha`` does not matter without a teacher.
+        teaching: the teacher's distributions at the temperature of ``weights``, without gradient; None for the
+            cross-entropy alone.
+        reduce: sum over the positions.
+    """
+    return Losses(*_FusedLoss.apply(logits, target, weights, teaching, reduce))
+
+
+class _FusedLoss(torch.autograd.Function):
+    @staticmethod
+    def forward(
+        ctx: Any, logits: Tensor, target: Tensor, weights: Weights, teaching: Teaching | None, reduce: bool
+    ) -> tuple[Tensor, ...]:
+        dtype = torch.promote_types(logits.dtype, torch.float32)
+        losses = torch.zeros(len(Losses._fields), len(logits), dtype=dtype, device=logits.device)
+        # in half precision the small entries would vanish before the loss scale of the backward pass reaches them
+        gradient = torch.empty_like(logits, dtype=dtype) if ctx.needs_input_grad[0] else None
+        block = _rows_at_a_time(logits, dtype)
+        for start in range(0, len(logits), block):
+            rows = slice(start, start + block)
+            taught = None if teaching is None else teaching[rows]
+            block_gradient = None if gradient is None else gradient[rows]
+            _compute(logits[rows].to(dtype), target[rows, None], weights, taught, losses[:, rows], block_gradient)
+        ctx.gradient, ctx.dtype = gradient, logits.dtype
+        results = (losses.sum(dim=1) if reduce else losses).unbind()
+        ctx.mark_non_differentiable(*results[1:])
+        return results
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, grad_total: Tensor, *_: Any) -> tuple[Tensor | None, ...]:
+        gradient, ctx.gradient = ctx.gradient, None
+        # on the CPU, one pass over memory less in the usual case; on a GPU, looking would cost a wait
+        if grad_total.dim() or grad_total.device.type != "cpu" or grad_total.item() != 1:
+            gradient.mul_(grad_total.unsqueeze(1) if grad_total.dim() else grad_total)
+        return gradient.to(ctx.dtype), None, None, None, None
+
+
+def _rows_at_a_time(logits: Tensor, dtype: torch.dtype) -> int:
+    """Those that fit into the cache of a core, or on a GPU, where starting a computation is dear, all."""
+    count, size = logits.shape
+    return max(1, BLOCK_BYTES // (size * dtype.itemsize) if logits.device.type == "cpu" else count)
+
+
+def _compute(
+    z: Tensor, target: Tensor, weights: Weights, teaching: Teaching | None, losses: Tensor, gradient: Tensor | None
+) -> None:
+    """Fill ``losses`` ``(3, n)`` and, unless it is None, ``gradient`` ``(n, V)`` of a block of n positions."""
+    size = z.size(1)
+    alpha = 1.0 if teaching is None else weights.alpha
+    other = weights.epsilon / (size - 1)
+    hit = 1 - weights.epsilon - other
+    exps, norm, log_norm = _exponentials(z)
+    nll = log_norm - z.gather(1, target)
+    total = hit * nll
+    if other:
+        total += other * (size * log_norm - z.sum(dim=1, keepdim=True))
+    losses[1] = nll.squeeze(1)
+    if teaching is None:
+        slope = exps.div_(norm) if gradient is not None else None
+    else:
+        heat, weight = weights.temperature, 1 - alpha
+        if heat == 1.0:  # the same softmax serves both losses
+            kl, slope = _divergence(z, exps, norm, log_norm, teaching, weights.reverse, alpha, weight)
+        else:
+            warm = z / heat
+            kl, slope = _divergence(warm, *_exponentials(warm), teaching, weights.reverse, 0.0, weight * heat)
+            slope += exps.mul_(alpha / norm)
+        losses[2] = kl.squeeze(1) * heat**2
+        total = alpha * total + weight * heat**2 * kl
+    losses[0] = total.squeeze(1)
+    if gradient is not None:
+        torch.sub(slope, alpha * other, out=gradient)
+        gradient.scatter_add_(1, target, torch.full_like(nll, -alpha * hit))
+
+
+def _exponentials(z: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """``exp(z - max z)``, its sum over the vocabulary, and ``log Σ exp z``."""
+    top = z.amax(dim=1, keepdim=True)
+    exps = torch.sub(z, top).exp_()
+    norm = exps.sum(dim=1, keepdim=True)
+    return exps, norm, norm.log().add_(top)
+
+
+def _divergence(
+    u: Tensor,
+    exps: Tensor,
+    norm: Tensor,
+    log_norm: Tensor,
+    teaching: Teaching,
+    reverse: bool,
+    keep: float,
+    weight: float,
+) -> tuple[Tensor, Tensor]:
+    """The divergence ``(n, 1)`` of softmax(u), and ``keep · q + weight · dKL/du`` ``(n, V)``, written over ``exps``."""
+    if isinstance(teaching, TopK):
+        return _divergence_of_events(u, exps, norm, log_norm, teaching, reverse, keep, weight)
+    log_ratio = (u - log_norm).sub_(teaching)  # log q - log p
+    q = exps.div_(norm)
+    if reverse:
+        kl = (q * log_ratio).sum(dim=1, keepdim=True)
+        return kl, q.mul_(log_ratio.sub_(kl).mul_(weight).add_(keep))
+    p = teaching.exp()
+    kl = -(p * log_ratio).sum(dim=1, keepdim=True)
+    return kl, q.mul_(keep + weight).sub_(p, alpha=weight)
+
+
+def _divergence_of_events(
+    u: Tensor, exps: Tensor, norm: Tensor, log_norm: Tensor, teaching: TopK, reverse: bool, keep: float, weight: float
+) -> tuple[Tensor, Tensor]:
+    """As :func:`_divergence`, over the k tokens and the rest as one event."""
+    ids, log_p = teaching.ids, teaching.log_probs
+    log_p_rest = teaching.tail.unsqueeze(1).clamp(min=_LOG_OF_NOTHING)
+    log_q = u.gather(1, ids) - log_norm
+    q = log_q.exp()
+    # the rest is added up, not taken as 1 - Σ q, which loses all digits where the student is sure
+    rest = exps.scatter_(1, ids, 0.0).sum(dim=1, keepdim=True)
+    q_rest = rest / norm
+    log_q_rest = rest.clamp(min=torch.finfo(rest.dtype).tiny).log() - norm.log()
+    if reverse:
+        ratio, ratio_rest = log_q - log_p, log_q_rest - log_p_rest
+        kl = (q * ratio).sum(dim=1, keepdim=True) + q_rest * ratio_rest
+        slope, slope_rest = q * (keep + weight * (ratio - kl)), keep + weight * (ratio_rest - kl)
+    else:
+        p, p_rest = log_p.exp(), log_p_rest.exp()
+        kl = (p * (log_p - log_q)).sum(dim=1, keepdim=True) + p_rest * (log_p_rest - log_q_rest)
+        slope, slope_rest = (keep + weight) * q - weight * p, keep + weight - weight * (log_p_rest - log_q_rest).exp()
+    return kl, exps.mul_(slope_rest / norm).scatter_(1, ids, slope)
