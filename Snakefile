@@ -13,6 +13,7 @@ include: "rules/data.smk"
 include: "rules/prepare.smk"
 include: "rules/bpe.smk"
 include: "rules/train.smk"
+include: "rules/distil.smk"
 include: "rules/evaluate.smk"
 include: "rules/results.smk"
 
@@ -28,8 +29,11 @@ rule all:
     input:
         "results/bleu_table.csv",
         "results/bleu_table.md",
+        "results/cost_table.csv",
+        "results/cost_table.md",
         CORPUS,
         MODELS,
+        CACHES,
         EVALUATIONS,
 
 
@@ -44,3 +48,4 @@ rule models:
     input:
         CORPUS,
         MODELS,
+        CACHES,

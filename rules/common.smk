@@ -44,6 +44,8 @@ SYSTEMS = [name for name in dict.fromkeys([*ordered, *exp.systems]) if name in e
 # otherwise the run after a retraining that failed would find nothing to be done, and the table would keep old scores.
 RUNS = [exp.run_path(system, seed) for system in SYSTEMS for seed in exp.seeds]
 MODELS = [f"{run}/model.pt" for run in RUNS]
+# folders of teacher caches are not among them: with `keep_cache: false` they are not there when nothing is to be done
+CACHES = [f"{exp.cache_path(*cache)}.json" for cache in exp.caches()]
 EVALUATIONS = [f"{run}/{file}" for run in RUNS for file in ("test.hyp.jsonl", "scores.json")]
 REPORT = [exp.data_path(name) for name in ("report.csv", "lengths.csv", "report.html")]
 CORPUS = [
@@ -102,6 +104,15 @@ def teacher_model(wildcards):
     if teacher is None:
         return []
     return exp.run_path(teacher, exp.teacher_seed(wildcards.system, int(wildcards.seed)), "model.pt")
+
+
+def teacher_cache(wildcards):
+    """The folder of the teacher's stored distributions, or nothing if the system learns from none."""
+    system = wildcards.system
+    if not exp.cached(system):
+        return []
+    seed = exp.teacher_seed(system, int(wildcards.seed))
+    return exp.cache_path(exp.teacher(system), seed, exp.cache_variant(system))
 
 
 def init_model(wildcards):

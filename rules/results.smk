@@ -1,4 +1,4 @@
-"""The account of the data, and the table of all systems."""
+"""The account of the data, and the tables of all systems: what they score, and what they cost."""
 
 
 # Every line from the raw text to the binarised data, accounted for.
@@ -37,6 +37,7 @@ rule bleu_table:
     input:
         scores=[f"{run}/scores.json" for run in RUNS],
         training=[f"{run}/train.json" for run in RUNS],
+        caches=CACHES,
     output:
         csv=f"{exp.root}/bleu_table.csv",
         markdown=f"{exp.root}/bleu_table.md",
@@ -54,6 +55,33 @@ rule bleu_table:
         compared=flags(exp.config.table, "baseline", "senior"),
     shell:
         "python workflow_scripts/table.py --scores {input.scores:q} --training {input.training:q} "
-        "--experiment {params.experiment} {params.compared} "
+        "--caches {input.caches:q} --experiment {params.experiment} {params.compared} "
+        "--csv {output.csv:q} --markdown {output.markdown:q} 2> {log:q} "
+        "&& cp {output.csv:q} {output.markdown:q} results/"
+
+
+# What a model of each system costs, with all that it is made from; its rows are in the same order.
+rule cost_table:
+    input:
+        scores=rules.bleu_table.input.scores,
+        training=rules.bleu_table.input.training,
+        caches=rules.bleu_table.input.caches,
+    output:
+        csv=f"{exp.root}/cost_table.csv",
+        markdown=f"{exp.root}/cost_table.md",
+        latest=["results/cost_table.csv", "results/cost_table.md"],
+    log:
+        f"{exp.root}/logs/cost_table.log",
+    benchmark:
+        f"{exp.root}/benchmarks/cost_table.tsv"
+    conda:
+        "../envs/nmt.yaml"
+    threads: 1
+    params:
+        experiment=exp.name,
+        compared=flags(exp.config.table, "baseline"),
+    shell:
+        "python workflow_scripts/cost.py --scores {input.scores:q} --training {input.training:q} "
+        "--caches {input.caches:q} --experiment {params.experiment} {params.compared} "
         "--csv {output.csv:q} --markdown {output.markdown:q} 2> {log:q} "
         "&& cp {output.csv:q} {output.markdown:q} results/"

@@ -4,7 +4,9 @@
 rule train:
     input:
         data=exp.binarized(("train", "valid")),
+        # its file also when a cache is read: the cache is compared with it
         teacher=teacher_model,
+        cache=teacher_cache,
         init=init_model,
     output:
         model=f"{RUN}/model.pt",
@@ -23,8 +25,9 @@ rule train:
         options=lambda w: json.dumps(exp.options(w.system), sort_keys=True),
         data=lambda w, input: os.path.dirname(input.data[0]),
         teacher=lambda w, input: optional_flag("--teacher", input.teacher),
+        cache=lambda w, input: optional_flag("--teacher-cache", input.cache),
         init=lambda w, input: optional_flag("--init", input.init),
         folder=lambda w, output: os.path.dirname(output.model),
     shell:
         "python workflow_scripts/train.py --options {params.options:q} --data {params.data:q} --seed {wildcards.seed} "
-        "{params.teacher} {params.init} --threads {threads} --output {params.folder:q} 2> {log:q}"
+        "{params.teacher} {params.cache} {params.init} --threads {threads} --output {params.folder:q} 2> {log:q}"

@@ -33,6 +33,7 @@ TRAINING = {
     "dropout": 0.1,
     "validation": {"beam": 1},
 }
+DISTILLATION = {"teacher": "online"}  # spares each test of training the making of a cache
 SYSTEMS = {
     "plain": {"model": "small"},
     "teacher": {"model": "large"},
@@ -47,6 +48,7 @@ def options(system: str = "plain", **overrides) -> dict:
     systems = SYSTEMS | {system: SYSTEMS[system] | overrides}
     table = {"baseline": "plain", "senior": "teacher"}
     config = {"experiment": "tiny", "models": MODELS, "training": TRAINING, "systems": systems, "table": table}
+    config["distillation"] = DISTILLATION
     return Experiment(config).options(system)
 
 
@@ -66,9 +68,10 @@ def write_corpus(folder: Path, seed: int = 1, words: dict[str, str] = WORDS) -> 
 
 
 def command(corpus: Path, output: Path, resolved: dict, seed: int = 1, **files: Path) -> list[str]:
-    """The command line of train.py; ``files`` are ``teacher`` and ``init``."""
+    """The command line of train.py; ``files`` are ``teacher``, ``teacher_cache`` and ``init``."""
     flags = {"options": json.dumps(resolved), "data": corpus, "output": output, "seed": seed, **files}
-    return [str(SCRIPT), *(text for name, value in flags.items() for text in (f"--{name}", str(value))), "--cpu"]
+    pairs = [(f"--{name.replace('_', '-')}", str(value)) for name, value in flags.items()]
+    return [str(SCRIPT), *(text for pair in pairs for text in pair), "--cpu"]
 
 
 def run_training(corpus: Path, output: Path, resolved: dict, seed: int = 1, **files: Path) -> Path:

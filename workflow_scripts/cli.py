@@ -20,6 +20,7 @@ from typing import IO, Any
 
 SPLITS = ("train", "valid", "test")
 NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)  # disk, quota, or file size limit; these carry no path
+EXIT_INTERRUPTED = 75  # EX_TEMPFAIL of sysexits.h: not finished, progress saved, run it again
 STOP_SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGUSR1)  # asked to stop: by a user, by a cluster
 
 

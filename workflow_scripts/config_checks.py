@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from cli import UserError
 from config_errors import suggestion
-from config_models import Data, Distillation, Model, System
+from config_models import Data, Distillation, Model, System, overridable
 
 if TYPE_CHECKING:
     from experiment import Experiment
@@ -20,6 +20,7 @@ LANGUAGES = {
     "wmt17": [("en", "de"), ("de", "en")],
     "wmt23": [("en", "cs")],  # its test set exists in this direction alone
 }
+BATCH_KEYS = ("max_tokens", "max_sentences", "update_freq", "gpus", "nodes")  # decide how large an update is
 FOLDERS = ("data", "logs", "benchmarks")  # beside the systems in results/{experiment}
 
 
@@ -49,9 +50,10 @@ def check(experiment: Experiment, removed: Collection[str] = ()) -> list[str]:
     for name, system in systems.items():
         _check_budget(experiment, name, system)
         _check_start(experiment, name, system)
+        _check_teacher_dropout(experiment, name, system)
     return [
         *_small_teachers(experiment),
-        *_idle_options(systems),
+        *_idle_options(experiment),
         *_empty_columns(experiment),
         *_unlike_batches(experiment),
     ]
@@ -161,6 +163,16 @@ def _check_start(experiment: Experiment, name: str, system: System) -> None:
         )
 
 
+def _check_teacher_dropout(experiment: Experiment, name: str, system: System) -> None:
+    """Dropout draws another distribution every time, so there is none to store."""
+    if experiment.cached(name) and experiment.distillation(name).teacher_dropout:
+        key = "distillation" if system.teacher_dropout is None else f"systems.{name}"
+        raise UserError(
+            f"{key}.teacher_dropout: {name} has a cached teacher, and dropout needs one that computes; "
+            f"set distillation.teacher: online, or teacher_mode: online on {name}"
+        )
+
+
 def _small_teachers(experiment: Experiment) -> list[str]:
     return [
         f"systems.{name}.teacher: {system.teacher!r} is smaller than its student; is that meant?"
@@ -169,13 +181,17 @@ def _small_teachers(experiment: Experiment) -> list[str]:
     ]
 
 
-def _idle_options(systems: dict[str, System]) -> list[str]:
-    return [
-        f"systems.{name}.{key}: has no effect, because {name} has no teacher"
-        for name, system in systems.items()
-        for key in Distillation.model_fields
-        if system.teacher is None and getattr(system, key) is not None
-    ]
+def _idle_options(experiment: Experiment) -> list[str]:
+    found = []
+    for name, system in experiment.systems.items():
+        keys, reason = [], ""
+        if system.teacher is None:
+            keys, reason = list(overridable(Distillation).values()), f"{name} has no teacher"
+        elif not experiment.cached(name):
+            keys, reason = ["k", "tail"], "its teacher is not cached"
+        given = [key for key in keys if getattr(system, key) is not None]
+        found += [f"systems.{name}.{key}: has no effect, because {reason}" for key in given]
+    return found
 
 
 def _empty_columns(experiment: Experiment) -> list[str]:
@@ -192,7 +208,7 @@ def _unlike_batches(experiment: Experiment) -> list[str]:
     for name, system in experiment.systems.items():
         for stage in experiment.lineage(system.budget_of) if system.budget_of else []:
             own, other = (experiment.options(each)["training"] for each in (name, stage))
-            keys = [key for key in ("max_tokens", "max_sentences", "update_freq") if own[key] != other[key]]
+            keys = [key for key in BATCH_KEYS if own[key] != other[key]]
             found += [
                 f"systems.{name}.budget_of: {stage} has another {key}, so its epochs are not as many updates"
                 for key in keys

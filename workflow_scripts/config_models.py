@@ -9,33 +9,9 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationInfo, create_model, field_validator, model_validator
+from pydantic import Field, create_model, model_validator
 
-Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_-]*$", max_length=64)]
-PositiveInt = Annotated[int, Field(gt=0)]
-Fraction = Annotated[float, Field(ge=0, le=1)]
-Rate = Annotated[float, Field(ge=0, lt=1)]
-Seed = Annotated[int, Field(ge=0, le=2**32 - 1)]  # what numpy's generator takes
-Files = Annotated[list[Annotated[str, Field(min_length=1)]], Field(max_length=2)]  # two texts, or one TSV
-
-
-class Strict(BaseModel):
-    """A model that takes no unknown key, no NaN, no yes for a number, and does not change after validation."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False, protected_namespaces=())
-
-    @field_validator("*", mode="before")
-    @classmethod
-    def _true_is_no_number(cls, value: Any, info: ValidationInfo) -> Any:
-        """Refuse what pydantic takes for 0 and 1, and YAML's reading of words such as no and on, with one message.
-
-        Numbers as text are fine: Snakemake reads those inside ``--config key=[…]`` so, and PyYAML reads 1e-3 so.
-        """
-        values = value if isinstance(value, list) else [value]
-        is_switch = cls.model_fields[info.field_name].annotation in (bool, bool | None)
-        if not is_switch and any(isinstance(each, bool) for each in values):
-            raise ValueError("a number or a text belongs here; a text that YAML takes for true or false needs quotes")
-        return value
+from config_types import Files, Fraction, Name, PositiveInt, Rate, Seed, StoredTokens, Strict, TeacherMode
 
 
 class SyntheticCorpus(Strict):
@@ -180,12 +156,17 @@ class Training(Strict):
     max_tokens: PositiveInt = Field(4096, description="most tokens of either side in a batch, padding included")
     max_sentences: PositiveInt = Field(1024, description="most sentences in a batch")
     update_freq: PositiveInt = Field(1, description="batches whose gradients are added up to one update")
+    gpus: PositiveInt = Field(
+        1,
+        description="GPUs of one training, on each node; an update stays as large: update_freq or the batch shrinks",
+    )
+    nodes: PositiveInt = Field(1, description="nodes of one training, which multiply its GPUs")
     precision: Literal["fp32", "fp16", "bf16"] = Field("fp32", description="number format; the short ones need a GPU")
     validation: Validation = Field(Validation(), description="choice of the best checkpoint")
 
 
 class Distillation(Strict):
-    """The distillation objective; a system may override each option."""
+    """The distillation objective, and how it gets the teacher's part; a system may override all but `keep_cache`."""
 
     alpha: Fraction = Field(0.5, description="weight of the cross-entropy; the divergence has 1 - alpha")
     temperature: float = Field(
@@ -194,8 +175,30 @@ class Distillation(Strict):
     divergence: Literal["forward_kl", "reverse_kl"] = Field(
         "forward_kl", description="`forward_kl` is KL(teacher || student), the paper's; `reverse_kl` the other way"
     )
+    teacher: TeacherMode = Field(
+        "cached",
+        description="`cached`: its distributions are computed once and then read in every epoch; `online`: they are "
+        "computed for every batch; a system's own choice is its `teacher_mode`",
+    )
+    k: StoredTokens = Field(
+        32,
+        description="most probable tokens that a cache stores for each position, and all others as one sum; `full` "
+        "stores the whole vocabulary, for small ones",
+    )
+    tail: Literal["spread", "event"] = Field(
+        "spread",
+        description="what is made of the probability of all tokens but the k: `spread` over them in the proportions of "
+        "the teacher's average tail, or one `event`, any of them",
+    )
+    keep_cache: bool = Field(
+        True,
+        description="keep the caches for later trainings; false deletes each when the last of its students is trained, "
+        "at a price that docs/configuration.md tells",
+    )
     teacher_dropout: bool = Field(
-        False, description="keep the teacher's dropout active while training, as the reference's code does"
+        False,
+        description="keep the teacher's dropout active while training, as the reference's code does; needs an online "
+        "teacher",
     )
     teacher_seed: Literal["first", "same"] = Field(
         "first",
@@ -221,9 +224,12 @@ class Table(Strict):
     senior: str = Field("senior_teacher", description="system of the columns gap_to_senior and gap_percent")
 
 
-def _optional(model: type[Strict], name: str, **fields: Any) -> Any:
+def _optional(model: type[Strict], name: str, without: tuple[str, ...] = ()) -> Any:
     """A copy of ``model`` in which every field may be left out (None), nested models included."""
+    fields: dict[str, Any] = {}
     for key, info in model.model_fields.items():
+        if key in without:
+            continue
         annotation = info.annotation
         if isinstance(annotation, type) and issubclass(annotation, Strict):
             annotation = _optional(annotation, f"{name}{annotation.__name__}")
@@ -235,12 +241,13 @@ def _optional(model: type[Strict], name: str, **fields: Any) -> Any:
 
 class System(
     _optional(Training, "TrainingOverrides"),  # type: ignore[misc]
-    _optional(Distillation, "DistillationOverrides"),  # type: ignore[misc]
+    _optional(Distillation, "DistillationOverrides", without=("teacher", "keep_cache")),  # type: ignore[misc]
 ):
     """One model to train: its architecture, its teacher, what it starts from, and any training option of its own."""
 
     model: str = Field(description="name of an entry of `models`")
     teacher: str | None = Field(None, description="system it is distilled from; none: plain training")
+    teacher_mode: TeacherMode | None = Field(None, description="`distillation.teacher` of this system alone")
     init: str | None = Field(
         None, description="system whose weights it starts from (optimizer and schedule start fresh); none: random"
     )
@@ -249,6 +256,12 @@ class System(
         description="instead of max_epoch and max_update: as many as this system and all it was initialised from have "
         "together, whether or not patience ends one of these early",
     )
+
+
+def overridable(section: type[Strict]) -> dict[str, str]:
+    """The keys of ``training`` or ``distillation`` that a system may set for itself, and how it calls each."""
+    names = {key: "teacher_mode" if key == "teacher" else key for key in section.model_fields}
+    return {key: name for key, name in names.items() if name in System.model_fields}
 
 
 class Config(Strict):

@@ -16,7 +16,8 @@ from pydantic import ValidationError
 from cli import SPLITS, UserError
 from config_checks import check
 from config_errors import explain
-from config_models import Config, Distillation, Model, Strict, System, Training
+from config_models import Config, Distillation, Model, System, Training, overridable
+from config_types import Strict
 
 
 class Experiment:
@@ -86,6 +87,35 @@ class Experiment:
         limits = [self.updates(stage) for stage in self.lineage(budget)]
         return None if None in limits else sum(limits)
 
+    # Teacher caches
+
+    def cached(self, system: str) -> bool:
+        """Whether ``system`` learns from stored distributions of its teacher."""
+        return self.teacher(system) is not None and self.distillation(system).teacher == "cached"
+
+    def cache_variant(self, system: str) -> str:
+        """Name of the cache that ``system`` reads, among those of its teacher: what is stored, and at which T."""
+        options = self.distillation(system)
+        stored = "full" if options.k == "full" else f"top{options.k}"
+        return stored if options.temperature == 1 else f"{stored}-T{options.temperature}"
+
+    def cache_path(self, teacher: str, seed: int | str, variant: str) -> str:
+        """Folder of a teacher's cache; its summary is beside it, as ``.json``."""
+        return self.run_path(teacher, seed, f"cache/{variant}")
+
+    def caches(self) -> dict[tuple[str, int, str], tuple[int | str, float]]:
+        """Each cache that some system reads with some seed: (teacher, its seed, variant) → (k, temperature).
+
+        In the order of the systems and seeds that read them first.
+        """
+        found = {}
+        for system in filter(self.cached, self.systems):
+            options = self.distillation(system)
+            for seed in self.seeds:
+                key = (self.systems[system].teacher, self.teacher_seed(system, seed), self.cache_variant(system))
+                found[key] = (options.k, options.temperature)
+        return found
+
     # Resolved options
 
     def model(self, system: str) -> Model:
@@ -112,8 +142,9 @@ class Experiment:
             "init": self.init(system),
         }
         if self.teacher(system) is not None:
-            # which seed's teacher it is shows in the input file
-            options["distillation"] = self.distillation(system).model_dump(mode="json", exclude={"teacher_seed"})
+            # which seed's teacher it is shows in the input file, and whether a cache is kept changes no result
+            left_out = {"teacher_seed", "keep_cache"} | (set() if self.cached(system) else {"k", "tail"})
+            options["distillation"] = self.distillation(system).model_dump(mode="json", exclude=left_out)
         return json.loads(json.dumps(options, sort_keys=True))
 
     def _training(self, system: str) -> Training:
@@ -161,7 +192,8 @@ class Experiment:
 
 def _override(defaults: Any, system: System) -> Any:
     """``defaults`` with those of its fields that ``system`` sets; nested options are merged key by key."""
-    own = {key: value for key in type(defaults).model_fields if (value := getattr(system, key)) is not None}
+    names = overridable(type(defaults))
+    own = {key: value for key, name in names.items() if (value := getattr(system, name)) is not None}
     for key, value in own.items():
         if isinstance(value, Strict):
             own[key] = getattr(defaults, key).model_copy(update=value.model_dump(exclude_none=True))

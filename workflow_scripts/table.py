@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import argparse
-import json
 from collections.abc import Sequence
-from pathlib import Path
-from typing import Any
 
 import pandas as pd
 
-from cli import UserError, atomic_write, run
+from cli import atomic_write, run
+from runs import METRICS, SHARED, add_arguments, as_markdown, as_text, given_runs
 
 COLUMNS = [
     "experiment",
@@ -28,80 +26,33 @@ COLUMNS = [
     "gap_to_senior",
     "gap_percent",
     "train_seconds",
+    "teacher_seconds",
+    "device",
+    "tokens_per_second",
     "signature",
 ]
-METRICS = ["bleu", "bleu_tokenized", "chrf"]
-ARCHITECTURE = ["model", "teacher", "init", "parameters"]  # what all seeds of a system must share
-DECIMALS = dict.fromkeys([*METRICS, "delta_vs_student", "gap_to_senior"], 2) | {"gap_percent": 1, "train_seconds": 1}
-SCORE_TYPES = {"sentences": int, "signatures": dict, **dict.fromkeys(METRICS, (int, float))}
-TRAIN_TYPES = {
-    "system": str,
-    "model": str,
-    "teacher": (str, type(None)),
-    "init": (str, type(None)),
-    "seed": int,
-    "parameters": int,
-    "updates": int,
-    "train_seconds": (int, float),
+MEANS = ["updates", "train_seconds", "teacher_seconds", "tokens_per_second", *METRICS]  # of the seeds
+DECIMALS = {
+    **dict.fromkeys(["parameters", "updates", "seeds", "tokens_per_second"], 0),
+    **dict.fromkeys(["gap_percent", "train_seconds", "teacher_seconds"], 1),
+    **dict.fromkeys([*METRICS, "delta_vs_student", "gap_to_senior"], 2),
 }
 
 
-def read_json(path: Path, types: dict[str, Any]) -> dict[str, Any]:
-    """Read a JSON object and check the keys in ``types``; other keys are left out.
+def teacher_seconds(runs: pd.DataFrame) -> pd.Series:
+    """Each run's share of the teacher cache that it reads; several ``runs`` that read one bear it in equal parts.
 
-    Raises:
-        UserError: the file is missing, not a JSON object, or a key is missing or of another type.
+    0 for a run without a teacher, and missing where the teacher runs inside the training.
     """
-    try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise UserError(f"{path}: cannot be read ({error.strerror}); run the step that writes it") from error
-    except ValueError as error:
-        raise UserError(f"{path}: not JSON ({error}); delete it and run the step that writes it") from error
-    for key, kind in types.items():
-        present = isinstance(content, dict) and key in content
-        # bool is an int to isinstance
-        if not present or isinstance(content[key], bool) or not isinstance(content[key], kind):
-            raise UserError(f"{path}: {key!r} is missing or of a wrong type; delete it and run the step that writes it")
-    return {key: content[key] for key in types}
-
-
-def read_runs(pairs: Sequence[tuple[Path, Path]]) -> pd.DataFrame:
-    """Read one run, that is one system with one seed, a row.
-
-    Raises:
-        UserError: a file is not as expected, two runs are of the same system and seed, or the runs cannot be compared.
-    """
-    rows, first = [], None
-    for scores_path, train_path in pairs:
-        scores, train = read_json(scores_path, SCORE_TYPES), read_json(train_path, TRAIN_TYPES)
-        missing = [metric for metric in METRICS if metric not in scores["signatures"]]
-        if missing:
-            raise UserError(f"{scores_path}: has no signature for {', '.join(missing)}; score again")
-        first = first or (scores_path, scores)
-        for key in ("signatures", "sentences"):
-            if scores[key] != first[1][key]:
-                raise UserError(
-                    f"{scores_path}: {key} {scores[key]}, but {first[0]} has {first[1][key]}; "
-                    "only scores of one test set and metric version belong in one table: score all again"
-                )
-        train |= {key: train[key] or "-" for key in ("teacher", "init")}
-        rows.append({**train, **scores, "signature": scores["signatures"]["bleu"], "path": str(train_path)})
-    runs = pd.DataFrame(rows)
-    for _, same in runs.groupby(["system", "seed"], sort=False):
-        if len(same) > 1:
-            raise UserError(
-                f"{same.path.iloc[1]}: system {same.system.iloc[0]} with seed {same.seed.iloc[0]} was already given by "
-                f"{same.path.iloc[0]}; pass each run once"
-            )
-    return runs
+    readers = runs.groupby("cache")["cache"].transform("size")
+    return (runs["cache_seconds"] / readers).where(runs["teacher_mode"] != "online")
 
 
 def tabulate(runs: pd.DataFrame, experiment: str, baseline: str, senior: str) -> tuple[pd.DataFrame, pd.DataFrame]:
     """Average the seeds of each system and compare it with the baseline and the senior teacher.
 
     Args:
-        runs: as from :func:`read_runs`; the rows follow the first run of each system.
+        runs: as from :func:`runs.read_runs`; the rows follow the first run of each system.
         experiment: name for the first column.
         baseline: system that ``delta_vs_student`` is taken against; blank when it has no runs.
         senior: system that ``gap_to_senior`` and ``gap_percent`` are taken against; blank when it has no runs.
@@ -109,23 +60,13 @@ def tabulate(runs: pd.DataFrame, experiment: str, baseline: str, senior: str) ->
     Returns:
         The table with :data:`COLUMNS`, unrounded, and the sample standard deviation over seeds of :data:`METRICS`, with
         the same rows (NaN for one seed).
-
-    Raises:
-        UserError: seeds of a system differ in its architecture.
     """
-    groups = runs.groupby("system", sort=False)
-    for name, same in groups:
-        for key in ARCHITECTURE:
-            if same[key].nunique() > 1:
-                values = ", ".join(map(str, same[key].unique()))
-                raise UserError(
-                    f"{same.path.iloc[0]}: seeds of {name} differ in {key} ({values}); "
-                    "train them again with one configuration"
-                )
+    groups = runs.assign(teacher_seconds=teacher_seconds(runs)).groupby("system", sort=False)
     table = pd.concat(
         [
-            groups[[*ARCHITECTURE, "signature"]].first(),
-            groups[["updates", "train_seconds", *METRICS]].mean(),
+            groups[[*SHARED, "signature"]].first(),
+            groups["device"].agg(lambda devices: " + ".join(devices.unique())),
+            groups[MEANS].mean(),
             groups.size().rename("seeds"),
         ],
         axis="columns",
@@ -140,24 +81,9 @@ def tabulate(runs: pd.DataFrame, experiment: str, baseline: str, senior: str) ->
     return table.reset_index()[COLUMNS], deviation.reset_index(drop=True)
 
 
-def as_text(table: pd.DataFrame) -> pd.DataFrame:
-    """Round each column to what it means and turn it into text; a missing value is blank."""
-
-    def number(column: str, value: float) -> str:
-        if pd.isna(value):
-            return ""
-        text = f"{value:.{DECIMALS.get(column, 0)}f}"
-        return text.lstrip("-") if float(text) == 0 else text  # -0.001 is 0.00, not -0.00
-
-    text = table.astype(object)
-    for column in [*DECIMALS, "parameters", "updates", "seeds"]:
-        text[column] = [number(column, value) for value in table[column]]
-    return text
-
-
 def markdown(table: pd.DataFrame, deviation: pd.DataFrame, signatures: dict[str, str], notes: Sequence[str]) -> str:
     """Return the table as Markdown; metrics are mean ± standard deviation where there are several seeds."""
-    text = as_text(table)
+    text = as_text(table, DECIMALS)
     for metric in METRICS:
         text[metric] = [
             value if pd.isna(spread) else f"{value} ± {spread:.2f}"
@@ -165,9 +91,7 @@ def markdown(table: pd.DataFrame, deviation: pd.DataFrame, signatures: dict[str,
         ]
     # signature is the same in every row and long, so it goes below
     shown = text.drop(columns="signature")
-    numeric = [*DECIMALS, "parameters", "updates", "seeds"]
-    align = ["right" if column in numeric else "left" for column in shown.columns]
-    lines = [shown.to_markdown(index=False, disable_numparse=True, colalign=align), "", *notes, ""]
+    lines = [as_markdown(shown, DECIMALS), "", *notes, ""]
     lines += [f"- `{metric}`: `{signatures[metric]}`" for metric in METRICS]
     return "\n".join(lines) + "\n"
 
@@ -180,7 +104,13 @@ def notes(sentences: int, baseline: str, senior: str, averaged: bool) -> list[st
         f"`delta_vs_student` is `bleu` minus that of `{baseline}`",
         f"`gap_to_senior` is `bleu` of `{senior}` minus that of the row, `gap_percent` the same in percent of it",
         "`parameters` are counted once where shared",
-        "`updates` and `train_seconds` are of that row alone, without its teacher or the stage that it starts from",
+        "`updates` and `train_seconds` are of that row alone, without those of its teacher or of the stage before",
+        "`teacher_seconds` is the row's share of its teacher cache: the seconds that the cache took, divided by the "
+        "number of runs in this table that read it; 0 without a teacher, blank where the teacher ran during the "
+        "training, in `train_seconds`",
+        "`device` is what the row was trained on",
+        "`tokens_per_second` are target tokens a second in training, the validation left out",
+        "`cost_table` adds up what all that a row needs has cost",
         *(["rows with several `seeds` are means, ± the sample standard deviation over seeds"] if averaged else []),
         "`-` means none",
     ]
@@ -196,26 +126,18 @@ def notes(sentences: int, baseline: str, senior: str, averaged: bool) -> list[st
 def main() -> None:
     """Command line: see ``--help``."""
     parser = argparse.ArgumentParser(description=__doc__)
-    files = {"type": Path, "nargs": "+", "required": True, "metavar": "FILE"}
-    parser.add_argument("--scores", **files, help="scores.json of each run; their order is the order of the rows")
-    parser.add_argument("--training", **files, help="train.json of each run, in the same order")
-    parser.add_argument("--experiment", required=True, help="name for the first column")
-    parser.add_argument("--baseline", default="student", help="system to compare with (default: %(default)s)")
+    add_arguments(parser)
     parser.add_argument("--senior", default="senior_teacher", help="largest teacher (default: %(default)s)")
-    parser.add_argument("--csv", type=Path, required=True, help="table to write, CSV")
-    parser.add_argument("--markdown", type=Path, required=True, help="table to write, Markdown")
     args = parser.parse_args()
 
-    if len(args.scores) != len(args.training):
-        raise UserError(f"{len(args.scores)} --scores and {len(args.training)} --training; give both files of each run")
-    runs = read_runs(list(zip(args.scores, args.training, strict=True)))
+    runs = given_runs(args)
     table, deviation = tabulate(runs, args.experiment, args.baseline, args.senior)
     averaged = bool((table["seeds"] > 1).any())
     explanation = notes(int(runs.sentences.iloc[0]), args.baseline, args.senior, averaged)
     with atomic_write(args.markdown) as handle:
         handle.write(markdown(table, deviation, runs.signatures.iloc[0], explanation))
     with atomic_write(args.csv) as handle:
-        as_text(table).to_csv(handle, index=False)
+        as_text(table, DECIMALS).to_csv(handle, index=False)
 
 
 if __name__ == "__main__":

@@ -8,23 +8,18 @@ and of all input files, so a rerun of the same job goes on where it was, and one
 from __future__ import annotations
 
 import argparse
-import contextlib
-import fcntl
 import hashlib
 import json
-import os
 import signal
-import socket
 import sys
 import time
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from cli import STOP_SIGNALS, UserError, json_argument, run, sha256, write_json, write_lines
+from claims import claimed
+from cli import EXIT_INTERRUPTED, STOP_SIGNALS, UserError, json_argument, run, sha256, write_json, write_lines
 from quiet import quiet
 
-EXIT_INTERRUPTED = 75  # EX_TEMPFAIL of sysexits.h: not finished, progress saved, run it again
 REQUIRED = {"system", "model_name", "model", "training", "teacher", "init"}
 
 
@@ -35,6 +30,7 @@ def parse_arguments(arguments: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--data", required=True, type=Path, help="folder of the binarised corpus")
     parser.add_argument("--seed", required=True, type=int)
     parser.add_argument("--teacher", type=Path, help="the teacher's model.pt")
+    parser.add_argument("--teacher-cache", type=Path, help="folder of the teacher's cache; without it, it is run along")
     parser.add_argument("--init", type=Path, help="model.pt whose weights training starts from")
     parser.add_argument("--output", required=True, type=Path, help="folder of the run")
     parser.add_argument("--threads", type=int, default=1)
@@ -48,8 +44,9 @@ def progress_key(options: dict[str, Any], seed: int, inputs: list[Path]) -> str:
     return hashlib.sha256("\n".join(parts).encode()).hexdigest()[:16]
 
 
-def input_files(data: Path, *models: Path | None) -> list[Path]:
-    """The files a training reads: teacher and initial model, dictionaries, training and validation set.
+def input_files(data: Path, teacher: Path | None, cache: Path | None, init: Path | None) -> list[Path]:
+    """The files that tell what a training reads: teacher, its cache's meta.json, which names all of it by hash, initial
+    model, dictionaries, training and validation set.
 
     Raises:
         UserError: one of them is missing.
@@ -57,14 +54,18 @@ def input_files(data: Path, *models: Path | None) -> list[Path]:
     parts = [sorted(data.glob(pattern)) for pattern in ("dict.*", "train.*", "valid.*")]
     if not all(parts):
         raise UserError(f"{data}: no binarised corpus there; run workflow_scripts/binarize.py first")
-    for role, path in zip(("teacher", "init"), models, strict=True):
+    for role, path in (("teacher", teacher), ("init", init)):
         if path is not None and not path.is_file():
             raise UserError(f"{path}: the {role} model is missing; train it first (snakemake {path})")
-    return [*(path for path in models if path is not None), *(path for part in parts for path in part)]
+    meta = None if cache is None else cache / "meta.json"
+    if meta is not None and not meta.is_file():
+        raise UserError(f"{cache}: holds no finished teacher cache; make it first (snakemake {cache})")
+    models = [path for path in (teacher, meta, init) if path is not None]
+    return [*models, *(path for part in parts for path in part)]
 
 
 def check_options(arguments: argparse.Namespace) -> None:
-    """The options are those of a system, and name a teacher and an initial model when the command line does.
+    """The options are those of a system, and name a teacher, its cache and an initial model when the command line does.
 
     Raises:
         UserError: they are not or do not.
@@ -77,39 +78,16 @@ def check_options(arguments: argparse.Namespace) -> None:
             raise UserError(
                 f"--{role}: the options of {options['system']!r} and the command line disagree; give both or none"
             )
+    if (teacher_mode(options) == "cached") != (arguments.teacher_cache is not None):
+        raise UserError(
+            f"--teacher-cache: the options of {options['system']!r} and the command line disagree; give it with "
+            "distillation.teacher 'cached', and not with 'online'"
+        )
 
 
-@contextlib.contextmanager
-def claimed(progress: Path) -> Iterator[None]:
-    """Have the folder of the checkpoints for this process alone.
-
-    A killed Snakemake leaves its trainings running, and a restart would start a second writer of the same checkpoints.
-
-    Raises:
-        UserError: another process has it.
-    """
-    progress.mkdir(parents=True, exist_ok=True)
-    lock = progress / "lock"
-    with lock.open("a+", encoding="utf-8") as handle:
-        try:
-            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            handle.seek(0)
-            raise UserError(
-                f"{progress}: another training writes here, process {handle.read().strip()}; "
-                "wait for its end or stop it, and run again"
-            ) from None
-        handle.truncate(0)
-        handle.write(f"{os.getpid()} on {socket.gethostname()}\n")
-        handle.flush()
-        try:
-            yield
-        finally:
-            if os.listdir(progress) == [lock.name]:  # refused before anything was trained: leave no trace
-                lock.unlink()
-                for folder in (progress, progress.parent, progress.parent.parent):
-                    with contextlib.suppress(OSError):  # not empty
-                        folder.rmdir()
+def teacher_mode(options: dict[str, Any]) -> str | None:
+    """Where the teacher's distributions come from, ``cached`` or ``online``; None without a teacher."""
+    return options["distillation"]["teacher"] if options["teacher"] is not None else None
 
 
 def main() -> None:
@@ -120,7 +98,8 @@ def main() -> None:
     # while nothing is trained yet, and when all is but the results are not in place, there is nothing to save
     for number in STOP_SIGNALS:
         signal.signal(number, lambda number, frame: sys.exit(EXIT_INTERRUPTED))
-    key = progress_key(options, arguments.seed, input_files(arguments.data, arguments.teacher, arguments.init))
+    inputs = input_files(arguments.data, arguments.teacher, arguments.teacher_cache, arguments.init)
+    key = progress_key(options, arguments.seed, inputs)
     progress = arguments.output / "progress" / key
     with claimed(progress):
         train(arguments, progress)
@@ -150,6 +129,7 @@ def train(arguments: argparse.Namespace, progress: Path) -> None:
         progress=progress,
         seed=arguments.seed,
         teacher=arguments.teacher,
+        teacher_cache=arguments.teacher_cache,
         init=arguments.init,
         cpu=arguments.cpu,
         say=say,
@@ -187,6 +167,15 @@ def publish(driver: Any, arguments: argparse.Namespace, publish_model: Any) -> N
             "model": options["model_name"],
             "teacher": options["teacher"],
             "init": options["init"],
+            "teacher_mode": teacher_mode(options),
+            "inputs": {
+                role: None if path is None else str(path)
+                for role, path in (
+                    ("teacher", arguments.teacher),
+                    ("init", arguments.init),
+                    ("cache", arguments.teacher_cache),
+                )
+            },
             "seed": arguments.seed,
             "parameters": driver.parameters,
             "updates": driver.updates,
@@ -195,6 +184,7 @@ def publish(driver: Any, arguments: argparse.Namespace, publish_model: Any) -> N
             "best_valid_bleu": best.get("bleu"),
             "best_valid_loss": best["loss"],
             "train_seconds": round(driver.seconds, 2),
+            "tokens_per_second": round(driver.tokens_per_second, 1),
             "device": driver.device,
         },
     )

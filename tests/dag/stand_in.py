@@ -1,5 +1,7 @@
 """Takes the place of every script that a rule calls: writes the outputs that the flags name, and does no work.
 
+Only a teacher cache must be there when it is read, because Snakemake may take it away early.
+
 Snakemake then records true provenance (parameters, inputs, commands) of a whole run that takes seconds.
 """
 
@@ -14,6 +16,8 @@ SPLITS = ("train", "valid", "test")
 def main() -> None:
     step = Path(sys.argv[0]).stem
     flags = read_flags(sys.argv[1:])
+    for cache in flags.get("teacher-cache", []):
+        Path(cache, "meta.json").read_text()
     for path in map(Path, outputs(step, flags)):
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(f"{step} {path.name} {sorted(flags.items())}\n")
@@ -32,6 +36,8 @@ def read_flags(arguments: list[str]) -> dict[str, list[str]]:
 def outputs(step: str, flags: dict[str, list[str]]) -> list[str]:
     if step == "train":
         return in_folder(flags["output"][0], ["model.pt", "train.json", "config.json", "training.jsonl"])
+    if step == "cache_teacher":
+        return [*in_folder(flags["output"][0], ["meta.json", "train.00000.npy"]), *flags["summary"]]
     if "output-dir" in flags:
         source, target = flags["source-lang"][0], flags["target-lang"][0]
         if step == "binarize":

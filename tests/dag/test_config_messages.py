@@ -55,6 +55,27 @@ def test_jobs_do_not_repeat_them(fresh_clone, tmp_path):
     assert WARNING not in run.output
 
 
+def announced(run):
+    assert run.returncode == 0, run.output
+    return [line for line in run.stderr.splitlines() if line.startswith("teacher caches: ")]
+
+
+def test_dry_run_tells_once_how_large_the_teacher_caches_are(fresh_clone):
+    assert announced(snakemake(fresh_clone, "-n")) == [
+        "teacher caches: 3, about 60 MB in all, an estimate "
+        "(6,000 + 200 pairs x about 25 target tokens x 130 bytes x 3)"
+    ]
+    assert announced(snakemake(fresh_clone, "-n", "--configfile", "config/local.yaml")) == [
+        "teacher caches: 3, their size is known once the corpus is binarised (target tokens x 130 bytes x 3)"
+    ]
+    assert announced(snakemake(fresh_clone, "-n", "--config", "distillation={teacher: online}")) == []
+
+
+def test_only_the_dry_run_of_a_user_tells_it(fresh_clone):
+    assert announced(snakemake(fresh_clone, "-n", "--mode", "subprocess")) == []
+    assert announced(snakemake(fresh_clone, "--dag")) == []
+
+
 def test_numbers_given_on_the_command_line(fresh_clone):
     run = snakemake(fresh_clone, "-n", "--config", "seeds=[1, 2]", "training={dropout: 0.2}")
     assert run.returncode == 0, run.output

@@ -4,6 +4,7 @@ import os
 import time
 
 import pytest
+from expected_jobs import cached, trained
 from workflow_runs import dry_run, snakemake
 
 from project_copy import copy_project
@@ -20,6 +21,7 @@ from cli import UserError, run
 
 def main():
     folder = Path(sys.argv[sys.argv.index("--output") + 1])
+    folder.mkdir(parents=True, exist_ok=True)
     for name in ("model.pt", "train.json", "config.json"):
         (folder / name).write_text("half")
     raise UserError(f"{folder.parent.name}: the teacher has\\nanother dictionary; train it again")
@@ -64,10 +66,34 @@ def test_failed_trainings(project):
     run = snakemake(project.folder, "--cores", "2")
     assert run.returncode == 0, run.stderr
     assert not errors(run)
-    assert run.jobs == {
-        ("bleu_table",),
-        *((rule, system, "1") for system in failed for rule in ("train", "translate", "score")),
-    }
+    assert run.jobs == trained(*failed)
+    assert dry_run(project.folder) == set()
+
+
+def test_failed_cache(project):
+    script = project.folder / "workflow_scripts/cache_teacher.py"
+    working = script.read_text()
+    script.write_text(FAILING)
+    caches = project.folder / "results/demo/takd_assistant/seed1/cache"
+    model = project.folder / "results/demo/takd_student/seed1/model.pt"
+    old_model = model.read_bytes()
+
+    project.edit({"systems.takd_assistant.lr": 1e-3})
+    run = snakemake(project.folder, "--cores", "2", "--keep-going")
+    assert run.returncode == 1
+    assert cached("takd_assistant") < run.jobs
+    assert ("train", "takd_student", "1") not in run.jobs
+    assert errors(run) == [
+        "error: cache: the teacher has another dictionary; train it again  "
+        "[results/demo/takd_assistant/seed1/logs/cache_top32.log]"
+    ]
+    assert not list(caches.glob("*"))
+    assert model.read_bytes() == old_model
+
+    script.write_text(working)
+    run = snakemake(project.folder, "--cores", "2")
+    assert run.returncode == 0, run.stderr
+    assert run.jobs == cached("takd_assistant") | trained("takd_student")
     assert dry_run(project.folder) == set()
 
 

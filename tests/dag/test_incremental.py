@@ -4,53 +4,29 @@ import os
 
 import pytest
 import yaml
+from expected_jobs import DISTILLED, JUNIOR_LINE, NOTHING, SENIOR_LINE, TABLES, evaluated, rebuilt, trained
 from workflow_runs import dry_run
 
 from configurations import SYSTEMS
 
 pytestmark = pytest.mark.dag
 
-NOTHING = frozenset()
-DISTILLED = SYSTEMS[3:]
-# senior_teacher and all that descend from it
-SENIOR_LINE = [
-    "senior_teacher",
-    "senior_student",
-    "master_student",
-    "takd_assistant",
-    "takd_student",
-    "senior_student_matched",
-]
-# the systems of the junior architecture and all that descend from them
-JUNIOR_LINE = ["junior_teacher", "junior_student", "master_student", "takd_assistant", "takd_student"]
-
-TABLE = {("bleu_table",)}
 JOINED = {("apply_bpe_shard", "0000"), ("join_bpe",), ("binarize",), ("data_report",)}
 BINARIZED = JOINED | {("learn_bpe",), ("apply_bpe", "valid"), ("apply_bpe", "test")}
 TRAIN_TOKENS = {("prepare_shard", "0000"), ("join_train",)}
 PREPARED = TRAIN_TOKENS | {("prepare", "valid"), ("prepare", "test")}
 
 
-def evaluated(*systems, seeds=("1",)):
-    """Translations and scores of some systems, and the table."""
-    return TABLE | {(rule, system, seed) for rule in ("translate", "score") for system in systems for seed in seeds}
-
-
-def trained(*systems, seeds=("1",)):
-    """Some systems trained, translated and scored, and the table."""
-    return evaluated(*systems, seeds=seeds) | {("train", system, seed) for system in systems for seed in seeds}
-
-
-FROM_BPE = BINARIZED | trained(*SYSTEMS)
+FROM_BPE = BINARIZED | rebuilt(*SYSTEMS)
 FROM_CORPUS = {("generate",), ("cut_train",)} | PREPARED | FROM_BPE
 
 EDITS = {
     # one kind of model
-    "senior dims": ({"models.senior.embed_dim": 192}, trained(*SENIOR_LINE)),
-    "junior dims": ({"models.junior.ffn_dim": 192}, trained(*JUNIOR_LINE)),
+    "senior dims": ({"models.senior.embed_dim": 192}, rebuilt(*SENIOR_LINE)),
+    "junior dims": ({"models.junior.ffn_dim": 192}, rebuilt(*JUNIOR_LINE)),
     "student dims": ({"models.student.ffn_dim": 96}, trained("student", *sorted({*DISTILLED} - {"takd_assistant"}))),
     # one system's own options
-    "senior epochs": ({"systems.senior_teacher.max_epoch": 9}, trained(*SENIOR_LINE)),
+    "senior epochs": ({"systems.senior_teacher.max_epoch": 9}, rebuilt(*SENIOR_LINE)),
     "baseline lr": ({"systems.student.lr": 1e-3}, trained("student")),
     "option of a stage": ({"systems.junior_student.lr": 1e-3}, trained("junior_student", "master_student")),
     # the control is trained for as many epochs as the whole chain
@@ -60,22 +36,22 @@ EDITS = {
     ),
     "option of a leaf": ({"systems.takd_student.dropout": 0.2}, trained("takd_student")),
     "nested option of a leaf": ({"systems.takd_student.validation": {"beam": 2}}, trained("takd_student")),
-    "alpha of one system": ({"systems.takd_assistant.alpha": 0.7}, trained("takd_assistant", "takd_student")),
+    "alpha of one system": ({"systems.takd_assistant.alpha": 0.7}, rebuilt("takd_assistant", "takd_student")),
     "another teacher": (
         {"systems.junior_student.teacher": "takd_assistant"},
         trained("junior_student", "master_student"),
     ),
     "another start": ({"systems.senior_student.init": "junior_student"}, trained("senior_student")),
     # options of all
-    "training lr": ({"training.lr": 1e-3}, trained(*SYSTEMS)),
-    "validation beam": ({"training.validation.beam": 3}, trained(*SYSTEMS)),
-    "alpha": ({"distillation.alpha": 0.4}, trained(*DISTILLED)),
+    "training lr": ({"training.lr": 1e-3}, rebuilt(*SYSTEMS)),
+    "validation beam": ({"training.validation.beam": 3}, rebuilt(*SYSTEMS)),
+    "alpha": ({"distillation.alpha": 0.4}, rebuilt(*DISTILLED)),
     # evaluation
     "beam of the test": ({"decoding.beam": 3}, evaluated(*SYSTEMS)),
-    "baseline of the table": ({"table.baseline": "junior_teacher"}, TABLE),
+    "baseline of the table": ({"table.baseline": "junior_teacher"}, TABLES),
     # data
     "BPE merges": ({"bpe.merges": 1500}, FROM_BPE),
-    "one dictionary": ({"bpe.joined_dictionary": True}, {("binarize",), ("data_report",)} | trained(*SYSTEMS)),
+    "one dictionary": ({"bpe.joined_dictionary": True}, {("binarize",), ("data_report",)} | rebuilt(*SYSTEMS)),
     "punctuation": ({"data.normalize_punctuation": True}, PREPARED | FROM_BPE),
     "duplicates": ({"data.deduplicate": True}, TRAIN_TOKENS | FROM_BPE),
     "overlap": ({"data.remove_overlap": False}, TRAIN_TOKENS | FROM_BPE),
@@ -90,7 +66,7 @@ EDITS = {
         {"systems.senior_junior": {"model": "junior", "teacher": "senior_teacher", "init": "takd_assistant"}},
         trained("senior_junior"),
     ),
-    "a system less": ({"systems.takd_student": None}, TABLE),
+    "a system less": ({"systems.takd_student": None}, TABLES),
     "a seed more": ({"seeds": [1, 2]}, trained(*SYSTEMS, seeds=["2"])),
     # what decides no result
     "nothing": ({}, NOTHING),
@@ -103,7 +79,7 @@ EDITS = {
     # Snakemake compares the values of all parameters as one set: two that change places must not go unseen
     "lenpen and max_len_a change places": ({"decoding": {"lenpen": 1.2, "max_len_a": 1.0}}, evaluated(*SYSTEMS)),
     "sizes change places": ({"data.synthetic.valid_size": 1000, "data.synthetic.test_size": 300}, FROM_CORPUS),
-    "rows change places": ({"table": {"baseline": "senior_teacher", "senior": "student"}}, TABLE),
+    "rows change places": ({"table": {"baseline": "senior_teacher", "senior": "student"}}, TABLES),
 }
 
 
@@ -142,10 +118,10 @@ def test_age_of_the_configuration_and_of_the_scripts_does_not_matter(project):
 
 LOST = {
     "model": ("results/demo/master_student/seed1/model.pt", trained("master_student")),
-    "model that teaches": ("results/demo/takd_assistant/seed1/model.pt", trained("takd_assistant", "takd_student")),
+    "model that teaches": ("results/demo/takd_assistant/seed1/model.pt", rebuilt("takd_assistant", "takd_student")),
     "hypotheses": ("results/demo/student/seed1/test.hyp.jsonl", evaluated("student")),
-    "scores": ("results/demo/student/seed1/scores.json", TABLE | {("score", "student", "1")}),
-    "table": ("results/bleu_table.csv", TABLE),
+    "scores": ("results/demo/student/seed1/scores.json", TABLES | {("score", "student", "1")}),
+    "table": ("results/bleu_table.csv", {("bleu_table",)}),
     "BPE merges": ("results/demo/data/bpe.codes", FROM_BPE),
     "raw text": ("results/demo/data/raw/valid.en", FROM_CORPUS),
 }

@@ -3,6 +3,7 @@
 import re
 
 import pytest
+from expected_jobs import TABLES, TEACHERS, cached, evaluated, trained
 from workflow_runs import dry_run, snakemake
 
 from cli import SPLITS
@@ -51,7 +52,7 @@ def in_shards(count=1):
 @pytest.mark.parametrize("preset", PRESETS, ids=lambda path: path.stem)
 def test_preset_plans_all_nine_systems(fresh_clone, preset):
     jobs = dry_run(fresh_clone, "--configfile", f"config/{preset.name}")
-    expected = runs("train", *SYSTEMS) | runs("translate", *SYSTEMS) | runs("score", *SYSTEMS) | {("bleu_table",)}
+    expected = trained(*SYSTEMS) | cached(*TEACHERS)
     assert jobs == ALWAYS | in_shards(SHARDS.get(preset.name, 1)) | expected | ACQUIRED[preset.name]
     assert of_rule(jobs, "train") == runs("train", *SYSTEMS)
 
@@ -62,11 +63,14 @@ def test_target_data_trains_nothing(fresh_clone):
 
 def test_target_models_evaluates_nothing(fresh_clone):
     jobs = dry_run(fresh_clone, "models")
-    assert jobs == {("generate",), ("models",)} | ALWAYS | in_shards() | runs("train", *SYSTEMS)
+    expected = ALWAYS | in_shards() | (trained(*SYSTEMS) - evaluated(*SYSTEMS)) | cached(*TEACHERS)
+    assert jobs == {("generate",), ("models",)} | expected
 
 
-def test_target_table_is_everything_but_the_report(fresh_clone):
-    assert dry_run(fresh_clone, "results/bleu_table.csv") == dry_run(fresh_clone) - {("data_report",)}
+@pytest.mark.parametrize("table", ["bleu_table", "cost_table"])
+def test_target_table_is_everything_but_the_report_and_the_other_table(fresh_clone, table):
+    others = TABLES - {(table,)} | {("data_report",)}
+    assert dry_run(fresh_clone, f"results/{table}.csv") == dry_run(fresh_clone) - others
 
 
 def test_target_model_trains_its_own_chain_alone(fresh_clone):
@@ -116,3 +120,5 @@ def test_graphs_are_plain_dot_with_every_training(fresh_clone):
     trained = [job.wildcards for job in graph.jobs.values() if job.rule == "train"]
     assert sorted(wildcards["system"] for wildcards in trained) == sorted(SYSTEMS)
     assert [job.rule for job in parse(rules.stdout).jobs.values()].count("train") == 1
+    caches = [job.wildcards for job in graph.jobs.values() if job.rule == "cache_teacher"]
+    assert sorted(wildcards["system"] for wildcards in caches) == TEACHERS

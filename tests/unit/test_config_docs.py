@@ -69,10 +69,11 @@ def keys_of(config: dict, path: tuple[str, ...] = ()) -> set[str]:
 def test_every_key_has_its_row():
     rows = set(re.findall(r"^\| `([\w.]+)` \|", DOCS.read_text("utf-8"), re.MULTILINE))
     whole = Experiment(merged()).config.model_dump()
-    own = {"systems.NAME.model", "systems.NAME.teacher", "systems.NAME.init", "systems.NAME.budget_of"}
+    own = {f"systems.NAME.{key}" for key in ("model", "teacher", "teacher_mode", "init", "budget_of")}
     assert rows == {key for key in keys_of(whole) if not key.startswith("systems.")} | own
     for key in whole["training"] | whole["distillation"]:
-        assert re.search(rf"A system may also set for itself .*`{key}`", DOCS.read_text("utf-8"))
+        told = re.search(rf"A system may also set for itself .*`{key}`", DOCS.read_text("utf-8"))
+        assert bool(told) == (key not in ("teacher", "keep_cache")), key
 
 
 def test_rows_tell_type_default_and_range():
@@ -82,9 +83,11 @@ def test_rows_tell_type_default_and_range():
         "| `training.dropout` | number | `0.3` | at least 0, below 1 | dropout |",
         "| `training.precision` | text | `fp32` | `fp32`, `fp16`, `bf16` | number format; the short ones need a GPU |",
         "| `training.max_update` | integer | none | above 0 | stop after so many updates, whatever the epoch |",
+        "| `training.nodes` | integer | `1` | above 0 | nodes of one training, which multiply its GPUs |",
         "| `models.NAME.embed_dim` | integer | required | above 0 | width of embeddings and layers |",
     ):
         assert row in text.splitlines()
+    assert "| `distillation.k` | integer or text | `32` | above 0, or `full` | most probable tokens" in text
     assert "\\|\\|" in text  # KL(teacher || student) does not end its cell
 
 
@@ -110,6 +113,7 @@ def test_presets_as_written(preset):
         "models: {spare: null, student: {heads: 2}}",
         "systems: {student: {max_epoch: null, precision: null, adam_betas: null, validation: {beam: null}}}",
         "training: {max_update: null, lr: 1}",
+        "{distillation: {k: full}, systems: {takd_student: {k: 8}, takd_assistant: {k: null, teacher_mode: null}}}",
     ],
 )
 def test_part_of_the_keys_is_enough(overlay):
@@ -130,6 +134,10 @@ def test_part_of_the_keys_is_enough(overlay):
         ("systems: {student: {precision: fp8}}", "systems.student.precision"),
         ("systems: {student: {dropout: 1}}", "systems.student.dropout"),
         ("training: {optimizer: sgd}", "training.optimizer"),
+        ("distillation: {k: 0}", "distillation.k"),
+        ("distillation: {k: all}", "distillation.k"),
+        ("systems: {takd_student: {k: 2.5}}", "systems.takd_student.k"),
+        ("systems: {takd_student: {keep_cache: false}}", "systems.takd_student"),
         ("training: {adam_betas: [0.9, 1.2]}", "training.adam_betas.1"),
         ("training: {adam_betas: [0.9]}", "training.adam_betas"),
         ("training: {max_epoch: yes}", "training.max_epoch"),

@@ -26,6 +26,8 @@ MISTAKES = [
         "systems: {teacher: {model: junior, max_epoc: 2}}",
         "systems.teacher.max_epoc: unknown key; did you mean 'max_epoch'?",
     ),
+    # one for all: caches are shared
+    ("systems: {student: {keep_cache: false}}", "systems.student.keep_cache: unknown key; use one of alpha, ..."),
     ("systems: {new: {teacher: student}}", "systems.new.model: missing; add it"),
     ("models: {new: {heads: 2}}", "models.new.embed_dim: missing; add it | models.new.ffn_dim: missing; add it"),
     # names of models and systems
@@ -94,6 +96,16 @@ MISTAKES = [
         "systems.senior_student_matched.budget_of: of master_student, junior_student only junior_student has a "
         "max_update, so they cannot be added up; give it to all or to none",
     ),
+    (
+        "distillation: {teacher_dropout: true}",
+        "distillation.teacher_dropout: junior_student has a cached teacher, and dropout needs one that computes; "
+        "set distillation.teacher: online, or teacher_mode: online on junior_student",
+    ),
+    (
+        "systems: {takd_student: {teacher_dropout: true}}",
+        "systems.takd_student.teacher_dropout: takd_student has a cached teacher, and dropout needs one that computes; "
+        "set distillation.teacher: online, or teacher_mode: online on takd_student",
+    ),
     ("seeds: [3, 1, 3]", "seeds: [3, 1, 3] names a seed twice; name each once"),
     ("data: {source_lang: fr}", "data: the corpus 'synthetic' has no fr to en; it has de to en"),
     (
@@ -150,6 +162,18 @@ MISTAKES = [
     ("training: {lr: .nan}", "training.lr: nan is not valid: input should be a finite number"),
     ("training: {optimizer: sgd}", "training.optimizer: 'sgd' is not valid: input should be 'adam'"),
     ("training: {adam_betas: [0.9]}", "training.adam_betas.1: missing; add it"),
+    (
+        "distillation: {k: 0}",
+        "distillation.k: 0 is not valid: input should be a whole number greater than 0, or full",
+    ),
+    (
+        "systems: {takd_student: {k: most}}",
+        "systems.takd_student.k: 'most' is not valid: input should be a whole number greater than 0, or full",
+    ),
+    (
+        "systems: {takd_student: {teacher_mode: offline}}",
+        "systems.takd_student.teacher_mode: 'offline' is not valid: input should be 'cached' or 'online'",
+    ),
     ("distillation: {alpha: 1.5}", "distillation.alpha: 1.5 is not valid: input should be less than or equal to 1"),
     (
         "systems: {takd_student: {alpha: -1}}",

@@ -115,6 +115,44 @@ def test_teacher_seed():
     assert one.teacher_seed("junior_student", 7) == 4
 
 
+# Teacher caches
+
+
+def test_caches_are_shared_by_all_that_read_the_same():
+    one = {(teacher, 4, "top32"): (32, 1.0) for teacher in ("junior_teacher", "senior_teacher", "takd_assistant")}
+    assert experiment("seeds: [4]").caches() == experiment("seeds: [4, 7]").caches() == one
+    assert list(experiment("seeds: [4]").caches()) == list(one), "in the order of their readers"
+    same = experiment("{seeds: [4, 7], distillation: {teacher_seed: same}}").caches()
+    assert {(teacher, seed) for teacher, seed, _ in same} == {(key[0], seed) for key in one for seed in (4, 7)}
+
+
+def test_what_a_system_reads_of_its_teacher():
+    built = experiment(
+        """
+        distillation: {k: 16, temperature: 2}
+        systems:
+          senior_student: {temperature: 1.5, k: full, alpha: 0.2, divergence: reverse_kl}
+          senior_student_matched: {temperature: 1}
+          takd_assistant: {teacher_mode: online}
+        """
+    )
+    assert built.caches() == {
+        ("junior_teacher", 1, "top16-T2.0"): (16, 2.0),
+        ("senior_teacher", 1, "full-T1.5"): ("full", 1.5),
+        ("senior_teacher", 1, "top16-T2.0"): (16, 2.0),
+        ("takd_assistant", 1, "top16-T2.0"): (16, 2.0),
+        ("senior_teacher", 1, "top16"): (16, 1.0),
+    }
+    assert [built.cache_variant(name) for name in ("master_student", "senior_student")] == ["top16-T2.0", "full-T1.5"]
+    assert [name for name in SYSTEMS if not built.cached(name)] == [*SYSTEMS[:3], "takd_assistant"]
+
+
+def test_without_cached_teachers_there_are_no_caches():
+    built = experiment("{distillation: {teacher: online}, systems: {takd_student: {teacher_mode: cached}}}")
+    assert list(built.caches()) == [("takd_assistant", 1, "top32")]
+    assert experiment("distillation: {teacher: online}").caches() == {}
+
+
 # Warnings
 
 
@@ -131,6 +169,21 @@ def test_teacher_seed():
             [
                 "systems.student.alpha: has no effect, because student has no teacher",
                 "systems.student.teacher_dropout: has no effect, because student has no teacher",
+            ],
+        ),
+        (
+            "systems: {student: {teacher_mode: cached, k: 8}, takd_student: {teacher_mode: online, k: 8}}",
+            [
+                "systems.student.teacher_mode: has no effect, because student has no teacher",
+                "systems.student.k: has no effect, because student has no teacher",
+                "systems.takd_student.k: has no effect, because its teacher is not cached",
+            ],
+        ),
+        (
+            "systems: {junior_student: {gpus: 2}}",
+            [
+                "systems.senior_student_matched.budget_of: junior_student has another gpus, "
+                "so its epochs are not as many updates"
             ],
         ),
         (
@@ -163,6 +216,7 @@ def test_paths():
     assert built.sides("tok", "valid") == ("results/trial/data/tok/valid.en", "results/trial/data/tok/valid.de")
     assert built.run_path("takd_student", 7) == "results/trial/takd_student/seed7"
     assert built.run_path("{system}", "{seed}", "model.pt") == "results/trial/{system}/seed{seed}/model.pt"
+    assert built.cache_path("takd_assistant", 7, "top32") == "results/trial/takd_assistant/seed7/cache/top32"
     assert built.binarized(["test"]) == [
         f"results/trial/data/bin/{name}"
         for name in (

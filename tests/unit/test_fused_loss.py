@@ -2,18 +2,19 @@
 
 import itertools
 import math
+from dataclasses import replace
 
 import pytest
 import torch
 from fairseq.criterions.label_smoothed_cross_entropy import label_smoothed_nll_loss
 
 from kd import fused_loss
-from kd.divergences import DIVERGENCES, log_softmax
 from kd.fused_loss import TopK, Weights
 
 ROWS, SIZE = 37, 23
 K = {"3 tokens": 3, "1 token": 1, "all but one": SIZE - 1, "all": SIZE}
-CASES = list(itertools.product((False, True), (1.0, 2.5), (*K, "dense", None)))
+CASES = list(itertools.product((False, True), (1.0, 2.5), (*K, *(f"{name}, spread" for name in K), "dense", None)))
+SHAPE = torch.softmax(torch.linspace(-3, 3, SIZE, dtype=torch.float64), dim=0)
 
 
 def draw(dtype: torch.dtype = torch.float64, spread: float = 2.0) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
@@ -37,25 +38,41 @@ def events(log_probs: torch.Tensor, ids: torch.Tensor) -> torch.Tensor:
     return torch.cat([log_probs.gather(1, ids), rest], dim=1)
 
 
+def spread(log_probs: torch.Tensor, best: TopK) -> torch.Tensor:
+    """Log-probabilities of all tokens, those not among the best in proportion to SHAPE."""
+    result = torch.empty_like(log_probs)
+    for row, ids in enumerate(best.ids.tolist()):
+        others = [token for token in range(SIZE) if token not in ids]
+        mass = log_probs[row, others].exp().sum()
+        result[row, others] = (mass * SHAPE[others] / SHAPE[others].sum()).log()
+        result[row, ids] = log_probs[row, ids]
+    return result
+
+
 def reference(logits, target, weights: Weights, teacher_logits, kind) -> tuple[torch.Tensor, ...]:
     """Composed of separate operations, a row each: total, nll, distillation."""
     log_probs = torch.log_softmax(logits, dim=-1)
     cross_entropy, nll = label_smoothed_nll_loss(log_probs, target.unsqueeze(-1), weights.epsilon, reduce=False)
     if kind is None:
         return cross_entropy, nll, torch.zeros_like(nll)
-    teacher, student = (log_softmax(each, weights.temperature) for each in (teacher_logits, logits))
-    if kind != "dense":
+    teacher, student = (torch.log_softmax(each / weights.temperature, -1) for each in (teacher_logits, logits))
+    if kind.endswith(", spread"):
+        teacher = spread(teacher, top(teacher, K[kind.removesuffix(", spread")]))
+    elif kind != "dense":
         ids = top(teacher, K[kind]).ids
         teacher, student = events(teacher, ids), events(student, ids)
-    divergence = DIVERGENCES["reverse_kl" if weights.reverse else "forward_kl"](teacher, student)
-    divergence = divergence * weights.temperature**2
+    p, q = (student, teacher) if weights.reverse else (teacher, student)
+    divergence = (p.exp() * (p - q)).sum(dim=1) * weights.temperature**2
     total = weights.alpha * cross_entropy + (1 - weights.alpha) * divergence
     return total, nll, divergence
 
 
 def teaching(teacher_logits: torch.Tensor, weights: Weights, kind):
-    log_probs = log_softmax(teacher_logits, weights.temperature)
-    return None if kind is None else log_probs if kind == "dense" else top(log_probs, K[kind])
+    log_probs = torch.log_softmax(teacher_logits / weights.temperature, dim=-1)
+    if kind is None or kind == "dense":
+        return None if kind is None else log_probs
+    found = top(log_probs, K[kind.removesuffix(", spread")])
+    return replace(found, shape=SHAPE.to(log_probs.dtype)) if kind.endswith(", spread") else found
 
 
 @pytest.mark.parametrize(("reverse", "temperature", "kind"), CASES)
@@ -75,7 +92,7 @@ def test_losses_and_gradient_are_those_of_separate_operations(reverse, temperatu
     torch.testing.assert_close(own_logits.grad, expected_logits.grad, rtol=1e-9, atol=1e-10)
 
 
-@pytest.mark.parametrize("kind", ["3 tokens", "dense", None])
+@pytest.mark.parametrize("kind", ["3 tokens", "3 tokens, spread", "dense", None])
 def test_blocks_do_not_show(kind, monkeypatch):
     weights = Weights(epsilon=0.1, alpha=0.5)
     logits, target, teacher_logits = draw(torch.float32)
@@ -91,7 +108,7 @@ def test_blocks_do_not_show(kind, monkeypatch):
 
 
 @pytest.mark.parametrize("reverse", [False, True])
-@pytest.mark.parametrize("kind", ["1 token", "all", "dense"])
+@pytest.mark.parametrize("kind", ["1 token", "all", "1 token, spread", "all, spread", "dense"])
 @pytest.mark.parametrize("spread", [60.0, 400.0])
 def test_a_sure_student_and_a_sure_teacher_give_finite_numbers(reverse, kind, spread):
     weights = Weights(epsilon=0.1, alpha=0.5, reverse=reverse)

@@ -30,6 +30,14 @@ def test_an_option_of_one_system_is_its_own(system):
         ("systems: {junior_student: {max_epoch: 55}}", {"junior_student", "senior_student_matched"}),
         ("training: {lr: 0.1}", set(SYSTEMS)),
         ("distillation: {alpha: 0.9}", set(SYSTEMS[3:])),
+        ("distillation: {k: 16}", set(SYSTEMS[3:])),
+        ("distillation: {teacher: online}", set(SYSTEMS[3:])),
+        ("systems: {takd_student: {k: full}}", {"takd_student"}),
+        ("systems: {takd_assistant: {teacher_mode: online}}", {"takd_assistant"}),
+        ("distillation: {keep_cache: false}", set()),
+        # another number of processes gives other batches
+        ("training: {gpus: 2}", set(SYSTEMS)),
+        ("systems: {senior_teacher: {nodes: 2}}", {"senior_teacher"}),
         ("systems: {new: {model: student}}", {"new"}),
         ("systems: {takd_student: null}", set()),
         ("models: {new: {embed_dim: 8, ffn_dim: 8}}", set()),
@@ -78,6 +86,26 @@ def test_only_distilled_systems_have_distillation_options():
     assert "distillation" not in built.options("senior_teacher")
     assert built.options("takd_student")["distillation"]["alpha"] == 0.25
     assert built.options("junior_student")["distillation"]["alpha"] == 0.5
+
+
+def test_distillation_options():
+    built = experiment(
+        """
+        distillation: {k: 8, keep_cache: false}
+        systems: {takd_student: {teacher_mode: online}, junior_student: {k: full}}
+        """
+    )
+    common = {"alpha": 0.5, "temperature": 1.0, "divergence": "forward_kl", "teacher_dropout": False}
+    cached = common | {"teacher": "cached", "tail": "spread"}
+    assert built.options("senior_student")["distillation"] == cached | {"k": 8}
+    assert built.options("junior_student")["distillation"] == cached | {"k": "full"}
+    assert built.options("takd_student")["distillation"] == common | {"teacher": "online"}
+    assert built.options("takd_student")["teacher"] == "takd_assistant"
+
+
+def test_k_is_no_reason_to_train_with_a_teacher_that_is_not_cached():
+    online = "distillation: {{teacher: online, k: {}}}"
+    assert all_options(experiment(online.format(8))) == all_options(experiment(online.format(16)))
 
 
 def test_teacher_seed_is_no_reason_to_train_what_keeps_its_teacher():

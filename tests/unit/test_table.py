@@ -1,9 +1,6 @@
 """table.py: means over seeds, comparisons, order of rows, refusals."""
 
-import csv
-import json
 import statistics
-import subprocess
 import sys
 from pathlib import Path
 
@@ -11,63 +8,31 @@ import pytest
 
 import table
 from cli import UserError
-
-SCRIPT = Path(table.__file__)
-SIGNATURES = {"bleu": "tok:13a", "bleu_tokenized": "tok:none", "chrf": "nc:6"}
-TEACHERS = {"junior_student": "junior_teacher", "master_student": "senior_teacher"}
-
-
-def run_files(folder: Path, system: str, bleu: float, seed: int = 1, **changes) -> tuple[Path, Path]:
-    """Write the two files of one run; ``changes`` go to the file that has the key."""
-    scores = {"sentences": 1000, "bleu": bleu, "bleu_tokenized": bleu - 1, "chrf": bleu + 20, "signatures": SIGNATURES}
-    train = {"system": system, "model": system.split("_")[-1], "teacher": TEACHERS.get(system), "init": None}
-    train |= {"seed": seed, "parameters": 1000, "updates": 200, "train_seconds": 12.345, "epochs": 3}
-    paths = []
-    for name, content in (("scores", scores), ("train", train)):
-        path = folder / f"{system}-{seed}.{name}.json"
-        content |= {key: value for key, value in changes.items() if key in content}
-        path.write_text(json.dumps(content), encoding="utf-8")
-        paths.append(path)
-    return tuple(paths)
+from run_files import SIGNATURES, cache_file, read_csv, run_files
+from run_files import call as call_script
+from runs import as_text, read_runs
 
 
-def call(folder: Path, pairs: list, *flags: str) -> subprocess.CompletedProcess:
-    scores, training = zip(*pairs, strict=True)
-    files = ["--csv", str(folder / "out" / "t.csv"), "--markdown", str(folder / "out" / "t.md")]
-    command = [
-        sys.executable,
-        SCRIPT,
-        "--scores",
-        *scores,
-        "--training",
-        *training,
-        "--experiment",
-        "demo",
-        *files,
-        *flags,
-    ]
-    return subprocess.run(command, capture_output=True, text=True, check=False)
+def call(folder: Path, pairs: list, *flags: str, caches: tuple = ()):
+    return call_script(table.__file__, folder, pairs, caches, *flags)
 
 
-def read_csv(folder: Path) -> list[dict[str, str]]:
-    with (folder / "out" / "t.csv").open(encoding="utf-8", newline="") as handle:
-        return list(csv.DictReader(handle))
-
-
-def compute(pairs: list, baseline: str = "student", senior: str = "senior_teacher"):
-    result, deviation = table.tabulate(table.read_runs(pairs), "demo", baseline, senior)
-    return table.as_text(result).set_index("system"), deviation
+def compute(pairs: list, caches: tuple = (), baseline: str = "student", senior: str = "senior_teacher"):
+    result, deviation = table.tabulate(read_runs(pairs, caches), "demo", baseline, senior)
+    return as_text(result, table.DECIMALS).set_index("system"), deviation
 
 
 def test_command(tmp_path):
     order = ["student", "senior_teacher", "junior_student"]
-    pairs = [run_files(tmp_path, name, bleu) for name, bleu in zip(order, (20.0, 40.0, 30.004), strict=True)]
-    done = call(tmp_path, pairs)
+    pairs = [run_files(tmp_path, "student", 20.0), run_files(tmp_path, "senior_teacher", 40.0)]
+    pairs.append(run_files(tmp_path, "junior_student", 30.004, teacher="junior_teacher"))
+    done = call(tmp_path, pairs, caches=(cache_file(tmp_path, "junior_teacher", seconds=4.56),))
     assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
     rows = read_csv(tmp_path)
     first = ["experiment", "system", "model", "teacher", "init", "parameters", "updates", "seeds"]
-    last = ["delta_vs_student", "gap_to_senior", "gap_percent", "train_seconds", "signature"]
-    assert list(rows[0]) == [*first, "bleu", "bleu_tokenized", "chrf", *last]
+    scores = ["bleu", "bleu_tokenized", "chrf", "delta_vs_student", "gap_to_senior", "gap_percent"]
+    cost = ["train_seconds", "teacher_seconds", "device", "tokens_per_second"]
+    assert list(rows[0]) == [*first, *scores, *cost, "signature"]
     assert [row["system"] for row in rows] == order
     assert rows[2] == {
         "experiment": "demo",
@@ -85,12 +50,16 @@ def test_command(tmp_path):
         "gap_to_senior": "10.00",
         "gap_percent": "25.0",
         "train_seconds": "12.3",
+        "teacher_seconds": "4.6",
+        "device": "cpu",
+        "tokens_per_second": "1000",
         "signature": "tok:13a",
     }
     text = (tmp_path / "out" / "t.md").read_text(encoding="utf-8")
     assert [line.split("|")[2].strip() for line in text.splitlines()[2:5]] == order
     assert "±" not in text
     assert "delta_vs_student` is `bleu` minus that of `student`" in text
+    assert all(f"- `{column}`" in text for column in ("teacher_seconds", "device", "tokens_per_second"))
     assert all(f"`{signature}`" in text for signature in SIGNATURES.values())
 
 
@@ -113,6 +82,80 @@ def test_several_seeds(tmp_path):
     assert f"42.00 ± {spread:.2f} | " in text
     assert text.count("±") == 4  # three metrics of one row, and the note
     assert "40.00 |" in text
+
+
+def test_students_of_one_cache_share_its_seconds(tmp_path):
+    pairs = [
+        run_files(tmp_path, "senior_teacher"),
+        run_files(tmp_path, "senior_student", teacher="senior_teacher"),
+        run_files(tmp_path, "master_student", teacher="senior_teacher", init="junior_student"),
+        run_files(tmp_path, "junior_student", teacher="junior_teacher"),
+    ]
+    caches = (cache_file(tmp_path, "senior_teacher", seconds=30.0), cache_file(tmp_path, "junior_teacher", seconds=8.0))
+    rows, _ = compute(pairs, caches)
+    assert rows.teacher_seconds.to_dict() == {
+        "senior_teacher": "0.0",
+        "senior_student": "15.0",
+        "master_student": "15.0",
+        "junior_student": "8.0",
+    }
+
+
+def test_share_is_among_runs_and_not_among_systems(tmp_path):
+    # both seeds of one student learn from the first teacher, so three runs read its cache
+    pairs = [
+        run_files(tmp_path, "first", seed=1, teacher="teacher"),
+        run_files(tmp_path, "first", seed=2, teacher="teacher", teacher_seed=1),
+        run_files(tmp_path, "second", seed=1, teacher="teacher"),
+        run_files(tmp_path, "second", seed=2, teacher="teacher"),
+    ]
+    caches = (cache_file(tmp_path, "teacher", 1, seconds=30.0), cache_file(tmp_path, "teacher", 2, seconds=50.0))
+    rows, _ = compute(pairs, caches)
+    assert rows.teacher_seconds.to_dict() == {"first": "10.0", "second": "30.0"}
+
+
+def test_online_teacher_leaves_its_seconds_blank(tmp_path):
+    pairs = [
+        run_files(tmp_path, "online_student", teacher="teacher", mode="online"),
+        run_files(tmp_path, "cached_student", teacher="teacher"),
+        run_files(tmp_path, "student"),
+    ]
+    caches = (cache_file(tmp_path, "teacher", seconds=30.0),)
+    assert call(tmp_path, pairs, caches=caches).returncode == 0
+    assert [row["teacher_seconds"] for row in read_csv(tmp_path)] == ["", "30.0", "0.0"]
+    assert "nan" not in (tmp_path / "out/t.md").read_text(encoding="utf-8")
+
+
+def test_bytes_depend_on_the_files_alone(tmp_path):
+    pairs = [run_files(tmp_path, name, teacher=f"{name}_teacher") for name in ("one", "two")]
+    caches = [cache_file(tmp_path, f"{name}_teacher") for name in ("one", "two")]
+    texts = set()
+    for order in (1, 1, -1):
+        assert call(tmp_path, pairs, caches=tuple(caches[::order])).returncode == 0
+        texts.add((tmp_path / "out/t.csv").read_bytes())
+    assert len(texts) == 1
+    assert b"\r" not in texts.pop()
+
+
+def test_seeds_on_several_devices(tmp_path):
+    devices = ("cpu", "NVIDIA H100", "cpu")
+    pairs = [
+        run_files(tmp_path, "student", seed=seed, device=device, tokens_per_second=100.0 * seed)
+        for seed, device in enumerate(devices, 1)
+    ]
+    rows, _ = compute(pairs)
+    assert (rows.device["student"], rows.tokens_per_second["student"]) == ("cpu + NVIDIA H100", "200")
+
+
+def test_cache_without_summary_is_one_line(tmp_path):
+    pair = run_files(tmp_path, "junior_student", teacher="junior_teacher")
+    done = call(tmp_path, [pair])
+    assert done.returncode == 2
+    assert done.stderr.startswith(
+        f"error: {pair[1]}: its teacher cache {tmp_path}/junior_teacher/seed1/cache/top32 has"
+    )
+    assert done.stderr.count("\n") == 1
+    assert not (tmp_path / "out").exists()
 
 
 def test_baseline_and_senior_compare_to_themselves(tmp_path):
@@ -167,48 +210,6 @@ def test_command_refuses_without_writing(tmp_path):
     assert done.stderr.startswith(f"error: {pairs[1][1]}: cannot be read (No such file")
     assert done.stderr.count("\n") == 1
     assert not (tmp_path / "out").exists()
-
-
-def test_damaged_files_are_named(tmp_path):
-    for place, text, message in [
-        (0, "{", r"student-1\.scores\.json: not JSON"),
-        (1, "[]", r"student-1\.train\.json: 'system' is missing"),
-        (0, '{"sentences": 1, "signatures": {}, "bleu": "high"}', r"scores\.json: 'bleu' is missing or of a wrong"),
-        (
-            0,
-            '{"sentences": 1, "signatures": {}, "bleu": 1, "bleu_tokenized": 1, "chrf": 1}',
-            "has no signature for bleu",
-        ),
-    ]:
-        pair = run_files(tmp_path, "student", 20.0)
-        pair[place].write_text(text, encoding="utf-8")
-        with pytest.raises(UserError, match=message):
-            table.read_runs([pair])
-
-
-@pytest.mark.parametrize(
-    ("changes", "message"),
-    [
-        ({"signatures": SIGNATURES | {"chrf": "nc:5"}}, "signatures .*nc:5.*but .*nc:6"),
-        ({"sentences": 5}, "sentences 5"),
-    ],
-)
-def test_scores_that_cannot_be_compared(tmp_path, changes, message):
-    pairs = [run_files(tmp_path, "student", 20.0), run_files(tmp_path, "master_student", 20.0, **changes)]
-    with pytest.raises(UserError, match=message):
-        table.read_runs(pairs)
-
-
-def test_same_run_twice(tmp_path):
-    pair = run_files(tmp_path, "student", 20.0)
-    with pytest.raises(UserError, match="student with seed 1 was already given"):
-        table.read_runs([pair, pair])
-
-
-def test_seeds_of_different_models(tmp_path):
-    pairs = [run_files(tmp_path, "student", 20.0), run_files(tmp_path, "student", 20.0, 2, parameters=5)]
-    with pytest.raises(UserError, match=r"seeds of student differ in parameters \(1000, 5\)"):
-        compute(pairs)
 
 
 def test_both_files_of_each_run(tmp_path, monkeypatch):

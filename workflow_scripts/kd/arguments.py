@@ -16,6 +16,7 @@ def training_arguments(
     save_dir: str,
     seed: int,
     teacher: str | None = None,
+    teacher_cache: str | None = None,
     init: str | None = None,
     cpu: bool = False,
 ) -> list[str]:
@@ -27,6 +28,7 @@ def training_arguments(
         save_dir: folder of the checkpoints; training goes on from what it finds there.
         seed: random seed of initialisation, batch order and dropout.
         teacher: teacher's model file; None trains on the cross-entropy alone.
+        teacher_cache: folder of that teacher's cache; None has the teacher compute every batch.
         init: model file whose weights training starts from. It steps aside once ``save_dir`` holds a checkpoint.
         cpu: do not use a GPU even when there is one.
     """
@@ -75,7 +77,7 @@ def training_arguments(
     if init is not None:
         flags["--finetune-from-model"] = init
     if teacher is None:
-        flags["--criterion"] = "label_smoothed_cross_entropy"
+        flags["--criterion"] = "label_smoothed_rows"
     else:
         distillation = options["distillation"]
         flags |= {
@@ -85,6 +87,8 @@ def training_arguments(
             "--temperature": distillation["temperature"],
             "--divergence": distillation["divergence"],
         }
+        if teacher_cache is not None:
+            flags |= {"--teacher-cache": teacher_cache, "--tail": distillation["tail"]}
         if distillation["teacher_dropout"]:
             switches.append("--teacher-dropout")
     if cpu:

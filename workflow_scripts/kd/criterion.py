@@ -1,9 +1,13 @@
-"""The fairseq criterion ``label_smoothed_kd``: label-smoothed cross-entropy mixed with word-level distillation.
+"""The fairseq criteria of this workflow: ``label_smoothed_rows`` and ``label_smoothed_kd``.
+
+The first is fairseq's ``label_smoothed_cross_entropy``, computed on the positions that are not padding and in one pass;
+the second mixes it with word-level distillation:
 
     loss = α · CE_label-smoothed + (1 − α) · T² · D(p_teacher, p_student)
 
 summed over the vocabulary and the target tokens that are not padding; fairseq's trainer divides the gradient by the
-number of target tokens. D is a divergence of :mod:`kd.divergences`. Source: arXiv 2605.09924 (α = 0.5, T = 1).
+number of target tokens. D and the computation are those of :mod:`kd.fused_loss`. Source: arXiv 2605.09924 (α = 0.5,
+T = 1). The teacher's distributions are read from a cache (:mod:`kd.cache`) or computed batch by batch.
 """
 
 # no "from __future__ import annotations" here: fairseq makes command-line options of the dataclass by its field types
@@ -16,7 +20,6 @@ from fairseq.criterions import register_criterion
 from fairseq.criterions.label_smoothed_cross_entropy import (
     LabelSmoothedCrossEntropyCriterion,
     LabelSmoothedCrossEntropyCriterionConfig,
-    label_smoothed_nll_loss,
 )
 from fairseq.dataclass import ChoiceEnum
 from fairseq.logging import metrics
@@ -24,9 +27,79 @@ from fairseq.tasks import FairseqTask
 from torch import Tensor, nn
 
 from cli import UserError
-from kd.divergences import DIVERGENCES, distillation_loss, log_softmax
+from kd.fused_loss import Losses, Teaching, Weights, fused_loss
 from kd.projection import decoder_features, project
-from kd.teacher import Teacher
+from kd.teacher import CachedTeacher, Teacher
+
+
+@register_criterion("label_smoothed_rows", dataclass=LabelSmoothedCrossEntropyCriterionConfig)
+class LabelSmoothedRowsCriterion(LabelSmoothedCrossEntropyCriterion):
+    """Label-smoothed cross-entropy; the same options, values and logs as fairseq's, in fewer passes over memory."""
+
+    def forward(self, model: nn.Module, sample: dict[str, Any], reduce: bool = True) -> tuple[Tensor, int, dict]:
+        """Compute the loss of one batch.
+
+        Args:
+            model: the student.
+            sample: a fairseq batch with ``id``, ``net_input``, ``target`` ``(B, T)`` and ``ntokens``.
+            reduce: sum over the target tokens; otherwise the loss is one value a non-pad target token.
+
+        Returns:
+            The loss in nats, its divisor (``sample_size``), and the sums to log.
+
+        Raises:
+            FloatingPointError: the loss is not finite in training.
+        """
+        rows, target = self._target_rows(sample)
+        # before the student's work is queued on a GPU, so that nothing waits for it
+        teaching = self.teaching(model, sample, rows)
+        logits = project(model, decoder_features(model, sample["net_input"], rows))
+        losses = fused_loss(logits, target, self.weights, teaching, reduce=reduce)
+        if self.training:
+            self.require_finite(losses)
+
+        sample_size = sample["target"].size(0) if self.sentence_avg else sample["ntokens"]
+        logging_output = {
+            "loss": losses.total.data,
+            "nll_loss": losses.nll.data,
+            "ntokens": sample["ntokens"],
+            "nsentences": sample["target"].size(0),
+            "sample_size": sample_size,
+            **self.further_logs(losses),
+        }
+        if self.report_accuracy:
+            logging_output["n_correct"] = logits.argmax(dim=-1).eq(target).sum().item()
+            logging_output["total"] = target.numel()
+        return losses.total, sample_size, logging_output
+
+    @property
+    def weights(self) -> Weights:
+        """How the parts of the loss are mixed."""
+        return Weights(epsilon=self.eps)
+
+    def teaching(self, model: nn.Module, sample: dict[str, Any], rows: Tensor) -> Teaching | None:
+        """The teacher's distributions of the chosen target positions ``(N)``; None without a teacher."""
+        return None
+
+    def further_logs(self, losses: Losses) -> dict[str, Tensor]:
+        """What is logged beside the cross-entropy."""
+        return {}
+
+    def require_finite(self, losses: Losses) -> None:
+        """Stop a training whose loss is lost, naming the part that went first.
+
+        Raises:
+            FloatingPointError: it is lost.
+        """
+        _require_finite(ce=losses.nll)
+
+    def _target_rows(self, sample: dict[str, Any]) -> tuple[Tensor, Tensor]:
+        """Positions in the flattened target that enter the loss, int64 ``(N)``, and their tokens ``(N)``."""
+        target = sample["target"]
+        scored = target.ne(self.padding_idx)
+        scored[:, : self.ignore_prefix_size] = False
+        rows = scored.flatten().nonzero().squeeze(1)
+        return rows, target.flatten().index_select(0, rows)
 
 
 @dataclass
@@ -35,21 +108,30 @@ class LabelSmoothedKDCriterionConfig(LabelSmoothedCrossEntropyCriterionConfig):
 
     alpha: float = field(default=0.5, metadata={"help": "weight of the cross-entropy; distillation gets 1 - alpha"})
     temperature: float = field(default=1.0, metadata={"help": "temperature of both distributions in the distillation"})
-    divergence: ChoiceEnum(sorted(DIVERGENCES)) = field(
+    divergence: ChoiceEnum(["forward_kl", "reverse_kl"]) = field(
         default="forward_kl", metadata={"help": "divergence between the teacher's and the student's distribution"}
     )
     teacher: str = field(default="", metadata={"help": "the teacher's checkpoint, model.pt (required)"})
+    teacher_cache: str = field(
+        default="", metadata={"help": "folder of that teacher's cache; without it, the teacher computes every batch"}
+    )
+    tail: ChoiceEnum(["spread", "event"]) = field(
+        default="spread",
+        metadata={
+            "help": "the tokens that a cache of the top k lacks: spread their probability over them, or one event"
+        },
+    )
     teacher_dropout: bool = field(
         default=False, metadata={"help": "keep the teacher's dropout active in training, as the reference code does"}
     )
 
 
 @register_criterion("label_smoothed_kd", dataclass=LabelSmoothedKDCriterionConfig)
-class LabelSmoothedKDCriterion(LabelSmoothedCrossEntropyCriterion):
+class LabelSmoothedKDCriterion(LabelSmoothedRowsCriterion):
     """See the module. Logs ``loss``, ``nll_loss`` (with ``ppl``) and ``kd_loss``, all in bits a token.
 
     Raises:
-        UserError: no teacher, a teacher that does not fit the task, or a weight or temperature out of range.
+        UserError: no teacher, a teacher or a cache that does not fit the task, or a weight or temperature out of range.
     """
 
     def __init__(
@@ -63,6 +145,8 @@ class LabelSmoothedKDCriterion(LabelSmoothedCrossEntropyCriterion):
         temperature: float = 1.0,
         divergence: str = "forward_kl",
         teacher: str = "",
+        teacher_cache: str = "",
+        tail: str = "spread",
         teacher_dropout: bool = False,
     ):
         super().__init__(task, sentence_avg, label_smoothing, ignore_prefix_size, report_accuracy)
@@ -72,65 +156,33 @@ class LabelSmoothedKDCriterion(LabelSmoothedCrossEntropyCriterion):
             raise UserError(f"--temperature is {temperature}; it must be a positive number")
         if not teacher:
             raise UserError("label_smoothed_kd has no teacher; give --teacher MODEL.pt")
+        if teacher_cache and teacher_dropout:
+            raise UserError("--teacher-dropout draws anew in every batch, a cache cannot; give only one of the two")
         self.alpha = alpha
         self.temperature = temperature
         self.divergence = str(divergence)
-        self.teacher = Teacher.load(teacher, task, dropout=teacher_dropout)
+        if teacher_cache:
+            self.teacher = CachedTeacher.open(teacher_cache, task, teacher, temperature, tail=str(tail))
+        else:
+            self.teacher = Teacher.load(teacher, task, temperature, dropout=teacher_dropout)
 
-    def forward(self, model: nn.Module, sample: dict[str, Any], reduce: bool = True) -> tuple[Tensor, int, dict]:
-        """Compute the loss of one batch.
+    @property
+    def weights(self) -> Weights:
+        """How the parts of the loss are mixed."""
+        return Weights(self.eps, self.alpha, self.temperature, reverse=self.divergence == "reverse_kl")
 
-        Args:
-            model: the student.
-            sample: a fairseq batch with ``net_input``, ``target`` ``(B, T)`` and ``ntokens``.
-            reduce: sum over the target tokens; otherwise the loss is one value a non-pad target token.
+    def teaching(self, model: nn.Module, sample: dict[str, Any], rows: Tensor) -> Teaching:
+        """The teacher's distributions of the chosen target positions ``(N)``."""
+        dtype = next(model.parameters()).dtype
+        return self.teacher.teach(sample, rows, dtype=dtype, training=self.training)
 
-        Returns:
-            The loss in nats, its divisor (``sample_size``), and the sums to log.
+    def further_logs(self, losses: Losses) -> dict[str, Tensor]:
+        """The distillation loss."""
+        return {"kd_loss": losses.distillation.data}
 
-        Raises:
-            FloatingPointError: the loss is not finite in training.
-        """
-        rows, target = self._target_rows(sample)
-        logits = project(model, decoder_features(model, sample["net_input"], rows))
-        log_probs = log_softmax(logits)
-        ce_loss, nll_loss = label_smoothed_nll_loss(log_probs, target.unsqueeze(-1), self.eps, reduce=reduce)
-
-        parameter_dtype = next(model.parameters()).dtype
-        kd_loss = distillation_loss(
-            self.teacher.logits(sample["net_input"], rows, dtype=parameter_dtype, training=self.training),
-            logits,
-            divergence=self.divergence,
-            temperature=self.temperature,
-            student_log_probs=log_probs,
-        )
-        if reduce:
-            kd_loss = kd_loss.sum()
-        loss = self.alpha * ce_loss + (1 - self.alpha) * kd_loss
-        if self.training:
-            _require_finite(ce=ce_loss, kd=kd_loss)
-
-        sample_size = sample["target"].size(0) if self.sentence_avg else sample["ntokens"]
-        logging_output = {
-            "loss": loss.data,
-            "nll_loss": nll_loss.data,
-            "kd_loss": kd_loss.data,
-            "ntokens": sample["ntokens"],
-            "nsentences": sample["target"].size(0),
-            "sample_size": sample_size,
-        }
-        if self.report_accuracy:
-            logging_output["n_correct"] = log_probs.argmax(dim=-1).eq(target).sum().item()
-            logging_output["total"] = target.numel()
-        return loss, sample_size, logging_output
-
-    def _target_rows(self, sample: dict[str, Any]) -> tuple[Tensor, Tensor]:
-        """Positions in the flattened target that enter the loss, int64 ``(N)``, and their tokens ``(N)``."""
-        target = sample["target"]
-        scored = target.ne(self.padding_idx)
-        scored[:, : self.ignore_prefix_size] = False
-        rows = scored.flatten().nonzero().squeeze(1)
-        return rows, target.flatten().index_select(0, rows)
+    def require_finite(self, losses: Losses) -> None:
+        """As that of the plain criterion."""
+        _require_finite(ce=losses.nll, kd=losses.distillation)
 
     @classmethod
     def reduce_metrics(cls, logging_outputs: list[dict[str, Any]]) -> None:
@@ -142,7 +194,7 @@ class LabelSmoothedKDCriterion(LabelSmoothedCrossEntropyCriterion):
 
 
 def _require_finite(**parts: Tensor) -> None:
-    """Stop a training whose loss is lost, naming the part that went first."""
+    """See :meth:`LabelSmoothedRowsCriterion.require_finite`."""
     # one test for the whole batch, because each costs a wait for the device
     if torch.isfinite(sum(part.detach().sum() for part in parts.values())):
         return

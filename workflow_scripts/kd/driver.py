@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import math
 import signal
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -73,6 +74,8 @@ class Driver:
         self.since_best: int = state.get("since_best", 0)
         self.unvalidated: int | None = state.get("unvalidated")  # epoch whose updates are made, and no more
         self.history: list[dict[str, Any]] = state.get("history", [])
+        self.target_tokens: int = state.get("target_tokens", 0)  # trained on, and the seconds that took
+        self.update_seconds: float = state.get("update_seconds", 0.0)
         self._position: dict[str, Any] | None = state.get("train_iterator")
         if resumed:
             self.say(f"going on from update {self.updates} ({self.folder / LAST})")
@@ -86,6 +89,11 @@ class Driver:
     def seconds(self) -> float:
         """Wall-clock seconds of training and validation so far, those before an interruption included."""
         return self.trainer.cumulative_training_time()
+
+    @property
+    def tokens_per_second(self) -> float:
+        """Target tokens trained on a second, validation left out."""
+        return self.target_tokens / self.update_seconds if self.update_seconds else 0.0
 
     @property
     def device(self) -> str:
@@ -160,11 +168,14 @@ class Driver:
         return epoch
 
     def _update(self, samples: list[dict[str, Any]]) -> None:
+        started = time.perf_counter()
         try:
             self.trainer.train_step(samples)
         except NotFinite as error:
             cause = str(error).partition(";")[0]
             raise NotFinite(f"the loss is not finite at update {self.updates + 1} ({cause})") from error
+        self.update_seconds += time.perf_counter() - started
+        self.target_tokens += sum(sample["ntokens"] for sample in samples)
 
     def _validate(self, epoch: int) -> float:
         """Losses and BLEU on the validation set; returns the metric that chooses the best checkpoint."""
@@ -222,6 +233,8 @@ class Driver:
             "since_best": self.since_best,
             "unvalidated": self.unvalidated,
             "history": self.history,
+            "target_tokens": self.target_tokens,
+            "update_seconds": self.update_seconds,
         }
         self.trainer.consolidate_optimizer()
         # The best one first, then the same file under its second name: a kill in between repeats an epoch, and

@@ -10,12 +10,16 @@ spread over the other tokens, ε' = ε / (V - 1); weight of the cross-entropy α
     CE    = (1 - ε - ε') (-log q_t) + ε' Σ_v (-log q_v)            as fairseq's label_smoothed_cross_entropy
     dCE/dz_v = q_v - (1 - ε - ε') [v = t] - ε'
 
-The teacher is given either whole (log-probabilities of all V tokens), or by its k most likely tokens and the
-probability of all others together, R. The divergence is then taken over these k + 1 events, where q_R = Σ q_v over the
-others; with q = softmax(z / T) and u = z / T:
+The teacher is given either whole (log-probabilities p of all V tokens), or by its k most likely tokens and the
+probability of all others together, p_R. With q = softmax(u) and u = z / T, the divergence is one of
 
-    KL(p ‖ q) = Σ_e p_e (log p_e - log q_e)      dKL/du_v = q_v - p_v for one of the k, q_v (1 - p_R / q_R) otherwise
-    KL(q ‖ p) = Σ_e q_e (log q_e - log p_e)      dKL/du_v = q_v (log q_e - log p_e - KL), e the event that v belongs to
+    KL(p ‖ q) = Σ_e p_e (log p_e - log q_e)        dKL/du_v = q_v - p_v
+    KL(q ‖ p) = Σ_e q_e (log q_e - log p_e)        dKL/du_v = q_v (log q_e - log p_e - KL), e the event of v
+
+over all tokens; or over k + 1 events, the last of them being any of the other tokens, with q_R = Σ q_v over these and
+dKL(p ‖ q)/du_v = q_v (1 - p_R / q_R) for each; or again over all tokens, p_R being spread over the others in
+proportion to a given distribution s, for example that of the teacher's tails on average: p_v = p_R s_v / s_R. A teacher
+that was trained with label smoothing keeps a tenth of its probability in its tails, and one event says little of it.
 
 The loss is α CE + (1 - α) T² KL (Hinton, Vinyals and Dean 2015; α = 0.5 and T = 1 in arXiv 2605.09924).
 """
@@ -40,12 +44,19 @@ class TopK:
     ids: Tensor  # int64 (N, k), distinct within a row
     log_probs: Tensor  # (N, k), at the temperature of the distillation
     tail: Tensor  # (N), log-probability of all other tokens together; -inf if there are none
+    shape: Tensor | None = None  # (V), positive: what the tail is spread in proportion to; None: it is one event
 
     def __getitem__(self, rows: slice) -> TopK:
-        return TopK(self.ids[rows], self.log_probs[rows], self.tail[rows])
+        return TopK(self.ids[rows], self.log_probs[rows], self.tail[rows], self.shape)
+
+    def dense(self) -> Tensor:
+        """Log-probabilities of all tokens ``(N, V)``; needs a shape."""
+        rest = 1 - self.shape[self.ids].sum(dim=1)
+        scale = self.tail.clamp(min=_LOG_OF_NOTHING) - rest.clamp(min=torch.finfo(rest.dtype).tiny).log()
+        return (scale.unsqueeze(1) + self.shape.log()).scatter_(1, self.ids, self.log_probs)
 
 
-Teaching = Tensor | TopK  # (N, V) log-probabilities, or the k + 1 events
+Teaching = Tensor | TopK  # (N, V) log-probabilities, or the k tokens and the rest
 
 
 @dataclass(frozen=True)
@@ -105,10 +116,10 @@ class _FusedLoss(torch.autograd.Function):
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, grad_total: Tensor, *_: Any) -> tuple[Tensor | None, ...]:
-        gradient, ctx.gradient = ctx.gradient, None
+        gradient = ctx.gradient
         # on the CPU, one pass over memory less in the usual case; on a GPU, looking would cost a wait
         if grad_total.dim() or grad_total.device.type != "cpu" or grad_total.item() != 1:
-            gradient.mul_(grad_total.unsqueeze(1) if grad_total.dim() else grad_total)
+            gradient = gradient * (grad_total.unsqueeze(1) if grad_total.dim() else grad_total)
         return gradient.to(ctx.dtype), None, None, None, None
 
 
@@ -170,7 +181,11 @@ def _divergence(
 ) -> tuple[Tensor, Tensor]:
     """The divergence ``(n, 1)`` of softmax(u), and ``keep · q + weight · dKL/du`` ``(n, V)``, written over ``exps``."""
     if isinstance(teaching, TopK):
-        return _divergence_of_events(u, exps, norm, log_norm, teaching, reverse, keep, weight)
+        if teaching.shape is None:
+            return _divergence_of_events(u, exps, norm, log_norm, teaching, reverse, keep, weight)
+        if not reverse:
+            return _divergence_of_spread_tail(u, exps, norm, log_norm, teaching, keep, weight)
+        teaching = teaching.dense()
     log_ratio = (u - log_norm).sub_(teaching)  # log q - log p
     q = exps.div_(norm)
     if reverse:
@@ -202,3 +217,24 @@ def _divergence_of_events(
         kl = (p * (log_p - log_q)).sum(dim=1, keepdim=True) + p_rest * (log_p_rest - log_q_rest)
         slope, slope_rest = (keep + weight) * q - weight * p, keep + weight - weight * (log_p_rest - log_q_rest).exp()
     return kl, exps.mul_(slope_rest / norm).scatter_(1, ids, slope)
+
+
+def _divergence_of_spread_tail(
+    u: Tensor, exps: Tensor, norm: Tensor, log_norm: Tensor, teaching: TopK, keep: float, weight: float
+) -> tuple[Tensor, Tensor]:
+    """As :func:`_divergence`, KL(p ‖ q) over all tokens, without making the teacher's N x V distribution."""
+    ids, log_p, shape = teaching.ids, teaching.log_probs, teaching.shape
+    log_p_rest = teaching.tail.unsqueeze(1).clamp(min=_LOG_OF_NOTHING)
+    p, p_rest = log_p.exp(), log_p_rest.exp()
+    scores = u.gather(1, ids)
+    taken = shape[ids]  # what of s falls to the k tokens
+    rest = (1 - taken.sum(dim=1, keepdim=True)).clamp(min=torch.finfo(u.dtype).tiny)
+    scale = p_rest / rest  # p_v = scale · s_v for the others
+    # Σ p_v u_v and Σ p_v log s_v over the others: that over all tokens, less that over the k
+    linear = scale * ((u @ shape).unsqueeze(1) - (taken * scores).sum(dim=1, keepdim=True))
+    entropy = scale * ((shape @ shape.log()) - (taken * taken.log()).sum(dim=1, keepdim=True))
+    kl = (p * (log_p - scores + log_norm)).sum(dim=1, keepdim=True)
+    kl += p_rest * (log_p_rest - rest.log() + log_norm) + entropy - linear
+    slope = (keep + weight) * (scores - log_norm).exp() - weight * p
+    exps.mul_((keep + weight) / norm).addcmul_(scale, shape.unsqueeze(0), value=-weight)
+    return kl, exps.scatter_(1, ids, slope)

@@ -26,6 +26,7 @@ def prepare(
     progress: Path,
     seed: int,
     teacher: Path | None = None,
+    teacher_cache: Path | None = None,
     init: Path | None = None,
     cpu: bool = False,
     say: Callable[[str], None] = print,
@@ -33,7 +34,7 @@ def prepare(
     """Build the training run of one system, going on from the checkpoints of ``progress`` if there are any.
 
     Raises:
-        UserError: half precision without a GPU; a teacher or an initial model that does not fit.
+        UserError: half precision without a GPU; a teacher, a cache or an initial model that does not fit.
     """
     cpu = cpu or not torch.cuda.is_available()
     if cpu and options["training"]["precision"] != "fp32":
@@ -46,11 +47,13 @@ def prepare(
         save_dir=str(progress),
         seed=seed,
         teacher=None if teacher is None else str(teacher),
+        teacher_cache=None if teacher_cache is None else str(teacher_cache),
         init=None if init is None else str(init),
         cpu=cpu,
     )
     parser = fairseq_options.get_training_parser()
     cfg = convert_namespace_to_omegaconf(fairseq_options.parse_args_and_arch(parser, input_args=arguments))
+    cfg.common.tpu = False  # fairseq takes --bf16 for a wish to run on one
     driver = Driver(cfg, say, before_loading=lambda built: _check_init(init, built))
     say(f"{options['system']}: {driver.parameters:,} parameters, seed {seed}, on {driver.device}")
     return driver

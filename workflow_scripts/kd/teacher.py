@@ -1,4 +1,4 @@
-"""The teacher of a distillation: a trained fairseq model, frozen, checked against the student's task."""
+"""The teacher of a distillation, checked against the student's task: a trained fairseq model, frozen, or its cache."""
 
 from __future__ import annotations
 
@@ -6,49 +6,53 @@ import logging
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from fairseq import checkpoint_utils, models
 from fairseq.tasks import FairseqTask
 from torch import Tensor, nn
 
-from cli import UserError
+from cli import UserError, sha256
+from kd.cache import SPLITS, Identity, TeacherCache, as_teaching, corpus_hash
 from kd.checkpoints import UNREADABLE, first_line
-from kd.dictionaries import check_dictionaries, recorded_fingerprints
+from kd.dictionaries import check_dictionaries, fingerprints, recorded_fingerprints
+from kd.fused_loss import Teaching
 from kd.projection import decoder_features, project
 
 logger = logging.getLogger(__name__)
 
 
 class Teacher:
-    """A frozen model that gives logits for chosen target positions.
+    """A frozen model that gives its distributions for chosen target positions.
 
     Not an ``nn.Module`` on purpose: what holds it (the criterion) must neither register its parameters with the
     optimizer, nor save them in the student's checkpoints, nor switch it to training mode.
 
     Args:
         model: a fairseq encoder-decoder; its parameters are frozen and it is put into eval mode.
+        temperature: of the softmax.
         dropout: keep the teacher's dropout active while the student trains (off during validation), as the reference
             code does. By default the teacher is deterministic.
     """
 
-    def __init__(self, model: nn.Module, *, dropout: bool = False):
+    def __init__(self, model: nn.Module, temperature: float = 1.0, *, dropout: bool = False):
         self.model = model.eval().requires_grad_(False)
+        self.temperature = temperature
         self.dropout = dropout
 
     @classmethod
-    def load(cls, path: str | Path, task: FairseqTask, *, dropout: bool = False) -> Teacher:
+    def load(cls, path: str | Path, task: FairseqTask, temperature: float = 1.0, *, dropout: bool = False) -> Teacher:
         """Load the teacher from a fairseq checkpoint.
 
         Args:
             path: the teacher's ``model.pt``.
             task: the student's task, whose dictionaries the teacher must share.
-            dropout: see the class.
+            temperature, dropout: see the class.
 
         Raises:
             UserError: the file is missing or is no fairseq checkpoint, or its dictionaries are not the task's.
         """
-        if not Path(path).is_file():
-            raise UserError(f"teacher {path}: no such file; train the teacher first, or correct --teacher")
+        _require_file(path)
         try:
             state = checkpoint_utils.load_checkpoint_to_cpu(str(path))
             configuration, weights = state["cfg"].model, state["model"]
@@ -72,13 +76,13 @@ class Teacher:
         except RuntimeError as error:
             raise UserError(f"teacher {path}: its weights do not fit its options ({first_line(error)})") from error
         logger.info("teacher %s: %s parameters", path, f"{sum(p.numel() for p in model.parameters()):,}")
-        return cls(model, dropout=dropout)
+        return cls(model, temperature, dropout=dropout)
 
-    def logits(self, net_input: dict[str, Any], rows: Tensor, *, dtype: torch.dtype, training: bool) -> Tensor:
-        """Logits ``(N, V)`` of the chosen target positions, without gradient.
+    def teach(self, sample: dict[str, Any], rows: Tensor, *, dtype: torch.dtype, training: bool) -> Tensor:
+        """Log-probabilities ``(N, V)`` of the chosen target positions, without gradient, at least in float32.
 
         Args:
-            net_input: fairseq's ``sample["net_input"]``.
+            sample: a fairseq batch.
             rows: int64 ``(N)``, indices into the flattened target positions; its device is where the teacher runs.
             dtype: type of the student's parameters; the teacher computes in the same precision.
             training: whether the student trains (and not validates); matters to ``dropout`` alone.
@@ -88,9 +92,79 @@ class Teacher:
             self.model.to(device=rows.device, dtype=dtype)
         if self.model.training != (training and self.dropout):
             self.model.train(training and self.dropout)
-        with torch.inference_mode():
-            features = decoder_features(self.model, net_input, rows)
-        # Tensors made in inference mode cannot be saved for the student's backward pass. So the small features are
-        # copied out of it and the large logits made outside.
+        # no inference mode: what is made in it cannot be part of the student's backward pass
         with torch.no_grad():
-            return project(self.model, features.clone())
+            logits = project(self.model, decoder_features(self.model, sample["net_input"], rows))
+            wide = torch.promote_types(logits.dtype, torch.float32)
+            if self.temperature != 1.0:
+                logits = logits.to(wide) / self.temperature
+            return torch.log_softmax(logits, dim=-1, dtype=wide)
+
+
+class CachedTeacher:
+    """The distributions of a teacher that were computed before, by the workflow's step ``cache_teacher``.
+
+    Args:
+        cache: checked against what the training needs.
+        tail: ``spread`` the probability of the tokens that the cache lacks over them, or make it one ``event``.
+    """
+
+    def __init__(self, cache: TeacherCache, tail: str = "spread"):
+        self.splits = {name: cache.split(name) for name in SPLITS}
+        self.tails = cache.tails() if tail == "spread" else None
+
+    @classmethod
+    def open(
+        cls, folder: str | Path, task: FairseqTask, teacher: str | Path, temperature: float, *, tail: str = "spread"
+    ) -> CachedTeacher:
+        """Open a cache for the training of a student.
+
+        Args:
+            folder: of the cache.
+            task: the student's, with its dictionaries and the folder of its corpus.
+            teacher: the teacher's ``model.pt``; compared with the one that was cached, not loaded.
+            temperature: of the distillation.
+            tail: see the class.
+
+        Raises:
+            UserError: the cache is of something else, incomplete or altered.
+        """
+        cache = TeacherCache(Path(folder))
+        _require_file(teacher)
+        data, languages = Path(task.cfg.data.split(":")[0]), (task.cfg.source_lang, task.cfg.target_lang)
+        needed = Identity(
+            teacher=sha256(teacher),
+            dictionaries=fingerprints(task),
+            vocabulary=len(task.target_dictionary),
+            temperature=temperature,
+            corpora={split: corpus_hash(data, split, languages) for split in SPLITS},
+        )
+        cache.check(needed)
+        cache.verify()
+        logger.info("teacher's cache %s: k %s, temperature %s", folder, cache.k, temperature)
+        return cls(cache, tail)
+
+    def teach(self, sample: dict[str, Any], rows: Tensor, *, dtype: torch.dtype, training: bool) -> Teaching:
+        """As :meth:`Teacher.teach`, or the k most likely tokens and the rest, whatever the cache has.
+
+        Args:
+            sample: a fairseq batch; its ``id`` are rows of the training set in training, else of the validation set.
+            rows: int64 ``(N)``, indices into the flattened target positions, which are padded on the right.
+            dtype: not used; the cache is what it is.
+            training: which of the two sets.
+        """
+        target = sample["target"]
+        records, lengths = self.splits["train" if training else "valid"].read(sample["id"].cpu().numpy())
+        if len(records) != len(rows):  # the first positions of each sentence are left out (ignore_prefix_size)
+            inside = np.arange(target.size(1)) < lengths[:, None]
+            wanted = np.zeros(inside.shape, dtype=bool)
+            wanted.reshape(-1)[rows.cpu().numpy()] = True
+            records = records[wanted[inside]]
+        if self.tails is not None:
+            self.tails = self.tails.to(target.device)
+        return as_teaching(records, target.device, self.tails)
+
+
+def _require_file(path: str | Path) -> None:
+    if not Path(path).is_file():
+        raise UserError(f"teacher {path}: no such file; train the teacher first, or correct --teacher")

@@ -1,0 +1,183 @@
+"""Times of training steps and of validations. Imports torch and fairseq when it measures, in a process of its own."""
+
+from __future__ import annotations
+
+import gc
+import tempfile
+import time
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal
+
+from material import Material, options
+
+DROPOUT = 0.3
+
+
+@dataclass(frozen=True)
+class Setting:
+    """How steps are run and timed."""
+
+    device: Literal["cpu", "cuda"]
+    precision: str
+    max_tokens: int
+    k: int | Literal["full"]
+    threads: int
+    batches: int  # in each round, the same ones for every variant
+    rounds: int  # timed
+    warm_up: int = 1  # rounds that are run before and thrown away
+    keep_freed_memory: bool = True  # as the workflow's step of training does
+
+
+@dataclass
+class Timing:
+    """What the rounds took, by variant."""
+
+    tokens: int = 0  # target tokens of a round
+    device: str = "cpu"  # or the GPU's name
+    seconds: dict[str, list[float]] = field(default_factory=dict)  # a round each
+    memory: dict[str, float] = field(default_factory=dict)  # peak on the GPU in MB, of one variant by itself
+    skipped: dict[str, int] = field(default_factory=dict)  # updates that fp16's loss scale had to leave out
+
+
+def variants(teachers: tuple[int, ...]) -> list[str]:
+    """All that is compared: fairseq's criterion and ours without a teacher, then with each, online and cached."""
+    return ["fairseq", "plain", *(f"{mode}{dim}" for mode in ("online", "cached") for dim in teachers)]
+
+
+def measure(material: Material, names: list[str], setting: Setting) -> Timing:
+    """Run every variant on the same batches, round by round, its place in the order rotating.
+
+    Timed is ``Trainer.train_step`` alone: forward, backward and update, the transfer of the batch to the GPU and the
+    reading of the cache included; not the making of the batch.
+
+    Raises:
+        UserError: a variant cannot be built, or the corpus has fewer batches than asked for.
+    """
+    import torch
+
+    start_process(setting)
+    cuda = setting.device == "cuda"
+    timing = Timing(device=torch.cuda.get_device_name() if cuda else "cpu")
+    trainers: dict[str, Any] = {}
+    batches: list[dict[str, Any]] = []
+    own: dict[str, int] = {}  # bytes that a variant holds between two steps
+    with tempfile.TemporaryDirectory() as folder:
+        for name in names:
+            before = _allocated(cuda)
+            driver = build(material, name, setting, Path(folder) / name)
+            batches = batches or choose(driver, setting.batches)
+            trainers[name] = driver.trainer if name != "fairseq" else with_fairseqs_loss(driver)
+            trainers[name].begin_epoch(1)
+            del driver
+            turn(trainers[name], batches, cuda)  # makes the optimizer and the gradients
+            own[name] = _allocated(cuda) - before
+    timing.tokens = sum(batch["ntokens"] for batch in batches)
+    timing.seconds = {name: [] for name in names}
+    for number in range(setting.warm_up + setting.rounds):
+        first = number % len(names)
+        for name in names[first:] + names[:first]:
+            start = _allocated(cuda)
+            updates = trainers[name].get_num_updates()
+            seconds = turn(trainers[name], batches, cuda)
+            if cuda:
+                peak = (own[name] + torch.cuda.max_memory_allocated() - start) / 2**20
+                timing.memory[name] = max(peak, timing.memory.get(name, 0))
+            if number >= setting.warm_up:
+                timing.seconds[name].append(seconds)
+                made = trainers[name].get_num_updates() - updates
+                timing.skipped[name] = timing.skipped.get(name, 0) + len(batches) - made
+    return timing
+
+
+def measure_validation(material: Material, beam: int, setting: Setting) -> float:
+    """Seconds of one validation of the untrained student, BLEU included, as the driver does it after an epoch."""
+    start_process(setting)
+    with tempfile.TemporaryDirectory() as folder:
+        driver = build(material, "plain", setting, Path(folder), beam=beam)
+        started = time.perf_counter()
+        driver._validate(epoch=0)
+        return time.perf_counter() - started
+
+
+def start_process(setting: Setting) -> None:
+    """Set the process up as the workflow's step of training does."""
+    from quiet import quiet
+
+    quiet()
+    import torch
+
+    from kd.memory import keep_freed_memory
+
+    if setting.keep_freed_memory:
+        keep_freed_memory()
+    torch.set_num_threads(setting.threads)
+
+
+def build(material: Material, name: str, setting: Setting, progress: Path, beam: int = 5) -> Any:
+    """The training run of a variant, ready for its first update."""
+    from kd.run import prepare
+
+    system = "plain" if name == "fairseq" else name
+    training = {"precision": setting.precision, "max_tokens": setting.max_tokens, "dropout": DROPOUT}
+    resolved = options(material.sizes, system, k=setting.k, beam=beam, **training)
+    files = {}
+    if resolved["teacher"]:
+        dim = int(resolved["teacher"].removeprefix("teacher"))
+        files["teacher"] = material.teacher(dim)
+        if resolved["distillation"]["teacher"] == "cached":
+            files["teacher_cache"] = material.cache(dim, setting.k)
+    cpu = setting.device == "cpu"
+    return prepare(resolved, data=material.data, progress=progress, seed=1, cpu=cpu, say=lambda line: None, **files)
+
+
+def with_fairseqs_loss(driver: Any) -> Any:
+    """A trainer as the driver's, with the criterion ``label_smoothed_cross_entropy`` of fairseq."""
+    from fairseq.criterions.label_smoothed_cross_entropy import LabelSmoothedCrossEntropyCriterion
+
+    from kd.trainer import Trainer
+
+    cfg = driver.cfg
+    criterion = LabelSmoothedCrossEntropyCriterion(
+        driver.task, cfg.optimization.sentence_avg, cfg.criterion.label_smoothing
+    )
+    return Trainer(cfg, driver.task, driver.model, criterion)
+
+
+def choose(driver: Any, count: int) -> list[dict[str, Any]]:
+    """Batches evenly spread over the corpus's, from those of short sentences to those of long ones.
+
+    Raises:
+        UserError: there are too few.
+    """
+    from cli import UserError
+
+    batches = list(driver.batches.next_epoch_itr(fix_batches_to_gpus=False, shuffle=False))
+    if len(batches) < count:
+        raise UserError(f"--batches {count}: the corpus has only {len(batches)}; lower it, or raise --sentences")
+    batches.sort(key=lambda batch: batch["target"].size(1))
+    return [batches[(2 * place + 1) * len(batches) // (2 * count)] for place in range(count)]
+
+
+def turn(trainer: Any, batches: list[dict[str, Any]], cuda: bool) -> float:
+    """Seconds of one update on each batch."""
+    import torch
+    from fairseq.logging import metrics
+
+    if cuda:
+        torch.cuda.synchronize()
+        torch.cuda.reset_peak_memory_stats()
+    started = time.perf_counter()
+    with metrics.aggregate(new_root=True):
+        for batch in batches:
+            trainer.train_step([batch])
+    if cuda:
+        torch.cuda.synchronize()
+    return time.perf_counter() - started
+
+
+def _allocated(cuda: bool) -> int:
+    import torch
+
+    gc.collect()
+    return torch.cuda.memory_allocated() if cuda else 0

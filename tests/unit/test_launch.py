@@ -1,0 +1,167 @@
+"""launch.py: the commands that start ranks, on one node and on several, and what is made of how they end."""
+
+import os
+import re
+import sys
+from pathlib import Path
+
+import pytest
+
+import tiny_training as tiny
+from cli import UserError
+from launch import Interrupted, count_ranks, judge, nodes_of_job, srun, torchrun
+
+CALL = ["train.py", "--seed", "1"]
+
+
+def test_command_for_one_node():
+    command = torchrun(CALL, gpus=4)
+    assert command[:3] == [sys.executable, "-m", "torch.distributed.run"]
+    assert command[3:8] == ["--nnodes", "1", "--nproc-per-node", "4", "--standalone"]
+    assert command[-3:] == CALL
+    assert not any("rdzv" in word for word in command)
+
+
+def test_command_for_several_nodes():
+    command = srun(torchrun(CALL, gpus=4, nodes=2, host="node07", key="00ff"), nodes=2, threads=8)
+    text = " ".join(command)
+    assert text.startswith("srun --overlap --kill-on-bad-exit=1 --nodes 2 --ntasks 2 --ntasks-per-node 1 ")
+    assert f"--cpus-per-task 8 {sys.executable} -m torch.distributed.run --nnodes 2 --nproc-per-node 4 " in text
+    assert "--rdzv-backend c10d --rdzv-endpoint node07:20255 --rdzv-id 00ff " in text
+    assert command[-3:] == CALL
+    assert "--standalone" not in command
+
+
+def test_trainings_that_meet_on_one_node_have_ports_of_their_own():
+    commands = [
+        torchrun(CALL, gpus=1, nodes=2, host="node07", key=key) for key in ("9f2c61aa00bb34de", "9f2c61aa00bb34df")
+    ]
+    ports = {int(re.search(r"node07:(\d+)", " ".join(command))[1]) for command in commands}
+    assert len(ports) == 2
+    assert all(20000 <= port < 30000 for port in ports)
+
+
+def test_ranks_of_all_nodes():
+    assert count_ranks({"gpus": 4, "nodes": 2}) == 8
+
+
+def program(folder: Path, name: str, text: str) -> None:
+    (folder / name).write_text(text, encoding="utf-8")
+    (folder / name).chmod(0o755)
+
+
+@pytest.fixture
+def slurm(tmp_path, monkeypatch):
+    """A job of two nodes whose names lead to this machine, and a srun that runs a command twice, here."""
+    bin_folder = tmp_path / "slurm"
+    bin_folder.mkdir()
+    program(
+        bin_folder,
+        "scontrol",
+        '#!/bin/sh\n[ "$*" = "show hostnames local[host,host]" ] && printf "localhost\\nlocalhost\\n"\n',
+    )
+    pids = 'for task in 1 2; do (while [ "$1" != "$PYTHON" ]; do shift; done; exec "$@") <&3 & pids="$pids $!"; done'
+    program(
+        bin_folder,
+        "srun",
+        f"#!/bin/sh\nexec 3<&0\n{pids}\nstatus=0\nfor pid in $pids; do wait $pid || status=1; done\nexit $status\n",
+    )
+    monkeypatch.setenv("PATH", os.pathsep.join([str(bin_folder), os.environ["PATH"]]))
+    monkeypatch.setenv("SLURM_JOB_NODELIST", "local[host,host]")
+    monkeypatch.setenv("PYTHON", sys.executable)
+
+
+def test_nodes_of_a_job(slurm):
+    assert nodes_of_job(2) == ["localhost", "localhost"]
+    with pytest.raises(UserError, match=r"training\.nodes: 3, but the SLURM job has 2 \(local\[host,host\]\)"):
+        nodes_of_job(3)
+
+
+@pytest.mark.slow
+def test_two_nodes_of_one_rank_meet(slurm, tiny_corpus, tmp_path):
+    process = tiny.start_training(tiny_corpus, tmp_path / "run", tiny.options("plain", nodes=2, max_epoch=1))
+    lines = process.communicate(timeout=120)[1].splitlines()
+    assert process.returncode == 0, lines
+    assert [re.sub(r"\d\d:\d\d:\d\d ", "", line)[:9] for line in lines] == [
+        "plain: 1,",
+        "2 ranks s",
+        "epoch   1",
+        "epoch   1",
+    ]
+    assert (tmp_path / "run/model.pt").exists()
+
+
+@pytest.mark.slow
+def test_several_nodes_need_a_cluster(tiny_corpus, tmp_path, monkeypatch):
+    monkeypatch.delenv("SLURM_JOB_NODELIST", raising=False)
+    process = tiny.start_training(tiny_corpus, tmp_path / "run", tiny.options("plain", nodes=2))
+    (line,) = process.communicate(timeout=120)[1].splitlines()
+    assert process.returncode == 2
+    assert re.match(r"error: training\.nodes: 2 nodes are reached through SLURM, and this is no SLURM job; run", line)
+    assert not (tmp_path / "run").exists()
+
+
+INTERRUPTED = {"kind": "interrupted", "text": "SIGTERM at update 3: progress is saved"}
+REFUSED = {"kind": "refused", "text": "model.pt: of another task"}
+HINDERED = {"kind": "hindered", "arguments": [28, "No space left on device", "checkpoint_last.pt"]}
+FAILED = {"kind": "failed", "traceback": "Traceback ...\nKeyError: 'x'"}
+STOPPED = {"kind": "stopped"}
+LOST = {"kind": "lost", "traceback": "Traceback ...\nRuntimeError: Connection closed by peer"}
+
+
+def ended(*outcomes: dict | None, status: int = 1, asked: bool = False, noise: str = "") -> None:
+    """Judge ranks that have left these outcomes, one a second."""
+    found = {rank: outcome | {"time": rank} for rank, outcome in enumerate(outcomes) if outcome is not None}
+    judge(found, len(outcomes), status=status, asked=asked, noise=noise)
+
+
+def test_ranks_that_finish():
+    ended(None, None, status=0)
+    ended(None, None, status=0, asked=True)  # too late
+
+
+def test_ranks_that_are_asked_to_stop():
+    with pytest.raises(Interrupted, match="SIGTERM at update 3: progress is saved"):
+        ended(INTERRUPTED, INTERRUPTED, status=0, asked=True)
+    with pytest.raises(Interrupted):  # by the cluster, which tells each process
+        ended(INTERRUPTED, INTERRUPTED, status=0)
+
+
+@pytest.mark.parametrize(("asked", "outcomes"), [(True, [None, None]), (False, [STOPPED, LOST])])
+def test_ranks_that_are_asked_to_stop_while_they_start(asked, outcomes, capsys):
+    with pytest.raises(SystemExit) as stop:
+        ended(*outcomes, asked=asked)
+    assert (stop.value.code, capsys.readouterr().err) == (75, "")
+
+
+@pytest.mark.parametrize("others", [[LOST], [None], [INTERRUPTED], [REFUSED], [LOST, REFUSED]])
+def test_what_the_first_rank_refuses_counts(others):
+    with pytest.raises(UserError, match=r"model\.pt: of another task"):
+        ended(REFUSED, *others)
+
+
+def test_a_cause_comes_before_what_follows_from_it(capsys):
+    with pytest.raises(OSError, match="No space left on device") as error:
+        ended(LOST, HINDERED)
+    assert error.value.filename == "checkpoint_last.pt"
+    with pytest.raises(SystemExit) as stop:
+        ended(LOST, FAILED)
+    assert stop.value.code == 1
+    assert "KeyError: 'x'" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("others", [[LOST, LOST], [STOPPED, LOST]])
+def test_a_rank_without_a_word(others, capsys):
+    with pytest.raises(UserError, match="rank 2 of 3 ended without a word, as a process does that is killed"):
+        ended(*others, None)
+    assert capsys.readouterr().err == ""
+
+
+def test_ranks_that_never_met(capsys):
+    with pytest.raises(UserError, match="the 2 processes of this training cannot work together"):
+        ended(None, None, noise="the port is taken")
+    with pytest.raises(UserError, match="cannot work together"):
+        ended(LOST, LOST)
+    said = capsys.readouterr().err
+    assert "the port is taken" in said
+    assert "Connection closed by peer" in said

@@ -1,0 +1,157 @@
+#!/usr/bin/env python3
+"""Compute a teacher's next-token distributions once, for all trainings that learn from it.
+
+Unfinished work lies in ``progress/{key}`` beside the cache, which is no output of the workflow: the key is a hash of
+the settings and of all input files, so a rerun of the same job goes on where it was.
+"""
+
+from __future__ import annotations
+
+import argparse
+import fnmatch
+import math
+import signal
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, Literal, NoReturn
+
+from claims import claimed
+from cli import EXIT_INTERRUPTED, STOP_SIGNALS, UserError, run, write_json
+from quiet import quiet
+from train import input_files
+
+OWN_FILES = ("meta.json", "*.npy", ".snakemake_timestamp")  # of a cache
+
+
+def stored(text: str) -> int | Literal["full"]:
+    """Tokens stored of each distribution.
+
+    Raises:
+        UserError: neither ``full`` nor a number above 0.
+    """
+    return "full" if text == "full" else above_zero("--k", int, "'full' or a number of tokens")(text)
+
+
+def above_zero(flag: str, kind: type, what: str) -> Callable[[str], Any]:
+    """A parser of finite numbers above 0, which raises :class:`UserError` for all else."""
+
+    def parse(text: str) -> Any:
+        try:
+            value = kind(text)
+        except ValueError:
+            value = math.nan
+        if not 0 < value < math.inf:
+            raise UserError(f"{flag}: needs {what} above 0, got {text!r}; correct it")
+        return value
+
+    return parse
+
+
+def parse_arguments(arguments: list[str] | None = None) -> argparse.Namespace:
+    """The command line."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--teacher", required=True, type=Path, help="the teacher's model.pt")
+    parser.add_argument("--data", required=True, type=Path, help="folder of the binarised corpus")
+    parser.add_argument("--k", required=True, type=stored, help="most probable tokens to store, or 'full'")
+    parser.add_argument("--temperature", type=above_zero("--temperature", float, "a number"), default=1.0)
+    parser.add_argument(
+        "--max-tokens",
+        type=above_zero("--max-tokens", int, "a number of tokens"),
+        default=4096,
+        help="source or target tokens a batch, padding counted (default: %(default)s)",
+    )
+    parser.add_argument("--threads", type=above_zero("--threads", int, "a number"), default=1)
+    parser.add_argument("--cpu", action="store_true", help="do not use a GPU even when there is one")
+    parser.add_argument("--output", required=True, type=Path, help="folder of the cache")
+    parser.add_argument("--summary", required=True, type=Path, help="JSON file: size, coverage, time")
+    return parser.parse_args(arguments)
+
+
+def check_replaceable(output: Path) -> None:
+    """Refuse to replace anything but a cache.
+
+    Raises:
+        UserError: the output is a file, or a folder that holds something else.
+    """
+    if output.exists() and not output.is_dir():
+        raise UserError(f"{output}: is a file; name a folder for the cache")
+    for entry in sorted(output.iterdir()) if output.exists() else ():
+        if entry.is_dir() or not any(fnmatch.fnmatch(entry.name, pattern) for pattern in OWN_FILES):
+            raise UserError(f"{output}: holds {entry.name}, which is not of a teacher's cache; name another folder")
+
+
+def say(line: str) -> None:
+    """Tell the reader of the log."""
+    print(f"{time.strftime('%H:%M:%S')} {line}", file=sys.stderr, flush=True)
+
+
+def main() -> None:
+    """Check the arguments, claim the folder of the unfinished work, and compute."""
+    arguments = parse_arguments()
+    for number in STOP_SIGNALS:  # until batches are computed, nothing is lost by leaving at once
+        signal.signal(number, _leave)
+    inputs = input_files(arguments.data, arguments.teacher, None, None)
+    check_replaceable(arguments.output)
+    quiet()  # before the imports that it is about; they take seconds, so bad arguments are refused before them
+    import torch
+
+    from kd import caching
+    from kd.memory import keep_freed_memory
+
+    keep_freed_memory()
+    torch.set_num_threads(arguments.threads)
+    request = caching.Request(
+        teacher=arguments.teacher,
+        data=arguments.data,
+        k=arguments.k,
+        temperature=arguments.temperature,
+        max_tokens=arguments.max_tokens,
+        shard_bytes=caching.SHARD_BYTES,
+        cpu=arguments.cpu,
+    )
+    progress = arguments.output.parent / "progress" / request.key(inputs)
+    with claimed(progress, "caching"):
+        work = caching.Caching(request, progress, say)
+        asked: list[int] = []
+        for number in STOP_SIGNALS:
+            signal.signal(number, lambda number, frame: asked.append(number))
+        meta = work.run(before_batch=lambda: _leave(asked[0]) if asked else None)
+        finish(work, meta, arguments)
+
+
+def finish(work: Any, meta: dict[str, Any], arguments: argparse.Namespace) -> None:
+    """Write the summary and put the cache in place; the cache last, since it says that all is there."""
+    splits, seconds = meta["splits"], work.seconds
+    share = "all tokens hold" if meta["k"] == "full" else f"top {meta['k']} tokens hold"
+    for split, entry in splits.items():
+        mean, low = entry["coverage"]["mean"], entry["coverage"]["p5"]
+        say(f"{share} {mean:.1%} of the teacher's probability on average, {low:.1%} at the 5th percentile ({split})")
+    write_json(
+        arguments.summary,
+        {
+            "teacher": str(arguments.teacher),
+            "k": meta["k"],
+            "temperature": meta["temperature"],
+            "tokens": work.tokens,
+            "bytes": sum(shard["bytes"] for entry in splits.values() for shard in entry["shards"]),
+            "coverage": splits["train"]["coverage"],
+            "seconds": round(seconds, 2),
+            "tokens_per_second": round(work.tokens / seconds, 1),
+            "device": work.device,
+        },
+    )
+    work.publish(arguments.output)
+
+
+def _leave(number: int, frame: Any = None) -> NoReturn:
+    say(
+        f"{signal.Signals(number).name}: progress is saved; run the same command again to go on "
+        f"(exit status {EXIT_INTERRUPTED})"
+    )
+    sys.exit(EXIT_INTERRUPTED)
+
+
+if __name__ == "__main__":
+    run(main)
