@@ -61,7 +61,6 @@ def measure(material: Material, names: list[str], setting: Setting) -> Timing:
     timing = Timing(device=torch.cuda.get_device_name() if cuda else "cpu")
     trainers: dict[str, Any] = {}
     batches: list[dict[str, Any]] = []
-    own: dict[str, int] = {}  # bytes that a variant holds between two steps
     with tempfile.TemporaryDirectory() as folder:
         for name in names:
             before = _allocated(cuda)
@@ -71,18 +70,16 @@ def measure(material: Material, names: list[str], setting: Setting) -> Timing:
             trainers[name].begin_epoch(1)
             del driver
             turn(trainers[name], batches, cuda)  # makes the optimizer and the gradients
-            own[name] = _allocated(cuda) - before
+            if cuda:
+                held = _allocated(cuda) - before
+                timing.memory[name] = (held + peak_of_a_step(trainers[name], batches)) / 2**20
     timing.tokens = sum(batch["ntokens"] for batch in batches)
     timing.seconds = {name: [] for name in names}
     for number in range(setting.warm_up + setting.rounds):
         first = number % len(names)
         for name in names[first:] + names[:first]:
-            start = _allocated(cuda)
             updates = trainers[name].get_num_updates()
             seconds = turn(trainers[name], batches, cuda)
-            if cuda:
-                peak = (own[name] + torch.cuda.max_memory_allocated() - start) / 2**20
-                timing.memory[name] = max(peak, timing.memory.get(name, 0))
             if number >= setting.warm_up:
                 timing.seconds[name].append(seconds)
                 made = trainers[name].get_num_updates() - updates
@@ -166,7 +163,6 @@ def turn(trainer: Any, batches: list[dict[str, Any]], cuda: bool) -> float:
 
     if cuda:
         torch.cuda.synchronize()
-        torch.cuda.reset_peak_memory_stats()
     started = time.perf_counter()
     with metrics.aggregate(new_root=True):
         for batch in batches:
@@ -174,6 +170,24 @@ def turn(trainer: Any, batches: list[dict[str, Any]], cuda: bool) -> float:
     if cuda:
         torch.cuda.synchronize()
     return time.perf_counter() - started
+
+
+def peak_of_a_step(trainer: Any, batches: list[dict[str, Any]]) -> int:
+    """Bytes that forward and backward pass take at most, beside what is held between two steps.
+
+    Not read after ``train_step``, because fairseq resets the counter in it.
+    """
+    import torch
+
+    peaks = []
+    for batch in batches:
+        sample, _ = trainer._prepare_sample(batch)
+        start = _allocated(cuda=True)
+        torch.cuda.reset_peak_memory_stats()
+        trainer.criterion.train()(trainer.model.train(), sample)[0].backward()
+        peaks.append(torch.cuda.max_memory_allocated() - start)
+        trainer.zero_grad()
+    return max(peaks)
 
 
 def _allocated(cuda: bool) -> int:

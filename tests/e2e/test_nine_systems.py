@@ -31,8 +31,16 @@ COLUMNS = [
     "gap_to_senior",
     "gap_percent",
     "train_seconds",
+    "teacher_seconds",
+    "device",
+    "tokens_per_second",
     "signature",
 ]
+CACHES = {
+    "junior_teacher": ["junior_student"],
+    "senior_teacher": ["senior_student", "master_student", "takd_assistant", "senior_student_matched"],
+    "takd_assistant": ["takd_student"],
+}
 
 pytestmark = pytest.mark.slow
 
@@ -107,6 +115,37 @@ def test_table_has_nine_rows_in_order(table, systems):
     parameters = [int(rows[name]["parameters"]) for name in ("student", "junior_teacher", "senior_teacher")]
     assert parameters == sorted(set(parameters))
     assert len({rows[name]["parameters"] for name in systems if rows[name]["model"] == "student"}) == 1
+
+
+def test_one_cache_of_each_teacher_serves_all_its_students(results, table):
+    rows = {row["system"]: row for row in table}
+    for teacher, students in CACHES.items():
+        folder = results / teacher / "seed1/cache"
+        assert sorted(path.name for path in folder.iterdir()) == ["top32", "top32.json"], "unfinished work is left"
+        cache = json.loads((folder / "top32.json").read_text(encoding="utf-8"))
+        shares = [float(rows[student]["teacher_seconds"]) for student in students]
+        assert sum(shares) == pytest.approx(cache["seconds"], abs=0.1 * len(shares))
+        for student in students:
+            inputs = summary(results, student)["inputs"]
+            assert inputs["cache"] == f"results/miniature/{teacher}/seed1/cache/top32"
+            assert any("kd_loss" in record for record in validations(results, student).values())
+
+
+def test_cost_table_adds_up_what_each_method_needs(project, results, table, systems):
+    with (project / "results/cost_table.csv").open(encoding="utf-8", newline="") as handle:
+        rows = {row["system"]: row for row in csv.DictReader(handle)}
+    assert list(rows) == systems
+    seconds = {row["system"]: float(row["train_seconds"]) for row in table}
+    caches = [json.loads((results / name / "seed1/cache/top32.json").read_text("utf-8"))["seconds"] for name in CACHES]
+    master = {key: float(value) for key, value in rows["master_student"].items() if key.endswith("_seconds")}
+    assert master["own_seconds"] == pytest.approx(seconds["master_student"], abs=0.2)
+    assert master["init_seconds"] == pytest.approx(seconds["junior_student"], abs=0.2)
+    teachers = seconds["junior_teacher"] + seconds["senior_teacher"]
+    assert master["teacher_seconds"] == pytest.approx(teachers, abs=0.2)
+    assert master["cache_seconds"] == pytest.approx(caches[0] + caches[1], abs=0.2)
+    parts = sum(value for key, value in master.items() if key != "total_seconds")
+    assert master["total_seconds"] == pytest.approx(parts, abs=0.3)
+    assert rows["student"]["times_student"] == "1.00"
 
 
 def test_markdown_has_the_same_rows(project, systems):
