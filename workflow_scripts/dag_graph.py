@@ -13,6 +13,8 @@ from dataclasses import dataclass, field
 from graphlib import CycleError, TopologicalSorter
 from itertools import chain
 
+import networkx
+
 from cli import UserError
 
 # wildcards that identify a trained model: what is made of a model is labelled with them
@@ -128,10 +130,11 @@ def taken(graph: Graph, job: Job, name: str) -> set[str | None]:
 
 
 def reduce_edges(graph: Graph) -> None:
-    """Leave out every edge whose two ends a longer path connects. A graph with a cycle is left as it is."""
-    ancestors: dict[int, set[int]] = {}
-    for number in chain.from_iterable(levels(graph)):
-        direct = graph.needs[number] - {number}
-        implied = set().union(*(ancestors[other] for other in direct))
-        ancestors[number] = direct | implied
-        graph.needs[number] -= implied
+    """Leave out every edge whose two ends a longer path connects. Edges within a cycle stay."""
+    edges = [(other, number) for number, needs in graph.needs.items() for other in needs if other != number]
+    cycles = networkx.condensation(networkx.DiGraph(edges))  # its nodes are the cycles, and single jobs
+    part = cycles.graph["mapping"]
+    kept = networkx.transitive_reduction(cycles).edges
+    for other, number in edges:
+        if part[other] != part[number] and (part[other], part[number]) not in kept:
+            graph.needs[number].remove(other)
