@@ -10,6 +10,7 @@ from __future__ import annotations
 import argparse
 import hashlib
 import json
+import os
 import signal
 import sys
 import time
@@ -18,6 +19,7 @@ from typing import Any
 
 from claims import claimed
 from cli import EXIT_INTERRUPTED, STOP_SIGNALS, UserError, json_argument, run, sha256, write_json, write_lines
+from launch import Interrupted, as_rank, count_ranks, launch, mortal
 from quiet import quiet
 
 REQUIRED = {"system", "model_name", "model", "training", "teacher", "init"}
@@ -35,6 +37,7 @@ def parse_arguments(arguments: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--output", required=True, type=Path, help="folder of the run")
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--cpu", action="store_true", help="do not use a GPU even when there is one")
+    parser.add_argument("--outcomes", type=Path, help=argparse.SUPPRESS)  # makes a rank of this process, see launch.py
     return parser.parse_args(arguments)
 
 
@@ -91,49 +94,67 @@ def teacher_mode(options: dict[str, Any]) -> str | None:
 
 
 def main() -> None:
-    """Check the arguments, claim the folder of the checkpoints, and train."""
+    """Check the arguments, claim the folder of the checkpoints, and train, here or in ranks (this may be one)."""
     arguments = parse_arguments()
     options = arguments.options
     check_options(arguments)
     # while nothing is trained yet, and when all is but the results are not in place, there is nothing to save
     for number in STOP_SIGNALS:
         signal.signal(number, lambda number, frame: sys.exit(EXIT_INTERRUPTED))
+    if arguments.outcomes is not None:
+        with as_rank(arguments.outcomes):
+            train(arguments, arguments.outcomes.parent)
+        return
     inputs = input_files(arguments.data, arguments.teacher, arguments.teacher_cache, arguments.init)
     key = progress_key(options, arguments.seed, inputs)
     progress = arguments.output / "progress" / key
-    with claimed(progress):
-        train(arguments, progress)
+    try:
+        with claimed(progress):
+            if count_ranks(options["training"]) == 1:
+                train(arguments, progress)
+            else:
+                launch([__file__, *sys.argv[1:]], options["training"], arguments.threads, progress)
+    except Interrupted as stop:
+        say(f"{stop}; run the same command again to go on (exit status {EXIT_INTERRUPTED})")
+        sys.exit(EXIT_INTERRUPTED)
+
+
+def say(line: str) -> None:
+    """A line of the log, with the time."""
+    print(f"{time.strftime('%H:%M:%S')} {line}", file=sys.stderr, flush=True)
 
 
 def train(arguments: argparse.Namespace, progress: Path) -> None:
-    """Train or go on with what ``progress`` holds, then put the results in place."""
+    """Train or go on with what ``progress`` holds, then put the results in place; of several ranks, the first does.
+
+    Raises:
+        Interrupted: a stop signal came; progress is saved.
+        UserError: something does not fit, or the loss is lost.
+    """
     options = arguments.options
     quiet()  # before the imports that it is about; they take seconds, so bad arguments are refused before them
     import torch
 
-    from kd.driver import Interrupted
     from kd.memory import keep_freed_memory
     from kd.run import prepare, publish_model
     from kd.trainer import NotFinite
 
     keep_freed_memory()
-    torch.set_num_threads(arguments.threads)
-
-    def say(line: str) -> None:
-        print(f"{time.strftime('%H:%M:%S')} {line}", file=sys.stderr, flush=True)
-
     training = options["training"]
-    driver = prepare(
-        options,
-        data=arguments.data,
-        progress=progress,
-        seed=arguments.seed,
-        teacher=arguments.teacher,
-        teacher_cache=arguments.teacher_cache,
-        init=arguments.init,
-        cpu=arguments.cpu,
-        say=say,
-    )
+    is_first = arguments.outcomes is None or os.environ["RANK"] == "0"
+    torch.set_num_threads(max(1, arguments.threads // training["gpus"]))
+    with mortal(count_ranks(training)):
+        driver = prepare(
+            options,
+            data=arguments.data,
+            progress=progress,
+            seed=arguments.seed,
+            teacher=arguments.teacher,
+            teacher_cache=arguments.teacher_cache,
+            init=arguments.init,
+            cpu=arguments.cpu,
+            say=say if is_first else lambda line: None,
+        )
     try:
         driver.run(
             max_epoch=training["max_epoch"],
@@ -141,15 +162,14 @@ def train(arguments: argparse.Namespace, progress: Path) -> None:
             interval=training["validation"]["interval"],
             patience=training["validation"]["patience"],
         )
-    except Interrupted as stop:
-        say(f"{stop}; run the same command again to go on (exit status {EXIT_INTERRUPTED})")
-        sys.exit(EXIT_INTERRUPTED)
     except NotFinite as error:
         raise UserError(
             f"{options['system']}: {error}; lower training.lr, lengthen training.warmup_updates, set "
             "training.clip_norm, or train in fp32; if only the kd part is named, look at the teacher"
         ) from error
-    publish(driver, arguments, publish_model)
+    driver.ranks.part()
+    if is_first:
+        publish(driver, arguments, publish_model)
 
 
 def publish(driver: Any, arguments: argparse.Namespace, publish_model: Any) -> None:

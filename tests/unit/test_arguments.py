@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from kd.arguments import training_arguments
+from kd.arguments import shared_batches, training_arguments
 from reference import DISTILLATION, EPOCHS, INITS, MODELS, TEACHERS, TRAINING, WIDTHS, iwslt14
 
 # The same as fairseq's options. One that is not named here is one that the workflow must not set.
@@ -23,6 +23,8 @@ FLAGS = {
     "--label-smoothing": "0.1",
     "--max-tokens": "4096",
     "--batch-size": "1024",
+    "--max-tokens-valid": "4096",
+    "--batch-size-valid": "1024",
     "--update-freq": "1",
     "--encoder-ffn-embed-dim": "1024",
     "--decoder-ffn-embed-dim": "1024",
@@ -123,7 +125,7 @@ def test_arguments_are_the_references(system):
     if TEACHERS[system]:
         expected |= KD_FLAGS | {"--teacher": f"{TEACHERS[system]}.pt"}
     else:
-        expected["--criterion"] = "label_smoothed_cross_entropy"
+        expected["--criterion"] = "label_smoothed_rows"
     if INITS[system]:
         expected["--finetune-from-model"] = f"{INITS[system]}.pt"
 
@@ -138,6 +140,32 @@ def test_options_become_flags():
     assert flags["--max-update"] == "7"
     assert switches == SWITCHES | {"--bf16"}
     assert "--fp16" in changed(precision="fp16")[1]
+
+
+@pytest.mark.parametrize(
+    ("update_freq", "ranks", "expected"),
+    [
+        (1, 1, (1, 4096, 1024)),
+        (2, 2, (1, 4096, 1024)),
+        (8, 2, (4, 4096, 1024)),
+        (1, 4, (1, 1024, 256)),
+        (2, 4, (1, 2048, 512)),
+        (6, 4, (3, 2048, 512)),
+        (3, 2, (3, 2048, 512)),
+        (1, 2048, (1, 2, 1)),
+    ],
+)
+def test_an_update_of_several_ranks_is_as_large_as_that_of_one(update_freq, ranks, expected):
+    batches = shared_batches(TRAINING | {"update_freq": update_freq}, ranks)
+    assert tuple(batches.values()) == expected
+    assert list(batches) == ["update_freq", "max_tokens", "max_sentences"]
+    assert ranks * batches["update_freq"] * batches["max_tokens"] == update_freq * TRAINING["max_tokens"]
+
+
+def test_ranks_share_the_batches_of_training_and_not_those_of_validation():
+    flags, _ = changed(gpus=2, nodes=2, update_freq=2)
+    names = ("--update-freq", "--max-tokens", "--batch-size", "--max-tokens-valid", "--batch-size-valid")
+    assert [flags[name] for name in names] == ["1", "2048", "512", "4096", "1024"]
 
 
 def test_choice_by_loss_takes_no_bleu():
@@ -196,6 +224,7 @@ def test_fairseq_reads_them_as_meant(parse):
     assert (list(cfg.optimization.update_freq), cfg.optimization.clip_norm) == ([1], 0.0)
     assert cfg.optimization.sentence_avg is False  # the loss is divided by tokens
     assert (cfg.dataset.max_tokens, cfg.dataset.batch_size) == (4096, 1024)
+    assert (cfg.dataset.max_tokens_valid, cfg.dataset.batch_size_valid) == (4096, 1024)
     assert (cfg.common.seed, cfg.common.fp16, cfg.common.bf16, cfg.common.cpu) == (1, False, False, False)
 
     criterion = cfg.criterion
@@ -218,7 +247,7 @@ def test_fairseq_reads_plain_training_as_meant(parse):
     options["training"] |= {"max_update": 70, "validation": TRAINING["validation"] | {"metric": "loss"}}
     args, cfg = parse(arguments(options))
     assert (args.encoder_embed_dim, args.decoder_embed_dim) == (512, 512)
-    assert (cfg.criterion._name, cfg.criterion.label_smoothing) == ("label_smoothed_cross_entropy", 0.1)
+    assert (cfg.criterion._name, cfg.criterion.label_smoothing) == ("label_smoothed_rows", 0.1)
     assert (cfg.optimization.max_epoch, cfg.optimization.max_update) == (30, 70)
     assert (cfg.checkpoint.best_checkpoint_metric, cfg.checkpoint.maximize_best_checkpoint_metric) == ("loss", False)
     assert cfg.checkpoint.finetune_from_model is None

@@ -93,14 +93,23 @@ def test_patience_survives_a_resume(start):
     assert result(run(driver, max_epoch=9, patience=2)) == whole
 
 
-def test_lost_loss_names_the_update_and_leaves_the_progress(start):
+def poison_weight(weight: torch.Tensor) -> None:
+    weight.data.fill_(float("nan"))
+
+
+def poison_gradient(weight: torch.Tensor) -> None:
+    weight.register_hook(lambda gradient: gradient * float("inf"))
+
+
+@pytest.mark.parametrize(
+    ("poison", "cause"),
+    [(poison_weight, "the ce part of the loss is not finite"), (poison_gradient, "the gradient")],
+)
+def test_lost_loss_names_the_update_and_leaves_the_progress(start, poison, cause):
     driver = start()
-
-    def poison():
-        next(driver.model.parameters()).data.fill_(float("nan"))
-
-    call_after(driver.trainer, "train_step", UPDATES_AN_EPOCH + 1, poison)
-    with pytest.raises(NotFinite, match=rf"not finite at update {UPDATES_AN_EPOCH + 2} \(the gradient\)"):
+    weight = next(driver.model.parameters())
+    call_after(driver.trainer, "train_step", UPDATES_AN_EPOCH + 1, lambda: poison(weight))
+    with pytest.raises(NotFinite, match=rf"not finite at update {UPDATES_AN_EPOCH + 2} \({cause}\)"):
         run(driver)
     assert {path.name for path in driver.folder.iterdir()} == {LAST, BEST}
     assert start().updates == UPDATES_AN_EPOCH

@@ -2,7 +2,9 @@
 
 import os
 import re
+import signal
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -10,8 +12,21 @@ import pytest
 import tiny_training as tiny
 from cli import UserError
 from launch import Interrupted, count_ranks, judge, nodes_of_job, srun, torchrun
+from tiny_ranks import children
 
 CALL = ["train.py", "--seed", "1"]
+
+# as the real one, it ends the tasks of all nodes when one fails, and gives its standard input to all
+SRUN = f"""#!{sys.executable}
+import subprocess, sys, time
+command = sys.argv[sys.argv.index(sys.executable):]
+tasks = [subprocess.Popen(command) for _ in range(2)]
+while None in (ended := [task.poll() for task in tasks]) and not any(ended):
+    time.sleep(0.05)
+for task in tasks:
+    task.terminate()
+sys.exit(any([task.wait() for task in tasks]))
+"""
 
 
 def test_command_for_one_node():
@@ -60,15 +75,9 @@ def slurm(tmp_path, monkeypatch):
         "scontrol",
         '#!/bin/sh\n[ "$*" = "show hostnames local[host,host]" ] && printf "localhost\\nlocalhost\\n"\n',
     )
-    pids = 'for task in 1 2; do (while [ "$1" != "$PYTHON" ]; do shift; done; exec "$@") <&3 & pids="$pids $!"; done'
-    program(
-        bin_folder,
-        "srun",
-        f"#!/bin/sh\nexec 3<&0\n{pids}\nstatus=0\nfor pid in $pids; do wait $pid || status=1; done\nexit $status\n",
-    )
+    program(bin_folder, "srun", SRUN)
     monkeypatch.setenv("PATH", os.pathsep.join([str(bin_folder), os.environ["PATH"]]))
     monkeypatch.setenv("SLURM_JOB_NODELIST", "local[host,host]")
-    monkeypatch.setenv("PYTHON", sys.executable)
 
 
 def test_nodes_of_a_job(slurm):
@@ -98,6 +107,20 @@ def test_several_nodes_need_a_cluster(tiny_corpus, tmp_path, monkeypatch):
     (line,) = process.communicate(timeout=120)[1].splitlines()
     assert process.returncode == 2
     assert re.match(r"error: training\.nodes: 2 nodes are reached through SLURM, and this is no SLURM job; run", line)
+    assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(sys.platform != "linux", reason="finds the ranks in /proc")
+def test_ranks_that_are_stopped_while_they_start_leave_at_once(tiny_corpus, tmp_path):
+    process = tiny.start_training(tiny_corpus, tmp_path / "run", tiny.options("plain", gpus=2))
+    deadline = time.monotonic() + 60
+    while not any(children(launcher) for launcher in children(process.pid)):
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+    process.send_signal(signal.SIGTERM)
+    said = process.communicate(timeout=20)[1]  # torchrun would wait for half a minute; the ranks hold the pipe open
+    assert (process.returncode, said) == (75, "")
     assert not (tmp_path / "run").exists()
 
 

@@ -117,6 +117,20 @@ def test_a_finished_training_is_not_repeated(start, undisturbed):
     assert result(run(driver)) == undisturbed
 
 
+def test_tokens_and_their_seconds_are_kept(start):
+    whole = run(start("whole"))
+    driver = start()
+    call_after(driver.trainer, "train_step", UPDATES_AN_EPOCH + 2, lambda: os.kill(os.getpid(), signal.SIGTERM))
+    with pytest.raises(Interrupted):
+        run(driver)
+    resumed = start()
+    assert (resumed.target_tokens, resumed.update_seconds) == (driver.target_tokens, driver.update_seconds)
+    assert 0 < resumed.target_tokens < whole.target_tokens
+    assert run(resumed).target_tokens == whole.target_tokens
+    assert resumed.update_seconds > driver.update_seconds
+    assert start().tokens_per_second == resumed.tokens_per_second > 0
+
+
 def truncate(path) -> None:
     content = path.read_bytes()
     path.unlink()  # it may be the second name of another checkpoint

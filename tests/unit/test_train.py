@@ -61,7 +61,9 @@ def test_results_of_a_run(plain):
     found = summary(plain)
     expected = {"system": "plain", "model": "small", "teacher": None, "init": None, "seed": 1, "epochs": 3}
     expected |= {"updates": 3 * tiny.UPDATES_AN_EPOCH, "device": "cpu"}
+    expected |= {"teacher_mode": None, "inputs": {"teacher": None, "init": None, "cache": None}}
     assert {key: found[key] for key in expected} == expected
+    assert found["tokens_per_second"] > 0
     # fairseq's sinusoidal positions are buffers of one number, and the output layer shares the target embedding
     weights = load(plain)["model"]
     counted = {key: value for key, value in weights.items() if not re.search("version|_float|output_proj", key)}
@@ -131,6 +133,9 @@ def test_init_and_teacher(tiny_corpus, plain, teacher, tmp_path):
     before = sha256(teacher), sha256(plain)
     master = tiny.run_training(tiny_corpus, tmp_path, tiny.options("master", max_epoch=1), teacher=teacher, init=plain)
     assert (sha256(teacher), sha256(plain)) == before
+    found = summary(master)
+    assert found["teacher_mode"] == "online"
+    assert found["inputs"] == {"teacher": str(teacher), "init": str(plain), "cache": None}
 
     best = summary(plain)["best_epoch"]
     start, ended = (

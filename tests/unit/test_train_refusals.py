@@ -11,6 +11,7 @@ import pytest
 
 import tiny_training as tiny
 import train
+from claims import claimed
 from cli import UserError, run
 
 # training goes through fairseq, whose warnings are not ours
@@ -62,18 +63,18 @@ def test_models_that_do_not_fit(tiny_corpus, plain, teacher, tmp_path, capsys):
 
 def test_a_second_training_on_the_same_progress(tiny_corpus, tmp_path):
     progress = tmp_path / "progress/key"
-    with train.claimed(progress):
+    with claimed(progress):
         (progress / "checkpoint_last.pt").touch()
         message = rf"another training writes here, process {os.getpid()} on \S+; wait"
-        with pytest.raises(UserError, match=message), train.claimed(progress):
+        with pytest.raises(UserError, match=message), claimed(progress):
             pass
-    with train.claimed(progress):
+    with claimed(progress):
         pass
     assert (progress / "checkpoint_last.pt").exists()
 
 
 def test_a_refused_training_leaves_no_trace(tmp_path):
-    with pytest.raises(UserError), train.claimed(tmp_path / "run/progress/key"):
+    with pytest.raises(UserError), claimed(tmp_path / "run/progress/key"):
         raise UserError("refused")
     assert not (tmp_path / "run").exists()
 

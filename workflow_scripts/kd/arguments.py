@@ -3,10 +3,32 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Mapping
 from typing import Any
 
+from launch import count_ranks
+
 _SWITCHES = {"fp32": [], "fp16": ["--fp16"], "bf16": ["--bf16"]}
+
+
+def shared_batches(training: Mapping[str, Any], ranks: int) -> dict[str, int]:
+    """Batch options of each of the ranks that make an update together, so that it stays as large as that of one.
+
+    An update of one process takes ``update_freq`` batches. As far as these can be dealt out to the ranks, each takes
+    fewer of them; for the rest, batches become smaller.
+
+    Args:
+        training: with ``update_freq``, ``max_tokens`` and ``max_sentences``.
+        ranks: how many there are.
+    """
+    dealt = math.gcd(training["update_freq"], ranks)
+    parts = ranks // dealt
+    return {
+        "update_freq": training["update_freq"] // dealt,
+        "max_tokens": max(1, training["max_tokens"] // parts),
+        "max_sentences": max(1, training["max_sentences"] // parts),
+    }
 
 
 def training_arguments(
@@ -34,6 +56,7 @@ def training_arguments(
     """
     model, training = options["model"], options["training"]
     validation = training["validation"]
+    batches = shared_batches(training, count_ranks(training))
     flags = {
         "--save-dir": save_dir,
         "--seed": seed,
@@ -49,9 +72,11 @@ def training_arguments(
         "--weight-decay": training["weight_decay"],
         "--clip-norm": training["clip_norm"],
         "--label-smoothing": training["label_smoothing"],
-        "--max-tokens": training["max_tokens"],
-        "--batch-size": training["max_sentences"],
-        "--update-freq": training["update_freq"],
+        "--max-tokens": batches["max_tokens"],
+        "--batch-size": batches["max_sentences"],
+        "--max-tokens-valid": training["max_tokens"],
+        "--batch-size-valid": training["max_sentences"],
+        "--update-freq": batches["update_freq"],
         "--max-epoch": training["max_epoch"],
         "--num-workers": 0,
         "--log-format": "none",

@@ -6,6 +6,9 @@ Trainer (same batches, same random numbers, same losses) and
   - writes every checkpoint under a temporary name and renames it; all that a run needs to go on is in that one file,
   - after SIGTERM, SIGINT or SIGUSR1 saves and leaves at the next update, or the next batch of a validation,
   - goes on from the best checkpoint when the last one is damaged.
+
+Where several ranks train together, each has a driver, and all take the same steps: they agree on stopping, each
+validates on all of the validation set, and the first one writes what is written.
 """
 
 from __future__ import annotations
@@ -26,11 +29,9 @@ from omegaconf import OmegaConf
 
 from cli import STOP_SIGNALS
 from kd.checkpoints import BEST, LAST, newest_as_last, second_name
+from kd.distributed import Ranks
 from kd.trainer import NotFinite, Trainer
-
-
-class Interrupted(Exception):
-    """Training was asked to stop, and has saved its progress."""
+from launch import Interrupted
 
 
 class Driver:
@@ -67,8 +68,11 @@ class Driver:
         self.trainer = Trainer(cfg, self.task, self.model, self.task.build_criterion(cfg.criterion))
 
         before_loading(self)
-        resumed = newest_as_last(self.folder, say)
-        loaded, self.batches = checkpoint_utils.load_checkpoint(cfg.checkpoint, self.trainer)
+        trainer = self.trainer
+        self.ranks = Ranks(trainer.data_parallel_world_size, trainer.data_parallel_rank, trainer.device)
+        # the others wait here until the first one has seen to the files that all then read
+        resumed = bool(self.ranks.largest(self.ranks.first and newest_as_last(self.folder, say)))
+        loaded, self.batches = checkpoint_utils.load_checkpoint(cfg.checkpoint, trainer)
         state: dict[str, Any] = loaded if resumed else {}  # without a checkpoint, that of the initial model
         self.best: float | None = state.get("best")
         self.since_best: int = state.get("since_best", 0)
@@ -76,6 +80,7 @@ class Driver:
         self.history: list[dict[str, Any]] = state.get("history", [])
         self.target_tokens: int = state.get("target_tokens", 0)  # trained on, and the seconds that took
         self.update_seconds: float = state.get("update_seconds", 0.0)
+        self._own_tokens = 0  # of this rank, which `target_tokens` lacks
         self._position: dict[str, Any] | None = state.get("train_iterator")
         if resumed:
             self.say(f"going on from update {self.updates} ({self.folder / LAST})")
@@ -98,7 +103,8 @@ class Driver:
     @property
     def device(self) -> str:
         """Where it trains, in words."""
-        return torch.cuda.get_device_name() if self.trainer.cuda else "cpu"
+        name = torch.cuda.get_device_name() if self.trainer.cuda else "cpu"
+        return name if self.ranks.count == 1 else f"{self.ranks.count} x {name}"
 
     def cfg_as_dict(self) -> dict[str, Any]:
         """fairseq's configuration as plain containers, as its checkpoints hold it."""
@@ -175,7 +181,7 @@ class Driver:
             cause = str(error).partition(";")[0]
             raise NotFinite(f"the loss is not finite at update {self.updates + 1} ({cause})") from error
         self.update_seconds += time.perf_counter() - started
-        self.target_tokens += sum(sample["ntokens"] for sample in samples)
+        self._own_tokens += sum(sample["ntokens"] for sample in samples if sample)  # the last may be missing here
 
     def _validate(self, epoch: int) -> float:
         """Losses and BLEU on the validation set; returns the metric that chooses the best checkpoint."""
@@ -216,17 +222,23 @@ class Driver:
         return is_best
 
     def _leave_if_asked(self) -> None:
-        """Save and leave if a stop signal came."""
-        if self.stop_signal is None:
+        """Save and leave if a stop signal came to any rank."""
+        number = self.ranks.largest(self.stop_signal or 0)
+        if not number:
             return
-        name = signal.Signals(self.stop_signal).name
+        name = signal.Signals(number).name
         if self.updates == 0:
-            raise Interrupted(f"{name} before the first update: there is nothing to save")
-        self._save(is_best=False)
-        raise Interrupted(f"{name} at update {self.updates}: progress is saved")
+            message = f"{name} before the first update: there is nothing to save"
+        else:
+            self._save(is_best=False)
+            message = f"{name} at update {self.updates}: progress is saved"
+        self.ranks.part()  # none leaves before the checkpoint is written
+        raise Interrupted(message)
 
     def _save(self, is_best: bool) -> None:
         """Write the last checkpoint, and the best one if that is what this is."""
+        self.target_tokens += self.ranks.total(self._own_tokens)
+        self._own_tokens = 0
         state = {
             "train_iterator": self._position,
             "best": self.best,
@@ -240,7 +252,7 @@ class Driver:
         # The best one first, then the same file under its second name: a kill in between repeats an epoch, and
         # the repetition writes the same best checkpoint again.
         self.trainer.save_checkpoint(str(self.folder / (BEST if is_best else LAST)), state)
-        if is_best:
+        if is_best and self.ranks.first:
             second_name(self.folder / BEST, self.folder / LAST)
 
     def _record(self, event: str, epoch: int, stats: dict[str, Any]) -> None:

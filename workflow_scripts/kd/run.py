@@ -13,10 +13,12 @@ from fairseq import options as fairseq_options
 from fairseq.dataclass.utils import convert_namespace_to_omegaconf
 
 from cli import UserError, atomic_write
-from kd.arguments import training_arguments
+from kd.arguments import shared_batches, training_arguments
 from kd.checkpoints import BEST, UNREADABLE, first_line
 from kd.dictionaries import check_dictionaries, fingerprints
+from kd.distributed import connect
 from kd.driver import Driver
+from launch import count_ranks
 
 
 def prepare(
@@ -33,8 +35,10 @@ def prepare(
 ) -> Driver:
     """Build the training run of one system, going on from the checkpoints of ``progress`` if there are any.
 
+    If several ranks train the system, this process is one of them, started by ``torchrun``.
+
     Raises:
-        UserError: half precision without a GPU; a teacher, a cache or an initial model that does not fit.
+        UserError: too few GPUs; half precision without a GPU; a teacher, a cache or an initial model that does not fit.
     """
     cpu = cpu or not torch.cuda.is_available()
     if cpu and options["training"]["precision"] != "fp32":
@@ -54,8 +58,14 @@ def prepare(
     parser = fairseq_options.get_training_parser()
     cfg = convert_namespace_to_omegaconf(fairseq_options.parse_args_and_arch(parser, input_args=arguments))
     cfg.common.tpu = False  # fairseq takes --bf16 for a wish to run on one
+    training = options["training"]
+    ranks = count_ranks(training)
+    connect(cfg, ranks)
     driver = Driver(cfg, say, before_loading=lambda built: _check_init(init, built))
     say(f"{options['system']}: {driver.parameters:,} parameters, seed {seed}, on {driver.device}")
+    if ranks > 1:
+        changes = (f"{key} {training[key]} -> {value}" for key, value in shared_batches(training, ranks).items())
+        say(f"{ranks} ranks share an update, which stays as large: {', '.join(changes)}")
     return driver
 
 
