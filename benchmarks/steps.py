@@ -41,8 +41,10 @@ class Timing:
 
 
 def variants(teachers: tuple[int, ...]) -> list[str]:
-    """All that is compared: fairseq's criterion and ours without a teacher, then with each, online and cached."""
-    return ["fairseq", "plain", *(f"{mode}{dim}" for mode in ("online", "cached") for dim in teachers)]
+    """All that is compared: fairseq's criterion and ours without a teacher, then with each teacher: distillation as it
+    is usually written, and ours, online and cached.
+    """
+    return ["fairseq", "plain", *(f"{mode}{dim}" for mode in ("usual", "online", "cached") for dim in teachers)]
 
 
 def measure(material: Material, names: list[str], setting: Setting) -> Timing:
@@ -66,7 +68,7 @@ def measure(material: Material, names: list[str], setting: Setting) -> Timing:
             before = _allocated(cuda)
             driver = build(material, name, setting, Path(folder) / name)
             batches = batches or choose(driver, setting.batches)
-            trainers[name] = driver.trainer if name != "fairseq" else with_fairseqs_loss(driver)
+            trainers[name] = compared(name, driver)
             trainers[name].begin_epoch(1)
             del driver
             turn(trainers[name], batches, cuda)  # makes the optimizer and the gradients
@@ -115,7 +117,7 @@ def build(material: Material, name: str, setting: Setting, progress: Path, beam:
     """The training run of a variant, ready for its first update."""
     from kd.run import prepare
 
-    system = "plain" if name == "fairseq" else name
+    system = "plain" if name == "fairseq" else name.replace("usual", "online")
     training = {"precision": setting.precision, "max_tokens": setting.max_tokens, "dropout": DROPOUT}
     resolved = options(material.sizes, system, k=setting.k, beam=beam, **training)
     files = {}
@@ -128,16 +130,21 @@ def build(material: Material, name: str, setting: Setting, progress: Path, beam:
     return prepare(resolved, data=material.data, progress=progress, seed=1, cpu=cpu, say=lambda line: None, **files)
 
 
-def with_fairseqs_loss(driver: Any) -> Any:
-    """A trainer as the driver's, with the criterion ``label_smoothed_cross_entropy`` of fairseq."""
+def compared(name: str, driver: Any) -> Any:
+    """The driver's trainer, with the criterion of fairseq or of the usual distillation where that is the variant."""
     from fairseq.criterions.label_smoothed_cross_entropy import LabelSmoothedCrossEntropyCriterion
 
     from kd.trainer import Trainer
 
-    cfg = driver.cfg
-    criterion = LabelSmoothedCrossEntropyCriterion(
-        driver.task, cfg.optimization.sentence_avg, cfg.criterion.label_smoothing
-    )
+    ours, cfg = driver.trainer.criterion, driver.cfg
+    if name == "fairseq":
+        criterion = LabelSmoothedCrossEntropyCriterion(driver.task, ours.sentence_avg, ours.eps)
+    elif name.startswith("usual"):
+        from usual import UsualDistillation
+
+        criterion = UsualDistillation(ours)
+    else:
+        return driver.trainer
     return Trainer(cfg, driver.task, driver.model, criterion)
 
 

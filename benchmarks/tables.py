@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib.metadata
 import os
 import platform
+import re
 import statistics
 from pathlib import Path
 from typing import Any
@@ -42,7 +43,7 @@ def rows(head: list[str], body: list[list[str]]) -> str:
 
 def label(name: str) -> str:
     """A variant in words."""
-    return name.replace("online", "online ").replace("cached", "cached ")
+    return re.sub(r"(\d+)", r" \1", name)
 
 
 def ratios(timing: Timing, fast: str, slow: str) -> list[float]:
@@ -65,7 +66,9 @@ def steps_tables(setting: Setting, timing: Timing) -> str:
         memory = [f"{timing.memory[name]:,.0f}"] if on_gpu else []
         body.append([label(name), speed, *spread(ratios(timing, name, "plain")), *memory])
     dims = sorted((int(name[6:]) for name in timing.seconds if name.startswith("cached")), reverse=True)
-    pairs = [(f"cached{dim}", f"online{dim}") for dim in dims] + [("plain", "fairseq")]
+    pairs = [(f"cached{dim}", f"{other}{dim}") for other in ("online", "usual") for dim in dims] + [
+        ("plain", "fairseq")
+    ]
     compared = [[f"{label(fast)} / {label(slow)}", *spread(ratios(timing, fast, slow))] for fast, slow in pairs]
     text = (
         f"**Steps** on {timing.device}, {setting.precision}, max-tokens {setting.max_tokens}, k {setting.k}, threads "

@@ -12,13 +12,12 @@ import fnmatch
 import math
 import signal
 import sys
-import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Literal, NoReturn
 
 from claims import claimed
-from cli import EXIT_INTERRUPTED, STOP_SIGNALS, UserError, run, write_json
+from cli import EXIT_INTERRUPTED, STOP_SIGNALS, UserError, run, say, write_json
 from quiet import quiet
 from train import input_files
 
@@ -80,11 +79,6 @@ def check_replaceable(output: Path) -> None:
     for entry in sorted(output.iterdir()) if output.exists() else ():
         if entry.is_dir() or not any(fnmatch.fnmatch(entry.name, pattern) for pattern in OWN_FILES):
             raise UserError(f"{output}: holds {entry.name}, which is not of a teacher's cache; name another folder")
-
-
-def say(line: str) -> None:
-    """Tell the reader of the log."""
-    print(f"{time.strftime('%H:%M:%S')} {line}", file=sys.stderr, flush=True)
 
 
 def main() -> None:

@@ -13,12 +13,11 @@ import json
 import os
 import signal
 import sys
-import time
 from pathlib import Path
 from typing import Any
 
 from claims import claimed
-from cli import EXIT_INTERRUPTED, STOP_SIGNALS, UserError, json_argument, run, sha256, write_json, write_lines
+from cli import EXIT_INTERRUPTED, STOP_SIGNALS, UserError, json_argument, run, say, sha256, write_json, write_lines
 from launch import Interrupted, as_rank, count_ranks, launch, mortal
 from quiet import quiet
 
@@ -117,11 +116,6 @@ def main() -> None:
     except Interrupted as stop:
         say(f"{stop}; run the same command again to go on (exit status {EXIT_INTERRUPTED})")
         sys.exit(EXIT_INTERRUPTED)
-
-
-def say(line: str) -> None:
-    """A line of the log, with the time."""
-    print(f"{time.strftime('%H:%M:%S')} {line}", file=sys.stderr, flush=True)
 
 
 def train(arguments: argparse.Namespace, progress: Path) -> None:

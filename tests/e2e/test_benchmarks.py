@@ -64,8 +64,8 @@ def test_training_steps(tmp_path):
     text = (tmp_path / "table.md").read_text()
     assert text.strip() == result.stdout.strip()
     rows = table_rows(text)
-    variants = ["fairseq", "plain", "online 16", "online 24", "cached 16", "cached 24"]
-    ratios = ["cached 24 / online 24", "cached 16 / online 16", "plain / fairseq"]
+    variants = ["fairseq", "plain", *(f"{mode} {dim}" for mode in ("usual", "online", "cached") for dim in (16, 24))]
+    ratios = [f"cached {dim} / {mode} {dim}" for mode in ("online", "usual") for dim in (24, 16)] + ["plain / fairseq"]
     assert [name for name in rows if name in {*variants, *ratios}] == variants + ratios
     assert rows["plain"][1:] == [1, 1, 1]
     for name in variants[2:] + ratios:

@@ -109,7 +109,8 @@ class _FusedLoss(torch.autograd.Function):
             block_gradient = None if gradient is None else gradient[rows]
             _compute(logits[rows].to(dtype), target[rows, None], weights, taught, losses[:, rows], block_gradient)
         ctx.gradient, ctx.dtype = gradient, logits.dtype
-        results = (losses.sum(dim=1) if reduce else losses).unbind()
+        # copies, because fairseq changes a loss in place, which autograd forbids for views
+        results = tuple(part.clone() for part in (losses.sum(dim=1) if reduce else losses))
         ctx.mark_non_differentiable(*results[1:])
         return results
 

@@ -30,8 +30,6 @@ class Trainer(FairseqTrainer):
         super().__init__(cfg, task, model, criterion)
         # Between loss and validation BLEU: the beam search of a model that gives NaN ends in an assertion of its own.
         criterion.register_forward_hook(_require_finite_validation)
-        if self.data_parallel_world_size > 1:
-            criterion.register_forward_hook(_let_loss_be_changed)
 
     def train_step(self, samples: list[dict[str, Any]], raise_oom: bool = False) -> Any:
         """One update. Raises NotFinite, also for the FloatingPointError of a criterion."""
@@ -71,11 +69,6 @@ class Trainer(FairseqTrainer):
     def save_checkpoint(self, filename: str, extra_state: dict[str, Any]) -> str | None:
         """Write all training state to a file, unless it is the one of a crash."""
         return None if Path(filename).name == "crash.pt" else super().save_checkpoint(filename, extra_state)
-
-
-def _let_loss_be_changed(criterion: nn.Module, _: Any, output: tuple[Tensor, int, dict[str, Any]]) -> tuple:
-    """fairseq sets the loss of a rank without a batch to zero in place, which autograd forbids for our loss itself."""
-    return (output[0].clone(), *output[1:])
 
 
 def _require_finite_validation(criterion: nn.Module, _: Any, output: tuple[Tensor, int, dict[str, Any]]) -> None:
