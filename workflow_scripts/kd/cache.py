@@ -32,7 +32,7 @@ SPLITS = ("train", "valid")  # valid too, because a validation reports the disti
 # Pages that were read stay mapped, and count as the process's memory, until they are released; a fault maps some
 # neighbours along.
 _FAULT_BYTES = 2**16
-_MAPPED_BYTES = 2**27
+_MAPPED_BYTES = 2**25
 
 
 def record_type(k: int | Literal["full"], vocabulary: int) -> np.dtype:
