@@ -32,7 +32,7 @@ from steps import Setting, measure, measure_validation, variants
 from tables import caching_table, describe_machine, describe_sizes, rows, spread, steps_tables
 
 from cache_teacher import above_zero, stored
-from cli import UserError, atomic_write, run
+from cli import UserError, atomic_write, run, say
 
 PRECISIONS = ("fp32", "bf16", "fp16")
 PARTS = ("steps", "caching", "memory", "start-up", "validation")
@@ -147,7 +147,7 @@ def measure_parts(material: Material, args: argparse.Namespace) -> list[str]:
         for max_tokens in args.max_tokens:
             for precision in args.precision:
                 setting = replace(base, precision=precision, max_tokens=max_tokens)
-                tell(f"steps: {precision}, max-tokens {max_tokens}")
+                say(f"steps: {precision}, max-tokens {max_tokens}")
                 sections.append(steps_tables(setting, in_new_process(measure, material, names, setting)))
     if "memory" in parts:
         sections.append(memory_table(material, base))
@@ -164,14 +164,9 @@ def in_new_process(function: Callable[..., Any], *arguments: Any) -> Any:
         return pool.submit(function, *arguments).result()
 
 
-def tell(line: str) -> None:
-    """Say on standard error what is going on."""
-    print(f"{time.strftime('%H:%M:%S')} {line}", file=sys.stderr, flush=True)
-
-
 def make_cache(material: Material, dim: int, args: argparse.Namespace) -> dict[str, Any]:
     """The summary of a teacher's cache."""
-    tell(f"cache of the teacher of {dim}")
+    say(f"cache of the teacher of {dim}")
     return material.make_cache(dim, args.k, threads=args.threads, cpu=args.device == "cpu")
 
 
@@ -180,7 +175,7 @@ def memory_table(material: Material, base: Setting) -> str:
     speeds: dict[bool, list[float]] = {True: [], False: []}
     for _ in range(PAIRS):
         for keep in (False, True):
-            tell(f"freed memory {'kept' if keep else 'given back'}")
+            say(f"freed memory {'kept' if keep else 'given back'}")
             setting = replace(base, rounds=2, keep_freed_memory=keep)
             timing = in_new_process(measure, material, ["plain"], setting)
             speeds[keep].append(timing.tokens / statistics.median(timing.seconds["plain"]))
@@ -210,7 +205,7 @@ def validation_line(material: Material, base: Setting) -> str:
     """One validation with beam 5 and one with beam 1."""
     seconds = {}
     for beam in (5, 1):
-        tell(f"validation, beam {beam}")
+        say(f"validation, beam {beam}")
         seconds[beam] = in_new_process(measure_validation, material, beam, base)
     return (
         f"**Validation** with BLEU: {seconds[5]:.1f} s with beam 5, {seconds[1]:.1f} s with beam 1, "

@@ -158,7 +158,7 @@ class Training(Strict):
     update_freq: PositiveInt = Field(1, description="batches whose gradients are added up to one update")
     gpus: PositiveInt = Field(
         1,
-        description="GPUs of one training, on each node; an update stays as large: update_freq or the batch shrinks",
+        description="GPUs of one training, on each node; an update stays about as large, update_freq or batches shrink",
     )
     nodes: PositiveInt = Field(1, description="nodes of one training, which multiply its GPUs")
     precision: Literal["fp32", "fp16", "bf16"] = Field("fp32", description="number format; the short ones need a GPU")

@@ -12,7 +12,12 @@ import pandas as pd
 from cli import UserError, atomic_write, run
 from runs import add_arguments, as_markdown, as_text, given_runs
 
-SECONDS = ["own_seconds", "init_seconds", "teacher_seconds", "cache_seconds"]  # parts of total_seconds, without overlap
+SECONDS = [
+    "own_seconds",
+    "init_seconds",
+    "teacher_training_seconds",
+    "cache_seconds",
+]  # parts of total_seconds, without overlap
 DECIMALS = {
     "seeds": 0,
     **dict.fromkeys(["bleu", "delta_vs_student"], 2),
@@ -69,7 +74,7 @@ def cost(folder: str, runs: Mapping[str, Run]) -> dict[str, float]:
     return {
         "own_seconds": trained([folder]),
         "init_seconds": trained(stages[1:]),
-        "teacher_seconds": trained([each for each in needed if each not in stages]),
+        "teacher_training_seconds": trained([each for each in needed if each not in stages]),
         "cache_seconds": sum(caches.values()),
     }
 
@@ -115,10 +120,13 @@ def notes(runs: pd.DataFrame, baseline: str, averaged: bool) -> list[str]:
     columns = [
         "`own_seconds` are the training of the system itself, with the teacher if that ran during the training",
         "`init_seconds` are the trainings of the stages that it starts from, back to random weights",
-        "`teacher_seconds` are the trainings of all other systems that it needs: its own teacher, those of its stages "
-        "and of the teachers, and what the teachers start from",
+        "`teacher_training_seconds` are the trainings of all other systems that it needs: its own teacher, those of "
+        "its stages and of the teachers, and what the teachers start from",
         "`cache_seconds` are all teacher caches that any of these trainings reads, each whole",
         "`total_seconds` are the sum, in which each training and each cache counts once",
+        "a training on several GPUs counts as the time it took, not once for each GPU",
+        "counted are updates, validations and the teachers' passes over the corpus, at whatever load the machine had; "
+        "not the starting of processes, the data and the translation of the test set",
         f"`times_student` is `total_seconds` divided by that of `{baseline}`",
         f"`delta_vs_student` is `bleu` minus that of `{baseline}`",
         *(["rows with several `seeds` are means; each seed counts all that it needs"] if averaged else []),

@@ -144,6 +144,8 @@ class Experiment:
         if self.teacher(system) is not None:
             # which seed's teacher it is shows in the input file, and whether a cache is kept changes no result
             left_out = {"teacher_seed", "keep_cache"} | (set() if self.cached(system) else {"k", "tail"})
+            if self.distillation(system).k == "full":
+                left_out |= {"tail"}  # there is none
             options["distillation"] = self.distillation(system).model_dump(mode="json", exclude=left_out)
         return json.loads(json.dumps(options, sort_keys=True))
 

@@ -160,7 +160,7 @@ def judge(found: Mapping[int, Mapping[str, Any]], ranks: int, *, status: int, as
 
     Raises:
         Interrupted, UserError, OSError: see :func:`launch`.
-        SystemExit: a rank raised something else, which is printed; or training was stopped before it began.
+        SystemExit: a rank raised something else, which is printed.
     """
     by_time = sorted(found.values(), key=lambda outcome: outcome["time"])
     # that a rank has lost another one follows from what happened there
@@ -170,13 +170,19 @@ def judge(found: Mapping[int, Mapping[str, Any]], ranks: int, *, status: int, as
         return
     silent = [str(rank) for rank in range(ranks) if rank not in found]
     if asked or (not silent and any(outcome["kind"] == "stopped" for outcome in by_time)):
-        sys.exit(EXIT_INTERRUPTED)
-    if silent and found:
+        raise Interrupted("stopped while no update was under way: progress is saved")
+    if len(silent) == ranks:
+        print(noise, file=sys.stderr)
+        raise UserError(
+            f"none of the {ranks} ranks of this training says how it ended: they were killed, or could not meet "
+            "(torchrun's words are above); run the same command again to go on from the last checkpoint"
+        )
+    if silent:
         raise UserError(
             f"rank {' and '.join(silent)} of {ranks} ended without a word, as a process does that is killed, for want "
             "of memory say; run the same command again to go on from the last checkpoint"
         )
-    print(by_time[0]["traceback"] if found else noise, file=sys.stderr)
+    print(next(outcome["traceback"] for outcome in by_time if "traceback" in outcome), file=sys.stderr)
     raise UserError(f"the {ranks} processes of this training cannot work together (see above)")
 
 
@@ -204,7 +210,8 @@ _REASONS = {"interrupted": _interrupted, "refused": _refused, "hindered": _hinde
 def as_rank(outcomes: Path) -> Iterator[None]:
     """What a rank does, with its connections to the process that waits for it; ends this process.
 
-    Unless it finishes, ``{outcomes}/{rank}.json`` says why: ``kind``, ``time`` (seconds since the epoch), and
+    ``{outcomes}/{rank}.json`` says how: ``kind``, ``time`` (seconds since the epoch), and
+      - ``finished``: nothing else;
       - ``interrupted``: the message of Interrupted as ``text``. The exit status is 0, lest torchrun end the others;
       - ``refused``: the message of a UserError as ``text``;
       - ``hindered``: number, message and path of an OSError as ``arguments``;
@@ -227,16 +234,16 @@ def as_rank(outcomes: Path) -> Iterator[None]:
 
     try:
         yield
-        _exit(0)
+        leave(0, "finished")
     except SystemExit:
         leave(EXIT_INTERRUPTED, "stopped")
     except Interrupted as stop:
         leave(0, "interrupted", text=str(stop))
     except UserError as error:
         leave(2, "refused", text=str(error))
-    except OSError as error:
-        leave(2, "hindered", arguments=[error.errno, error.strerror, error.filename])
     except Exception as error:
+        if isinstance(error, OSError) and error.errno is not None:
+            leave(2, "hindered", arguments=[error.errno, error.strerror, error.filename])
         _ignore_stop_signals()
         frames = traceback.extract_tb(error.__traceback__)
         kind = "lost" if any(frame.filename.endswith(_COLLECTIVES) for frame in frames) else "failed"

@@ -14,7 +14,7 @@ import os
 import signal
 import sys
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 from claims import claimed
 from cli import EXIT_INTERRUPTED, STOP_SIGNALS, UserError, json_argument, run, say, sha256, write_json, write_lines
@@ -61,7 +61,7 @@ def input_files(data: Path, teacher: Path | None, cache: Path | None, init: Path
             raise UserError(f"{path}: the {role} model is missing; train it first (snakemake {path})")
     meta = None if cache is None else cache / "meta.json"
     if meta is not None and not meta.is_file():
-        raise UserError(f"{cache}: holds no finished teacher cache; make it first (snakemake {cache})")
+        raise UserError(f"{cache}: is no finished teacher cache; delete {cache} and run again, then it is made anew")
     models = [path for path in (teacher, meta, init) if path is not None]
     return [*models, *(path for part in parts for path in part)]
 
@@ -92,6 +92,29 @@ def teacher_mode(options: dict[str, Any]) -> str | None:
     return options["distillation"]["teacher"] if options["teacher"] is not None else None
 
 
+def check_cache(options: dict[str, Any], cache: Path | None) -> None:
+    """The cache keeps as many tokens as the options say; all else about it is compared when it is opened.
+
+    Raises:
+        UserError: it does not.
+    """
+    if cache is None:
+        return
+    meta = json_argument(f"@{cache / 'meta.json'}")
+    wanted, found = options["distillation"]["k"], meta.get("k") if isinstance(meta, dict) else None
+    if found != wanted:
+        raise UserError(f"{cache}: the cache is of k {found}, distillation.k is {wanted}; give the cache of that k")
+
+
+def leave(number: int, frame: Any) -> NoReturn:
+    """End this process, at a time at which nothing is lost by that."""
+    say(
+        f"{signal.Signals(number).name} while no update was under way: progress is saved; run the same command again "
+        f"to go on (exit status {EXIT_INTERRUPTED})"
+    )
+    sys.exit(EXIT_INTERRUPTED)
+
+
 def main() -> None:
     """Check the arguments, claim the folder of the checkpoints, and train, here or in ranks (this may be one)."""
     arguments = parse_arguments()
@@ -99,12 +122,13 @@ def main() -> None:
     check_options(arguments)
     # while nothing is trained yet, and when all is but the results are not in place, there is nothing to save
     for number in STOP_SIGNALS:
-        signal.signal(number, lambda number, frame: sys.exit(EXIT_INTERRUPTED))
+        signal.signal(number, leave if arguments.outcomes is None else lambda *_: sys.exit(EXIT_INTERRUPTED))
     if arguments.outcomes is not None:
         with as_rank(arguments.outcomes):
             train(arguments, arguments.outcomes.parent)
         return
     inputs = input_files(arguments.data, arguments.teacher, arguments.teacher_cache, arguments.init)
+    check_cache(options, arguments.teacher_cache)
     key = progress_key(options, arguments.seed, inputs)
     progress = arguments.output / "progress" / key
     try:

@@ -43,7 +43,7 @@ def drivers(corpus: Path, teacher: Path, cache: Path, folder: Path, **overrides)
     from kd.run import prepare
 
     def build(mode: dict, **files: Path):
-        resolved = options("pupil", **mode, **overrides)
+        resolved = options("pupil", **(mode | overrides))
         return prepare(
             resolved, data=corpus, progress=folder / mode["teacher_mode"], seed=1, teacher=teacher, cpu=True, **files
         )
@@ -102,7 +102,7 @@ def test_the_most_likely_tokens_come_close_and_closer_with_the_rest_spread(tiny_
     cache = make_cache(tiny_corpus, teacher, tmp_path / "top8", k=8)
     found = {}
     for tail in ("event", "spread"):
-        online, cached = drivers(tiny_corpus, teacher, cache, tmp_path, tail=tail)
+        online, cached = drivers(tiny_corpus, teacher, cache, tmp_path, tail=tail, k=8)
         sample = next(online.batches.next_epoch_itr(fix_batches_to_gpus=False, shuffle=True))
         model = deepcopy(online.model).eval()
         with torch.no_grad():
@@ -154,7 +154,9 @@ def test_options_and_command_line_must_agree_about_the_cache(tiny_corpus, teache
 
 def test_an_unfinished_cache_is_refused(tiny_corpus, teacher, tmp_path):
     (tmp_path / "cache").mkdir()
-    with pytest.raises(UserError, match="cache: holds no finished teacher cache; make it first"):
+    with pytest.raises(
+        UserError, match=r"cache: is no finished teacher cache; delete .*cache and run again, then it is made"
+    ):
         run_training(
             tiny_corpus,
             tmp_path / "run",
@@ -171,3 +173,9 @@ def test_another_cache_of_the_same_teacher_starts_a_training_afresh(tiny_corpus,
         for cache in (None, full, other)
     }
     assert len(keys) == 3
+
+
+def test_a_cache_of_another_k_is_refused(tiny_corpus, teacher, full, tmp_path):
+    resolved = options("pupil", teacher_mode="cached", k=8)
+    with pytest.raises(UserError, match=r"full: the cache is of k full, distillation\.k is 8; give the"):
+        run_training(tiny_corpus, tmp_path / "run", resolved, teacher=teacher, teacher_cache=full)

@@ -197,7 +197,7 @@ def test_command(tmp_path):
         "delta_vs_student",
         "own_seconds",
         "init_seconds",
-        "teacher_seconds",
+        "teacher_training_seconds",
         "cache_seconds",
         "total_seconds",
         "times_student",

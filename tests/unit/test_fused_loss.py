@@ -144,11 +144,33 @@ def test_half_precision_is_widened_for_the_sums_and_its_gradient_survives_the_lo
     torch.testing.assert_close(half.grad.float(), wide.grad, rtol=1e-2, atol=1e-6)
 
 
-def test_without_gradient_none_is_computed():
+def test_without_gradient_none_is_computed(monkeypatch):
+    asked, compute = [], fused_loss._compute
+    monkeypatch.setattr(fused_loss, "_compute", lambda *parts: (asked.append(parts[-1] is not None), compute(*parts)))
     logits, target, _ = draw(torch.float32)
-    with torch.no_grad():
-        assert not fused_loss.fused_loss(logits, target, Weights(0.1)).total.requires_grad
-    assert logits.grad is None
+    for needed in (True, False):
+        fused_loss.fused_loss(logits.requires_grad_(needed), target, Weights(0.1))
+    assert asked == [True, False]
+
+
+def test_the_rest_of_a_sure_student_keeps_its_digits():
+    weights = Weights(alpha=0.0)
+    logits, target, teacher_logits = draw(torch.float32, 25.0)
+    exact = fused_loss.fused_loss(
+        logits.double(), target, weights, teaching(teacher_logits.double(), weights, "3 tokens"), reduce=False
+    )
+    found = fused_loss.fused_loss(logits, target, weights, teaching(teacher_logits, weights, "3 tokens"), reduce=False)
+    torch.testing.assert_close(found.total.double(), exact.total, rtol=1e-4, atol=1e-4)
+
+
+def test_a_student_that_gives_the_rest_nothing_has_a_finite_gradient():
+    logits = torch.full((1, 50), -95.0)
+    logits[:, :8] = 0.0
+    logits.requires_grad_()
+    found = TopK(torch.arange(8)[None], torch.full((1, 8), math.log(0.05 / 8)), torch.tensor([math.log(0.95)]))
+    fused_loss.fused_loss(logits, torch.zeros(1, dtype=torch.int64), Weights(alpha=0.0), found).total.backward()
+    assert torch.isfinite(logits.grad).all()
+    assert logits.grad[0, 8:].sum() < 0
 
 
 def test_no_positions_give_a_loss_of_zero():

@@ -11,7 +11,7 @@ import pytest
 
 import tiny_training as tiny
 import train
-from cli import sha256
+from cli import UserError, sha256
 
 # training goes through fairseq, whose warnings are not ours
 pytestmark = [pytest.mark.filterwarnings("ignore"), pytest.mark.usefixtures("signal_handlers")]
@@ -198,3 +198,30 @@ def test_max_update_ends_within_an_epoch(tiny_corpus, tmp_path):
     last = tiny.history(tmp_path)[-1]
     assert [last[key] for key in ("event", "epoch", "updates")] == ["valid", 2, 6]
     assert summary(model)["updates"] == 6
+
+
+def test_a_validation_sentence_longer_than_a_batch_is_validated(tiny_corpus, tmp_path):
+    tiny.run_training(tiny_corpus, tmp_path, tiny.options("plain", max_tokens=6, max_epoch=1))
+    (record,) = (record for record in tiny.history(tmp_path) if record["event"] == "valid")
+    assert record["loss"] > 0
+
+
+def test_ranks_leave_no_training_sentence_out(tiny_corpus, tmp_path):
+    from kd.run import _check_lengths, prepare
+
+    driver = prepare(tiny.options("plain"), data=tiny_corpus, progress=tmp_path, seed=1, cpu=True)
+    longest = int(driver.task.dataset("train").tgt_sizes.max())
+    _check_lengths(driver, configured=4096, share=longest, ranks=2)
+    message = f"training.gpus: 2 ranks leave {longest - 1} tokens a batch, and a training sentence has {longest}; raise"
+    with pytest.raises(UserError, match=message):
+        _check_lengths(driver, configured=4096, share=longest - 1, ranks=2)
+    _check_lengths(driver, configured=longest - 1, share=longest - 1, ranks=1)  # one process leaves it out as well
+
+
+def test_a_validation_sentence_longer_than_the_model_takes_is_refused(tiny_corpus, tmp_path, monkeypatch):
+    from kd.run import _check_lengths, prepare
+
+    driver = prepare(tiny.options("plain"), data=tiny_corpus, progress=tmp_path, seed=1, cpu=True)
+    monkeypatch.setattr(driver.model, "max_positions", lambda: (1024, 4))
+    with pytest.raises(UserError, match=r"validation set: sentence \d+ has \d+ tokens, and the model takes 4; lower"):
+        _check_lengths(driver, configured=4096, share=4096, ranks=1)

@@ -113,7 +113,9 @@ def training_arguments(
             "--divergence": distillation["divergence"],
         }
         if teacher_cache is not None:
-            flags |= {"--teacher-cache": teacher_cache, "--tail": distillation["tail"]}
+            flags["--teacher-cache"] = teacher_cache
+            if "tail" in distillation:
+                flags["--tail"] = distillation["tail"]
         if distillation["teacher_dropout"]:
             switches.append("--teacher-dropout")
     if cpu:

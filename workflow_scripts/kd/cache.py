@@ -3,7 +3,7 @@
 A cache is a folder. ``meta.json`` says of which teacher, dictionaries and corpus it is. Each split of the corpus has
 one record a target position, the end of sentence included, sentences in corpus order: whole sentences to a shard,
 ``{split}.{number}.npy``; where each sentence begins is in ``{split}.starts.npy``. ``tails.npy`` has the teacher's
-average distribution over the tokens that a record does not name. Shards are mapped into memory and never read as a
+average distribution over the tokens that a record does not name. Shards are mapped into memory and never held as a
 whole, so that a training's memory does not grow with the cache, and processes share the page cache.
 """
 

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from kd.cache import shard_file
 
-MAX_SHARDS = 512  # about, of a split: each is a file that a training keeps open; larger caches have larger shards
+MAX_SHARDS = 256  # about, of a split: each is a file that a training keeps open; larger caches have larger shards
 COVERAGE_STEPS = 10_000
 _UNIFORM_SHARE = 0.01  # of the tails' distribution, so that no token is without
 _BLOCK_BYTES = 2**22  # of the log-probabilities whose top k are taken at a time
@@ -94,7 +94,8 @@ def to_records(log_probs: Tensor, record: np.dtype, tails: np.ndarray | None = N
         records["logp"] = log_probs.cpu().numpy()
         return records
     (k,) = record["id"].shape
-    rows = max(1, _BLOCK_BYTES // (4 * log_probs.size(1)))
+    # on a GPU all at once: each block costs a wait
+    rows = max(1, _BLOCK_BYTES // (4 * log_probs.size(1)) if log_probs.device.type == "cpu" else len(log_probs))
     for begin in range(0, len(log_probs), rows):
         block = log_probs[begin : begin + rows]
         top = block.topk(k, dim=1)

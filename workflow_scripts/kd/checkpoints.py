@@ -63,4 +63,6 @@ def second_name(source: Path, target: Path) -> None:
 
 def first_line(error: BaseException) -> str:
     """An error's message, cut to what fits into one of ours."""
-    return str(error).strip().split("\n")[0][:200] or type(error).__name__
+    text = str(error).strip().split("\n")[0]
+    # torch goes on with advice to load the file without its safety
+    return text.partition("Re-running")[0].strip()[:200] or type(error).__name__

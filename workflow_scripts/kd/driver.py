@@ -204,10 +204,11 @@ class Driver:
         The Trainer's own iterator would leave out up to seven: fairseq drops the end of a corpus that does not fill a
         batch of a multiple of eight sentences.
         """
-        cfg = self.cfg.dataset
+        cfg, dataset = self.cfg.dataset, self.task.dataset("valid")
+        longest = int(max(dataset.src_sizes.max(), dataset.tgt_sizes.max()))
         return self.task.get_batch_iterator(
-            dataset=self.task.dataset("valid"),
-            max_tokens=cfg.max_tokens_valid,
+            dataset=dataset,
+            max_tokens=max(cfg.max_tokens_valid, longest),  # a longer sentence is a batch by itself
             max_sentences=cfg.batch_size_valid,
             max_positions=utils.resolve_max_positions(self.task.max_positions(), self.model.max_positions()),
             required_batch_size_multiple=1,

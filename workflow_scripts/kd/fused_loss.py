@@ -34,6 +34,7 @@ from torch import Tensor
 from torch.autograd.function import once_differentiable
 
 BLOCK_BYTES = 2**20  # of the logits computed at a time on a CPU: about the cache of one core
+_TINY = 1e-36  # what is divided by it still is a number in single precision
 _LOG_OF_NOTHING = -1e4  # instead of -inf, which times a probability of 0 is no number
 
 
@@ -216,7 +217,9 @@ def _divergence_of_events(
     else:
         p, p_rest = log_p.exp(), log_p_rest.exp()
         kl = (p * (log_p - log_q)).sum(dim=1, keepdim=True) + p_rest * (log_p_rest - log_q_rest)
-        slope, slope_rest = (keep + weight) * q - weight * p, keep + weight - weight * (log_p_rest - log_q_rest).exp()
+        slope = (keep + weight) * q - weight * p
+        # not by the ratio of p_rest to q_rest, which no number can hold where the student gives the rest nothing
+        return kl, exps.mul_((keep + weight) / norm - weight * p_rest / rest.clamp(min=_TINY)).scatter_(1, ids, slope)
     return kl, exps.mul_(slope_rest / norm).scatter_(1, ids, slope)
 
 

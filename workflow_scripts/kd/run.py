@@ -7,6 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from fairseq import checkpoint_utils
 from fairseq import options as fairseq_options
@@ -62,11 +63,37 @@ def prepare(
     ranks = count_ranks(training)
     connect(cfg, ranks)
     driver = Driver(cfg, say, before_loading=lambda built: _check_init(init, built))
+    share = shared_batches(training, ranks)
+    _check_lengths(driver, training["max_tokens"], share["max_tokens"], ranks)
     say(f"{options['system']}: {driver.parameters:,} parameters, seed {seed}, on {driver.device}")
     if ranks > 1:
-        changes = (f"{key} {training[key]} -> {value}" for key, value in shared_batches(training, ranks).items())
-        say(f"{ranks} ranks share an update, which stays as large: {', '.join(changes)}")
+        changes = [f"{key} {training[key]} -> {value}" for key, value in share.items() if value != training[key]]
+        say(f"{ranks} ranks share an update, which stays about as large: {', '.join(changes)}")
     return driver
+
+
+def _check_lengths(driver: Driver, configured: int, share: int, ranks: int) -> None:
+    """The ranks leave out no training sentence that one process would not, and each validation sentence fits the model.
+
+    fairseq leaves a sentence out that is longer than a batch may be, and stops at the other kind after an epoch.
+
+    Args:
+        configured, share: most tokens of a batch as configured, and of one rank's.
+    """
+    train, valid = (driver.task.dataset(split) for split in ("train", "valid"))
+    lengths = np.maximum(train.src_sizes, train.tgt_sizes)
+    longest = int(lengths[lengths <= configured].max(initial=0))
+    if longest > share:
+        raise UserError(
+            f"training.gpus: {ranks} ranks leave {share} tokens a batch, and a training sentence has {longest}; "
+            "raise training.update_freq or training.max_tokens, or set fewer GPUs"
+        )
+    lengths, limit = np.maximum(valid.src_sizes, valid.tgt_sizes), min(driver.model.max_positions())
+    if (longest := int(lengths.max(initial=0))) > limit:
+        raise UserError(
+            f"validation set: sentence {int(lengths.argmax()) + 1} has {longest} tokens, and the model takes {limit}; "
+            "lower data.filter.max_tokens"
+        )
 
 
 def _check_init(path: Path | None, driver: Driver) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 from pathlib import Path
 from typing import Any
 
@@ -140,7 +141,8 @@ class CachedTeacher:
             corpora={split: corpus_hash(data, split, languages) for split in SPLITS},
         )
         cache.check(needed)
-        cache.verify()
+        if os.environ.get("LOCAL_RANK", "0") == "0":  # once a node
+            cache.verify()
         logger.info("teacher's cache %s: k %s, temperature %s", folder, cache.k, temperature)
         return cls(cache, tail)
 
