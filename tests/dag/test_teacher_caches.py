@@ -62,7 +62,8 @@ def test_commands_name_the_cache_and_what_it_stores(fresh_clone, tmp_path):
 EDITS = {
     "alpha of a student": ({"systems.senior_student.alpha": 0.3}, trained("senior_student")),
     "k": ({"distillation.k": 16}, trained(*DISTILLED) | cached(*TEACHERS, variant="top16")),
-    "tail": ({"distillation.tail": "event"}, trained(*DISTILLED)),
+    # the assistant is a student too, and becomes another teacher
+    "tail": ({"distillation.tail": "event"}, trained(*DISTILLED) | cached("takd_assistant")),
     "k of a student": (
         {"systems.takd_student.k": "full"},
         trained("takd_student") | cached("takd_assistant", variant="full"),
