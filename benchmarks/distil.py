@@ -31,8 +31,8 @@ from material import SCRIPTS, Material, Sizes, options
 from steps import Setting, measure, measure_validation, variants
 from tables import caching_table, describe_machine, describe_sizes, rows, spread, steps_tables
 
-from cache_teacher import above_zero, stored
-from cli import UserError, atomic_write, run, say
+from cache_teacher import stored
+from cli import UserError, above_zero, atomic_write, run, say
 
 PRECISIONS = ("fp32", "bf16", "fp16")
 PARTS = ("steps", "caching", "memory", "start-up", "validation")

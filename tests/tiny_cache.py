@@ -50,6 +50,13 @@ def content(cache: Path) -> dict[str, bytes]:
     return {str(path.relative_to(cache)): path.read_bytes() for path in cache.rglob("*") if path.is_file()}
 
 
+def flip(path: Path) -> None:
+    """Alter one bit of a file."""
+    content = bytearray(path.read_bytes())
+    content[-1] ^= 1
+    path.write_bytes(content)
+
+
 def command(teacher: Path, data: Path, output: Path, *flags: str, k: int | str = 5) -> list[str]:
     """The command line of cache_teacher.py."""
     named = {"teacher": teacher, "data": data, "k": k, "output": output, "summary": output.with_suffix(".json")}

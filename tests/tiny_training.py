@@ -5,13 +5,18 @@ the workflow resolves them.
 import json
 import os
 import random
+import re
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from unittest import mock
 
+import pytest
+
 import train
 from binarize import SPLITS, binarize
+from cli import run
 from experiment import Experiment
 
 SCRIPT = Path(train.__file__)
@@ -85,6 +90,16 @@ def start_training(*arguments, python: tuple[str, ...] = (), **files) -> subproc
     """Train in a process of its own; its standard error is a pipe of text."""
     call = [sys.executable, *python, *command(*arguments, **files)]
     return subprocess.Popen(call, stderr=subprocess.PIPE, text=True, env=os.environ | {"OMP_NUM_THREADS": "1"})
+
+
+def refuse(capsys, main: Callable[[], None], arguments: list[str], message: str) -> None:
+    """A step called with these arguments says one line, and leaves with status 2."""
+    capsys.readouterr()
+    with mock.patch.object(sys, "argv", arguments), pytest.raises(SystemExit) as stop:
+        run(main)
+    lines = capsys.readouterr().err.splitlines()
+    assert (stop.value.code, len(lines)) == (2, 1), lines
+    assert re.match(f"error: .*{message}", lines[0]), lines
 
 
 def history(run: Path) -> list[dict]:

@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from experiment import Experiment
     from manifest import Dataset
 
+# The arithmetic of kd.cache.record_type, which needs numpy and torch: every job reads the rules, and this with them.
 SHORT_IDS = 1 << 16  # symbols that two bytes can number
 TOKENS_A_PAIR = 25  # of the target side, end mark included: about what BPE leaves of a sentence of news or talks
 

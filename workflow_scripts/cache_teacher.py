@@ -9,15 +9,12 @@ from __future__ import annotations
 
 import argparse
 import fnmatch
-import math
 import signal
-import sys
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Literal, NoReturn
 
 from claims import claimed
-from cli import EXIT_INTERRUPTED, STOP_SIGNALS, UserError, run, say, write_json
+from cli import STOP_SIGNALS, UserError, above_zero, leave_unfinished, run, say, write_json
 from quiet import quiet
 from train import input_files
 
@@ -31,21 +28,6 @@ def stored(text: str) -> int | Literal["full"]:
         UserError: neither ``full`` nor a number above 0.
     """
     return "full" if text == "full" else above_zero("--k", int, "'full' or a number of tokens")(text)
-
-
-def above_zero(flag: str, kind: type, what: str) -> Callable[[str], Any]:
-    """A parser of finite numbers above 0, which raises :class:`UserError` for all else."""
-
-    def parse(text: str) -> Any:
-        try:
-            value = kind(text)
-        except ValueError:
-            value = math.nan
-        if not 0 < value < math.inf:
-            raise UserError(f"{flag}: needs {what} above 0, got {text!r}; correct it")
-        return value
-
-    return parse
 
 
 def parse_arguments(arguments: list[str] | None = None) -> argparse.Namespace:
@@ -140,11 +122,7 @@ def finish(work: Any, meta: dict[str, Any], arguments: argparse.Namespace) -> No
 
 
 def _leave(number: int, frame: Any = None) -> NoReturn:
-    say(
-        f"{signal.Signals(number).name}: progress is saved; run the same command again to go on "
-        f"(exit status {EXIT_INTERRUPTED})"
-    )
-    sys.exit(EXIT_INTERRUPTED)
+    leave_unfinished(f"{signal.Signals(number).name}: progress is saved")
 
 
 if __name__ == "__main__":

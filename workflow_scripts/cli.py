@@ -9,6 +9,7 @@ from __future__ import annotations
 import errno
 import hashlib
 import json
+import math
 import os
 import signal
 import sys
@@ -17,7 +18,7 @@ import time
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import IO, Any
+from typing import IO, Any, NoReturn
 
 SPLITS = ("train", "valid", "test")
 NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)  # disk, quota, or file size limit; these carry no path
@@ -52,6 +53,27 @@ def run(main: Callable[[], None]) -> None:
 def say(line: str) -> None:
     """Tell the reader of the log, with the time."""
     print(f"{time.strftime('%H:%M:%S')} {line}", file=sys.stderr, flush=True)
+
+
+def leave_unfinished(reason: str) -> NoReturn:
+    """Tell the reader of the log why this step ends, that it can go on, and end it with the status that says so."""
+    say(f"{reason}; run the same command again to go on (exit status {EXIT_INTERRUPTED})")
+    sys.exit(EXIT_INTERRUPTED)
+
+
+def above_zero(flag: str, kind: type, what: str) -> Callable[[str], Any]:
+    """A parser of finite numbers above 0, which raises :class:`UserError` for all else."""
+
+    def parse(text: str) -> Any:
+        try:
+            value = kind(text)
+        except ValueError:
+            value = math.nan
+        if not 0 < value < math.inf:
+            raise UserError(f"{flag}: needs {what} above 0, got {text!r}; correct it")
+        return value
+
+    return parse
 
 
 def prepend_to_path(folder: Path) -> None:

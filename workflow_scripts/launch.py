@@ -5,7 +5,7 @@ that the user started waits, and keeps the folder of the checkpoints claimed. Th
   - their standard input is a pipe from it: a byte is the number of a signal to stop for, and its end means that the
     process is gone, so that no rank outlives it. Signals to torchrun would not do: it kills the ranks seconds later;
   - their log goes to their standard output, which is its standard error. That of torchrun is kept for emergencies;
-  - a rank that does not finish leaves a file that says why.
+  - a rank that is not killed leaves a file that says how it ended.
 """
 
 from __future__ import annotations
@@ -109,6 +109,7 @@ def launch(call: list[str], training: Mapping[str, Any], threads: int, progress:
         Interrupted: a stop signal came; progress is saved.
         UserError: what a rank raised, or a rank was killed.
         OSError: what a rank raised.
+        SystemExit: a rank raised something else, which is printed.
     """
     nodes, outcomes = training["nodes"], progress / "ranks"
     call = [*call, "--outcomes", str(outcomes)]

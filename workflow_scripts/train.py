@@ -17,7 +17,18 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 from claims import claimed
-from cli import EXIT_INTERRUPTED, STOP_SIGNALS, UserError, json_argument, run, say, sha256, write_json, write_lines
+from cli import (
+    EXIT_INTERRUPTED,
+    STOP_SIGNALS,
+    UserError,
+    json_argument,
+    leave_unfinished,
+    run,
+    say,
+    sha256,
+    write_json,
+    write_lines,
+)
 from launch import Interrupted, as_rank, count_ranks, launch, mortal
 from quiet import quiet
 
@@ -108,11 +119,7 @@ def check_cache(options: dict[str, Any], cache: Path | None) -> None:
 
 def leave(number: int, frame: Any) -> NoReturn:
     """End this process, at a time at which nothing is lost by that."""
-    say(
-        f"{signal.Signals(number).name} while no update was under way: progress is saved; run the same command again "
-        f"to go on (exit status {EXIT_INTERRUPTED})"
-    )
-    sys.exit(EXIT_INTERRUPTED)
+    leave_unfinished(f"{signal.Signals(number).name} while no update was under way: progress is saved")
 
 
 def main() -> None:
@@ -138,8 +145,7 @@ def main() -> None:
             else:
                 launch([__file__, *sys.argv[1:]], options["training"], arguments.threads, progress)
     except Interrupted as stop:
-        say(f"{stop}; run the same command again to go on (exit status {EXIT_INTERRUPTED})")
-        sys.exit(EXIT_INTERRUPTED)
+        leave_unfinished(str(stop))
 
 
 def train(arguments: argparse.Namespace, progress: Path) -> None:

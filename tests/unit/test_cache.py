@@ -139,12 +139,6 @@ def test_bytes_of_a_position(k, vocabulary, size):
 # Refusals
 
 
-def flip(path: Path) -> None:
-    content = bytearray(path.read_bytes())
-    content[-1] ^= 1
-    path.write_bytes(content)
-
-
 def cut(path: Path) -> None:
     path.write_bytes(path.read_bytes()[:-1])
 
@@ -153,7 +147,7 @@ def cut(path: Path) -> None:
 @pytest.mark.parametrize(
     ("damage", "message"),
     [
-        (flip, "was altered: its SHA-256 is not that in meta.json"),
+        (tiny.flip, "was altered: its SHA-256 is not that in meta.json"),
         (cut, r"has [\d,]+ bytes instead of [\d,]+"),
         (Path.unlink, "is missing"),
     ],
@@ -224,6 +218,6 @@ def test_a_cache_of_other_dictionaries(made, model, tiny_corpus, tmp_path, side,
 def test_one_altered_sentence_of_the_corpus(made, model, tiny_corpus, tmp_path, name):
     data = Path(shutil.copytree(tiny_corpus, tmp_path / "bin"))
     task = load_task(data)
-    flip(data / name)
+    tiny.flip(data / name)
     message = rf"another {name.partition('.')[0]} corpus \(SHA-256 \w{{12}} there, \w{{12}} here\)"
     refuse(message, made[5], task, model, 1.0)

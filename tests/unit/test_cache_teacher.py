@@ -205,13 +205,8 @@ def test_stopped_between_the_summary_and_the_cache(command, tmp_path):
 
 
 def refuse(capsys, arguments: list[str], message: str) -> None:
-    """One line, status 2, and nothing is written."""
-    capsys.readouterr()
-    with mock.patch.object(sys, "argv", arguments), pytest.raises(SystemExit) as stop:
-        run(cache_teacher.main)
-    lines = capsys.readouterr().err.splitlines()
-    assert (stop.value.code, len(lines)) == (2, 1), lines
-    assert re.match(f"error: .*{message}", lines[0]), lines
+    """One line, status 2."""
+    tiny_training.refuse(capsys, cache_teacher.main, arguments, message)
 
 
 @pytest.mark.parametrize(

@@ -239,17 +239,11 @@ def test_finished_shards_are_not_touched_again(wanted, undisturbed, tmp_path):
         assert (after.st_ino, after.st_mtime_ns) == (status.st_ino, status.st_mtime_ns), name
 
 
-def flip(path):
-    content = bytearray(path.read_bytes())
-    content[-1] ^= 1
-    path.write_bytes(content)
-
-
 DAMAGES = {
-    "shard altered": ("cache/train.00001.npy", flip),
+    "shard altered": ("cache/train.00001.npy", tiny.flip),
     "shard cut": ("cache/train.00001.npy", lambda path: path.write_bytes(path.read_bytes()[:-7])),
     "shard lost": ("cache/train.00001.npy", lambda path: path.unlink()),
-    "tails altered": ("sidecars/train.00001.npy.tails.npy", flip),
+    "tails altered": ("sidecars/train.00001.npy.tails.npy", tiny.flip),
     "tails lost": ("sidecars/train.00001.npy.tails.npy", lambda path: path.unlink()),
     "sidecar lost": ("sidecars/train.00001.npy.json", lambda path: path.unlink()),
     "sidecar empty": ("sidecars/train.00001.npy.json", lambda path: path.write_bytes(b"")),

@@ -12,7 +12,7 @@ import pytest
 import tiny_training as tiny
 import train
 from claims import claimed
-from cli import UserError, run
+from cli import UserError
 
 # training goes through fairseq, whose warnings are not ours
 pytestmark = [pytest.mark.filterwarnings("ignore"), pytest.mark.usefixtures("signal_handlers")]
@@ -21,12 +21,7 @@ OWN_LINE = re.compile(r"\d\d:\d\d:\d\d ")
 
 def refuse(capsys, message: str, output: Path, arguments: list[str]) -> None:
     """The command says one line, leaves with status 2 and makes no model."""
-    capsys.readouterr()
-    with mock.patch.object(sys, "argv", arguments), pytest.raises(SystemExit) as stop:
-        run(train.main)
-    lines = capsys.readouterr().err.splitlines()
-    assert (stop.value.code, len(lines)) == (2, 1), lines
-    assert re.match(f"error: .*{message}", lines[0]), lines
+    tiny.refuse(capsys, train.main, arguments, message)
     assert not [path for path in output.rglob("*") if path.is_file()]
 
 
