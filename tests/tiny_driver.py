@@ -22,14 +22,14 @@ def kill(*_: Any) -> None:
     raise Killed
 
 
-def start(configuration: Any, folder: Path, **checkpoint: Any) -> Driver:
+def start(configuration: Any, folder: Path, before_saving=lambda: None, parts: int = 1, **checkpoint: Any) -> Driver:
     """Start a training with its checkpoints in a folder, or go on with it; ``said`` is what it tells its user."""
     cfg = copy.deepcopy(configuration)
     cfg.checkpoint.save_dir = str(folder)
     for key, value in checkpoint.items():
         cfg.checkpoint[key] = value
     lines = []
-    driver = Driver(cfg, lines.append)
+    driver = Driver(cfg, lines.append, before_saving=before_saving, parts=parts)
     driver.said = lines
     return driver
 

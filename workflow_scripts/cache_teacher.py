@@ -13,10 +13,12 @@ import signal
 from pathlib import Path
 from typing import Any, Literal, NoReturn
 
+import out_of_memory
 from claims import claimed
-from cli import STOP_SIGNALS, UserError, above_zero, leave_unfinished, run, say, write_json
+from cli import STOP_SIGNALS, UserError, above_zero, leave_unfinished, run, say, sha256, write_json
 from quiet import quiet
-from train import input_files
+from train import heed_a_kill, input_files
+from unfinished import write_job
 
 OWN_FILES = ("meta.json", "*.npy", ".snakemake_timestamp")  # of a cache
 
@@ -87,17 +89,27 @@ def main() -> None:
         shard_bytes=caching.SHARD_BYTES,
         cpu=arguments.cpu,
     )
-    progress = arguments.output.parent / "progress" / request.key(inputs)
-    with claimed(progress, "caching"):
-        work = caching.Caching(request, progress, say)
+    hashes = {path: sha256(path) for path in inputs}
+    progress = arguments.output.parent / "progress" / request.key(hashes.values())
+    with claimed(progress, "caching") as claim:
+        write_job(progress, work="caching", options=request.decisive(), seed=None, inputs=hashes)
+        heed_a_kill(claim, progress)
+        halvings = len(out_of_memory.read(progress))
+        work = caching.Caching(request, progress, say, before_saving=claim.check, parts=2**halvings)
         asked: list[int] = []
         for number in STOP_SIGNALS:
             signal.signal(number, lambda number, frame: asked.append(number))
-        meta = work.run(before_batch=lambda: _leave(asked[0]) if asked else None)
-        finish(work, meta, arguments)
+        try:
+            meta = work.run(before_batch=lambda: _leave(asked[0]) if asked else None)
+        except (RuntimeError, MemoryError) as error:
+            if not out_of_memory.is_out_of_memory(error):
+                raise
+            out_of_memory.add(progress, str(error).strip().split("\n")[0], None, halvings)
+            leave_unfinished("a batch does not fit into memory: the next attempt takes batches half as large")
+        finish(work, meta, arguments, out_of_memory.read(progress))
 
 
-def finish(work: Any, meta: dict[str, Any], arguments: argparse.Namespace) -> None:
+def finish(work: Any, meta: dict[str, Any], arguments: argparse.Namespace, halvings: list[dict[str, Any]]) -> None:
     """Write the summary and put the cache in place; the cache last, since it says that all is there."""
     splits, seconds = meta["splits"], work.seconds
     share = "all tokens hold" if meta["k"] == "full" else f"top {meta['k']} tokens hold"
@@ -116,6 +128,7 @@ def finish(work: Any, meta: dict[str, Any], arguments: argparse.Namespace) -> No
             "seconds": round(seconds, 2),
             "tokens_per_second": round(work.tokens / seconds, 1),
             "device": work.device,
+            "out_of_memory": [each["cause"] for each in halvings],
         },
     )
     work.publish(arguments.output)

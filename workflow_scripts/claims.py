@@ -1,50 +1,172 @@
-"""One writer to a folder of unfinished work."""
+"""One writer to a folder of unfinished work, also where its file system is shared by several machines.
+
+A killed controller leaves its jobs running, a lost node may go on for a while after its job was started elsewhere: a
+restart would put a second writer on the same files. So a process claims the folder by a lease: it refreshes the file
+``lock`` there as long as it lives, and another process takes over when it is dead or has given no sign of life for the
+time of the lease. File locks of the system would not do, since many network file systems have none.
+"""
 
 from __future__ import annotations
 
 import contextlib
-import fcntl
+import json
 import os
+import shutil
 import socket
+import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
-from cli import UserError
+from filelock import LeaseSettingsMismatch, SoftFileLease, Timeout
+
+from cli import UserError, say, write_json
+from out_of_memory import kill_counter
+
+LOCK, OWNER, JOB = "lock", "owner.json", "job.json"  # the last tells what the work is: unfinished.py
+# the lease of all processes that meet at a folder must be the same; long enough for a slow network file system
+LEASE_SECONDS = float(os.environ.get("EKD_LEASE_SECONDS", 60))
+CLAIM_SECONDS = float(os.environ.get("EKD_CLAIM_SECONDS", 2 * LEASE_SECONDS))  # to wait for another process
+_POLL_SECONDS = 0.5
+_TOKEN = "EKD_CLAIM_TOKEN"
+
+
+class Claim:
+    """That a folder of unfinished work is this process's alone.
+
+    Attributes:
+        previous: the ``owner.json`` of a process that had the folder before and was killed, else None.
+        token: that the lease is known by.
+    """
+
+    def __init__(self, progress: Path, work: str, token: str | None, previous: dict[str, Any] | None = None):
+        self._progress, self._work = progress, work
+        self._lease = _lease(progress)
+        self.previous, self.token = previous, token
+
+    def check(self) -> None:
+        """Call this before files are replaced.
+
+        Raises:
+            UserError: another process has taken over. This one was stopped, or cut off from the file system, for longer
+                than the lease; it must not write any more.
+        """
+        owner = self._lease.owner
+        if owner is None or owner.token != self.token:
+            raise UserError(
+                f"{self._progress}: another {self._work} has taken over here, because this one gave no sign of life "
+                f"for {LEASE_SECONDS:g} s; it stops and leaves the work to the other"
+            )
 
 
 @contextlib.contextmanager
-def claimed(progress: Path, work: str = "training") -> Iterator[None]:
+def claimed(progress: Path, work: str = "training") -> Iterator[Claim]:
     """Have a folder of unfinished work for this process alone.
 
-    A killed Snakemake leaves its jobs running, and a restart would start a second writer of the same files.
+    Another process that has it is waited for, :data:`CLAIM_SECONDS` at most.
 
     Args:
         progress: ``{…}/progress/{key}``; made if it is not there, and removed again if nothing came of it.
-        work: what is done there, for the message.
+        work: what is done there, for messages.
 
     Raises:
-        UserError: another process has it.
+        UserError: another process has it, and lives.
     """
     progress.mkdir(parents=True, exist_ok=True)
-    lock = progress / "lock"
-    with lock.open("a+", encoding="utf-8") as handle:
-        try:
-            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            handle.seek(0)
-            raise UserError(
-                f"{progress}: another {work} writes here, process {handle.read().strip()}; "
-                "wait for its end or stop it, and run again"
-            ) from None
-        handle.truncate(0)
-        handle.write(f"{os.getpid()} on {socket.gethostname()}\n")
-        handle.flush()
-        try:
-            yield
-        finally:
-            # refused before any work was done: leave no trace
-            if progress.is_dir() and os.listdir(progress) == [lock.name]:
-                lock.unlink()
-                for folder in (progress, progress.parent, progress.parent.parent):
-                    with contextlib.suppress(OSError):  # not empty
-                        folder.rmdir()
+    lease = _lease(progress)
+    try:
+        _acquire(lease, progress, work)
+    except LeaseSettingsMismatch:
+        raise UserError(
+            f"{progress}: another {work} writes here with another EKD_LEASE_SECONDS; give all processes the same"
+        ) from None
+    try:
+        previous = _read_owner(progress)
+        if previous is not None:
+            say(f"the {work} before this one, {_in_words(previous)}, was killed; its progress is gone on with")
+        write_json(progress / OWNER, _this_process(work))
+        yield Claim(progress, work, lease.token, previous)
+    finally:
+        with contextlib.suppress(UserError):
+            Claim(progress, work, lease.token).check()
+            (progress / OWNER).unlink(missing_ok=True)
+        lease.release()
+        _remove_if_empty(progress)
+
+
+def _lease(progress: Path) -> SoftFileLease:
+    return SoftFileLease(progress / LOCK, lease_duration=LEASE_SECONDS, mode=0o644, is_singleton=False)
+
+
+def inherited(progress: Path) -> Claim:
+    """The claim of the process that started this one and waits for it; it passed on :func:`to_inherit`."""
+    return Claim(progress, "training", os.environ.get(_TOKEN))
+
+
+def to_inherit(claim: Claim) -> dict[str, str]:
+    """The environment of a process that works for this one."""
+    return os.environ | {_TOKEN: claim.token or ""}
+
+
+def _acquire(lease: SoftFileLease, progress: Path, work: str) -> None:
+    with contextlib.suppress(Timeout, FileNotFoundError):
+        lease.acquire(timeout=0)
+        return
+    other = _in_words(_read_owner(progress) or {})
+    say(f"{progress}: another {work} writes here, {other}; waiting up to {CLAIM_SECONDS:g} s for its end")
+    deadline = time.monotonic() + CLAIM_SECONDS
+    try:
+        while not lease.is_locked:
+            # the other process removes the folder when its work is finished
+            with contextlib.suppress(FileNotFoundError):
+                progress.mkdir(parents=True, exist_ok=True)
+                lease.acquire(timeout=max(0.0, deadline - time.monotonic()), poll_interval=_POLL_SECONDS)
+    except Timeout:
+        raise UserError(
+            f"{progress}: another {work} writes here, {_in_words(_read_owner(progress) or {})}, and it lives; "
+            "wait for its end or stop it (make recover), and run again"
+        ) from None
+
+
+def _this_process(work: str) -> dict[str, Any]:
+    return {
+        "pid": os.getpid(),
+        "host": socket.gethostname(),
+        "job": os.environ.get("SLURM_JOB_ID"),
+        "since": round(time.time(), 2),
+        "work": work,
+        "kills": kill_counter(),
+    }
+
+
+def _read_owner(progress: Path) -> dict[str, Any] | None:
+    try:
+        owner = json.loads((progress / OWNER).read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return None
+    return owner if isinstance(owner, dict) else None
+
+
+def _in_words(owner: dict[str, Any]) -> str:
+    job = f" in SLURM job {owner['job']}" if owner.get("job") else ""
+    return f"process {owner.get('pid', '?')} on {owner.get('host', 'some machine')}{job}"
+
+
+def clear(progress: Path) -> None:
+    """Remove all that a claimed folder holds but the claim, when its work is finished; what cannot be, stays."""
+    for path in progress.iterdir():
+        if path.is_dir():
+            shutil.rmtree(path, ignore_errors=True)
+        elif path.name not in (LOCK, OWNER):
+            with contextlib.suppress(OSError):
+                path.unlink()
+
+
+def _remove_if_empty(progress: Path) -> None:
+    """Leave no trace of what was refused before any work was done, or has been finished."""
+    with contextlib.suppress(OSError):
+        if os.listdir(progress) == [JOB]:
+            (progress / JOB).unlink()
+    for folder in (progress, progress.parent, progress.parent.parent):
+        with contextlib.suppress(OSError):  # not empty
+            folder.rmdir()

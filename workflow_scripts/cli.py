@@ -23,6 +23,7 @@ from typing import IO, Any, NoReturn
 SPLITS = ("train", "valid", "test")
 NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)  # disk, quota, or file size limit; these carry no path
 EXIT_INTERRUPTED = 75  # EX_TEMPFAIL of sysexits.h: not finished, progress saved, run it again
+_GOES_ON = f"(exit status {EXIT_INTERRUPTED})"
 STOP_SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGUSR1)  # asked to stop: by a user, by a cluster
 
 
@@ -57,7 +58,7 @@ def say(line: str) -> None:
 
 def leave_unfinished(reason: str) -> NoReturn:
     """Tell the reader of the log why this step ends, that it can go on, and end it with the status that says so."""
-    say(f"{reason}; run the same command again to go on (exit status {EXIT_INTERRUPTED})")
+    say(f"{reason}; run the same command again to go on {_GOES_ON}")
     sys.exit(EXIT_INTERRUPTED)
 
 
@@ -84,13 +85,13 @@ def prepend_to_path(folder: Path) -> None:
 def error_lines(logs: Iterable[Path], since: float) -> list[str]:
     """What the logs written after a time (seconds since the epoch) have to tell the user, each with its log's path.
 
-    That is their ``error:`` lines, and those of trainings that were interrupted and kept what they had.
+    That is their ``error:`` lines, and those of steps that were interrupted and can go on.
     """
     found = []
     for path in logs:
         if path.stat().st_mtime >= since:
             text = path.read_text(encoding="utf-8", errors="replace")
-            told = [line for line in text.splitlines() if line.startswith("error: ") or "progress is saved" in line]
+            told = [line for line in text.splitlines() if line.startswith("error: ") or _GOES_ON in line]
             found += [f"{line}  [{path}]" for line in told]
     return found
 

@@ -11,8 +11,8 @@ that the user started waits, and keeps the folder of the checkpoints claimed. Th
 from __future__ import annotations
 
 import contextlib
+import fcntl
 import json
-import logging
 import os
 import secrets
 import shutil
@@ -20,22 +20,24 @@ import signal
 import subprocess
 import sys
 import tempfile
-import threading
 import time
-import traceback
-import warnings
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NoReturn
 
-from cli import EXIT_INTERRUPTED, STOP_SIGNALS, UserError, write_json
+from claims import Claim, to_inherit
+from cli import STOP_SIGNALS, UserError
 
 _FIRST_PORT, _PORTS = 20000, 10000  # below those that Linux gives to outgoing connections
-_COLLECTIVES = "torch/distributed/distributed_c10d.py"
+RANKS_LOCK, _RANKS_SECONDS = "ranks.lock", 120
 
 
 class Interrupted(Exception):
     """Training was asked to stop, and has saved its progress."""
+
+
+class TooLarge(Interrupted):
+    """Training did not fit into memory; the next attempt takes less of it."""
 
 
 def count_ranks(training: Mapping[str, Any]) -> int:
@@ -94,7 +96,7 @@ def nodes_of_job(nodes: int) -> list[str]:
     return found
 
 
-def launch(call: list[str], training: Mapping[str, Any], threads: int, progress: Path) -> None:
+def launch(call: list[str], training: Mapping[str, Any], threads: int, progress: Path, claim: Claim) -> None:
     """Run a training of several ranks to its end.
 
     One node is tested from end to end, several only as far as the text of the commands goes.
@@ -103,7 +105,8 @@ def launch(call: list[str], training: Mapping[str, Any], threads: int, progress:
         call: script and arguments of each rank; ``--outcomes FOLDER`` is added.
         training: options, with ``gpus`` (a node) and ``nodes``.
         threads: for the ranks of a node.
-        progress: folder of the checkpoints, claimed; on a file system that all nodes share.
+        progress: folder of the checkpoints, on a file system that all nodes share.
+        claim: to that folder.
 
     Raises:
         Interrupted: a stop signal came; progress is saved.
@@ -123,7 +126,8 @@ def launch(call: list[str], training: Mapping[str, Any], threads: int, progress:
     outcomes.mkdir()
     try:
         with tempfile.TemporaryFile("w+", encoding="utf-8", errors="replace") as noise:
-            status, asked = _run(command, noise)
+            status, asked = _run(command, noise, to_inherit(claim))
+            _wait_for_ranks(progress)
             noise.seek(0)
             found = {int(path.stem): json.loads(path.read_text(encoding="utf-8")) for path in outcomes.glob("*.json")}
             judge(found, count_ranks(training), status=status, asked=asked, noise=noise.read())
@@ -131,10 +135,12 @@ def launch(call: list[str], training: Mapping[str, Any], threads: int, progress:
         shutil.rmtree(outcomes)
 
 
-def _run(command: list[str], noise: Any) -> tuple[int, bool]:
+def _run(command: list[str], noise: Any, environment: Mapping[str, str]) -> tuple[int, bool]:
     """Run torchrun; returns its exit status, and whether it was asked to stop."""
     asked = False
-    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=2, stderr=noise, start_new_session=True) as launcher:
+    with subprocess.Popen(
+        command, stdin=subprocess.PIPE, stdout=2, stderr=noise, start_new_session=True, env=environment
+    ) as launcher:
 
         def ask(number: int, frame: Any) -> None:
             nonlocal asked
@@ -149,11 +155,28 @@ def _run(command: list[str], noise: Any) -> tuple[int, bool]:
     return launcher.returncode, asked
 
 
+def _wait_for_ranks(progress: Path) -> None:
+    """Return when no rank of this node lives any more: if torchrun alone is killed, they end at their next update."""
+    deadline = time.monotonic() + _RANKS_SECONDS
+    with (progress / RANKS_LOCK).open("a") as handle:
+        while True:
+            with contextlib.suppress(BlockingIOError):
+                fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                break
+            if time.monotonic() > deadline:
+                raise UserError(
+                    f"{progress}: torchrun has ended, and ranks of this training still run after {_RANKS_SECONDS} s; "
+                    "stop them, and run the same command again to go on from the last checkpoint"
+                )
+            time.sleep(0.1)
+    (progress / RANKS_LOCK).unlink()
+
+
 def judge(found: Mapping[int, Mapping[str, Any]], ranks: int, *, status: int, asked: bool, noise: str) -> None:
     """Return if the ranks have finished, and otherwise end as they did.
 
     Args:
-        found: what ranks have left, by their numbers: see :func:`as_rank`.
+        found: what ranks have left, by their numbers: see :func:`rank.as_rank`.
         ranks: how many there were.
         status: exit status of torchrun.
         asked: whether they were asked to stop.
@@ -205,79 +228,3 @@ def _failed(outcome: Mapping[str, Any]) -> NoReturn:
 
 
 _REASONS = {"interrupted": _interrupted, "refused": _refused, "hindered": _hindered, "failed": _failed}
-
-
-@contextlib.contextmanager
-def as_rank(outcomes: Path) -> Iterator[None]:
-    """What a rank does, with its connections to the process that waits for it; ends this process.
-
-    ``{outcomes}/{rank}.json`` says how: ``kind``, ``time`` (seconds since the epoch), and
-      - ``finished``: nothing else;
-      - ``interrupted``: the message of Interrupted as ``text``. The exit status is 0, lest torchrun end the others;
-      - ``refused``: the message of a UserError as ``text``;
-      - ``hindered``: number, message and path of an OSError as ``arguments``;
-      - ``stopped``: a stop signal came while there was nothing to save;
-      - ``lost``: the connection to another rank is, with ``traceback``;
-      - ``failed``: any other exception, with ``traceback``.
-    """
-    rank = os.environ["RANK"]
-    os.dup2(1, 2)
-    if os.environ["LOCAL_RANK"] == "0":  # one a node: the ranks agree on stopping
-        threading.Thread(target=_pass_on_signals, daemon=True).start()
-    if rank != "0":  # all that is not wrong, rank 0 says as well
-        logging.disable(logging.WARNING)
-        warnings.simplefilter("ignore")
-
-    def leave(status: int, kind: str, **details: Any) -> NoReturn:
-        _ignore_stop_signals()  # torchrun sends one to each rank when another one has failed
-        write_json(outcomes / f"{rank}.json", {"kind": kind, "time": time.time(), **details})
-        _exit(status)
-
-    try:
-        yield
-        leave(0, "finished")
-    except SystemExit:
-        leave(EXIT_INTERRUPTED, "stopped")
-    except Interrupted as stop:
-        leave(0, "interrupted", text=str(stop))
-    except UserError as error:
-        leave(2, "refused", text=str(error))
-    except Exception as error:
-        if isinstance(error, OSError) and error.errno is not None:
-            leave(2, "hindered", arguments=[error.errno, error.strerror, error.filename])
-        _ignore_stop_signals()
-        frames = traceback.extract_tb(error.__traceback__)
-        kind = "lost" if any(frame.filename.endswith(_COLLECTIVES) for frame in frames) else "failed"
-        leave(1, kind, traceback=traceback.format_exc())
-
-
-@contextlib.contextmanager
-def mortal(ranks: int) -> Iterator[None]:
-    """Have stop signals end this process at once, if it is one of several ranks.
-
-    Python's handlers have to wait as long as a rank waits for another one, which may be gone.
-    """
-    previous = {number: signal.signal(number, signal.SIG_DFL) for number in STOP_SIGNALS if ranks > 1}
-    try:
-        yield
-    finally:
-        for number, handler in previous.items():
-            signal.signal(number, handler)
-
-
-def _exit(status: int) -> NoReturn:
-    """End this process without Python's tidying up, in which the threads of a process group now and then crash."""
-    sys.stderr.flush()
-    os._exit(status)
-
-
-def _ignore_stop_signals() -> None:
-    for number in STOP_SIGNALS:
-        signal.signal(number, signal.SIG_IGN)
-
-
-def _pass_on_signals() -> None:
-    """Raise in this process the signals that come through standard input, and SIGTERM at its end."""
-    while number := os.read(0, 1):
-        os.kill(os.getpid(), number[0])
-    os.kill(os.getpid(), signal.SIGTERM)

@@ -13,14 +13,17 @@ import json
 import os
 import signal
 import sys
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any, NoReturn
 
-from claims import claimed
+import out_of_memory
+from claims import Claim, claimed, inherited
 from cli import (
     EXIT_INTERRUPTED,
     STOP_SIGNALS,
     UserError,
+    above_zero,
     json_argument,
     leave_unfinished,
     run,
@@ -29,8 +32,10 @@ from cli import (
     write_json,
     write_lines,
 )
-from launch import Interrupted, as_rank, count_ranks, launch, mortal
+from launch import Interrupted, TooLarge, count_ranks, launch
 from quiet import quiet
+from rank import as_rank, mortal
+from unfinished import write_job
 
 REQUIRED = {"system", "model_name", "model", "training", "teacher", "init"}
 
@@ -47,13 +52,25 @@ def parse_arguments(arguments: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--output", required=True, type=Path, help="folder of the run")
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--cpu", action="store_true", help="do not use a GPU even when there is one")
+    parser.add_argument(
+        "--checkpoint-updates",
+        type=above_zero("--checkpoint-updates", int, "a number of updates"),
+        default=os.environ.get("EKD_CHECKPOINT_UPDATES") or None,
+        help="after which there is a checkpoint, beside those at the ends of epochs (default: $EKD_CHECKPOINT_UPDATES)",
+    )
+    parser.add_argument(
+        "--checkpoint-minutes",
+        type=above_zero("--checkpoint-minutes", float, "a number of minutes"),
+        default=os.environ.get("EKD_CHECKPOINT_MINUTES") or "10",
+        help="the same by the clock (default: $EKD_CHECKPOINT_MINUTES, or 10)",
+    )
     parser.add_argument("--outcomes", type=Path, help=argparse.SUPPRESS)  # makes a rank of this process, see launch.py
     return parser.parse_args(arguments)
 
 
-def progress_key(options: dict[str, Any], seed: int, inputs: list[Path]) -> str:
+def progress_key(options: dict[str, Any], seed: int, hashes: Iterable[str]) -> str:
     """A hash of all that decides what a training gives: options, seed, and the contents of the input files."""
-    parts = [json.dumps(options, sort_keys=True), str(seed), *(sha256(path) for path in inputs)]
+    parts = [json.dumps(options, sort_keys=True), str(seed), *hashes]
     return hashlib.sha256("\n".join(parts).encode()).hexdigest()[:16]
 
 
@@ -132,40 +149,52 @@ def main() -> None:
         signal.signal(number, leave if arguments.outcomes is None else lambda *_: sys.exit(EXIT_INTERRUPTED))
     if arguments.outcomes is not None:
         with as_rank(arguments.outcomes):
-            train(arguments, arguments.outcomes.parent)
+            train(arguments, arguments.outcomes.parent, inherited(arguments.outcomes.parent))
         return
     inputs = input_files(arguments.data, arguments.teacher, arguments.teacher_cache, arguments.init)
     check_cache(options, arguments.teacher_cache)
-    key = progress_key(options, arguments.seed, inputs)
-    progress = arguments.output / "progress" / key
+    hashes = {path: sha256(path) for path in inputs}
+    progress = arguments.output / "progress" / progress_key(options, arguments.seed, hashes.values())
     try:
-        with claimed(progress):
+        with claimed(progress) as claim:
+            write_job(progress, work="training", options=options, seed=arguments.seed, inputs=hashes)
+            heed_a_kill(claim, progress)
             if count_ranks(options["training"]) == 1:
-                train(arguments, progress)
+                train(arguments, progress, claim)
             else:
-                launch([__file__, *sys.argv[1:]], options["training"], arguments.threads, progress)
+                launch([__file__, *sys.argv[1:]], options["training"], arguments.threads, progress, claim)
     except Interrupted as stop:
         leave_unfinished(str(stop))
 
 
-def train(arguments: argparse.Namespace, progress: Path) -> None:
+def heed_a_kill(claim: Claim, progress: Path) -> None:
+    """If the kernel killed the attempt before this one for want of memory, have this one use less."""
+    cause = claim.previous and out_of_memory.killed_for_memory(claim.previous, os.environ.get("SLURM_JOB_ID"))
+    if cause:
+        entries = out_of_memory.read(progress)
+        out_of_memory.add(progress, cause, entries[-1]["update"] if entries else None, len(entries))
+
+
+def train(arguments: argparse.Namespace, progress: Path, claim: Claim) -> None:
     """Train or go on with what ``progress`` holds, then put the results in place; of several ranks, the first does.
 
     Raises:
-        Interrupted: a stop signal came; progress is saved.
+        Interrupted: a stop signal came, or memory did not suffice; progress is saved.
         UserError: something does not fit, or the loss is lost.
     """
     options = arguments.options
     quiet()  # before the imports that it is about; they take seconds, so bad arguments are refused before them
     import torch
 
+    from kd.checkpoints import remove_spare
     from kd.memory import keep_freed_memory
     from kd.run import prepare, publish_model
-    from kd.trainer import NotFinite
+    from kd.trainer import NotFinite, OutOfMemory
 
     keep_freed_memory()
     training = options["training"]
     is_first = arguments.outcomes is None or os.environ["RANK"] == "0"
+    halvings = len(out_of_memory.read(progress))
     torch.set_num_threads(max(1, arguments.threads // training["gpus"]))
     with mortal(count_ranks(training)):
         driver = prepare(
@@ -177,6 +206,8 @@ def train(arguments: argparse.Namespace, progress: Path) -> None:
             teacher_cache=arguments.teacher_cache,
             init=arguments.init,
             cpu=arguments.cpu,
+            halvings=halvings,
+            before_saving=claim.check,
             say=say if is_first else lambda line: None,
         )
     try:
@@ -185,7 +216,16 @@ def train(arguments: argparse.Namespace, progress: Path) -> None:
             max_update=training["max_update"],
             interval=training["validation"]["interval"],
             patience=training["validation"]["patience"],
+            checkpoint_updates=arguments.checkpoint_updates,
+            checkpoint_minutes=arguments.checkpoint_minutes,
         )
+    except OutOfMemory as error:
+        out_of_memory.add(progress, str(error), driver.updates, halvings)
+        raise TooLarge(
+            f"update {driver.updates + 1} does not fit into memory ({error}): the next attempt goes on from the last "
+            f"checkpoint with batches of {training['max_tokens'] // 2 ** (halvings + 1)} instead of "
+            f"{training['max_tokens'] // 2**halvings} tokens, and twice as many of them an update"
+        ) from error
     except NotFinite as error:
         raise UserError(
             f"{options['system']}: {error}; lower training.lr, lengthen training.warmup_updates, set "
@@ -193,11 +233,16 @@ def train(arguments: argparse.Namespace, progress: Path) -> None:
         ) from error
     driver.ranks.part()
     if is_first:
+        claim.check()
         publish(driver, arguments, publish_model)
+        remove_spare(progress)
 
 
 def publish(driver: Any, arguments: argparse.Namespace, publish_model: Any) -> None:
     """Write model, configuration, history and summary; the model last, since it says that all is there."""
+    from kd import attempts
+
+    tries = attempts.read(driver.folder)
     options, output = arguments.options, arguments.output
     validations = [record for record in driver.history if record["event"] == "valid" and record["epoch"] > 0]
     metric = options["training"]["validation"]["metric"]
@@ -230,6 +275,11 @@ def publish(driver: Any, arguments: argparse.Namespace, publish_model: Any) -> N
             "train_seconds": round(driver.seconds, 2),
             "tokens_per_second": round(driver.tokens_per_second, 1),
             "device": driver.device,
+            "attempts": len(tries),
+            "repeated_updates": sum(each["repeated"] for each in tries),
+            "out_of_memory": [
+                {key: each[key] for key in ("update", "cause")} for each in out_of_memory.read(driver.folder)
+            ],
         },
     )
     publish_model(driver, output / "model.pt")

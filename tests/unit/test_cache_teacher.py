@@ -16,7 +16,7 @@ import cache_teacher
 import tiny_cache as tiny
 import tiny_training
 from claims import claimed
-from cli import STOP_SIGNALS, error_lines, run
+from cli import STOP_SIGNALS, UserError, error_lines, run
 from kd.cache import TeacherCache, record_type
 from kd.teacher import Teacher
 
@@ -89,7 +89,8 @@ def test_cache_summary_and_log(command, model, tmp_path, capsys):
     summary = json.loads((folder / "top5.json").read_text())
     expected = {"teacher": str(model), "k": 5, "temperature": 1.0, "tokens": tokens, "device": "cpu"}
     assert {key: summary[key] for key in expected} == expected
-    assert summary.keys() - expected.keys() == {"bytes", "coverage", "seconds", "tokens_per_second"}
+    assert summary.keys() - expected.keys() == {"bytes", "coverage", "seconds", "tokens_per_second", "out_of_memory"}
+    assert summary["out_of_memory"] == []
     assert summary["bytes"] == sum(path.stat().st_size for path in (folder / "top5").glob("*.0*.npy"))
     assert summary["coverage"] == splits["train"]["coverage"]
     assert summary["tokens_per_second"] == pytest.approx(tokens / summary["seconds"], rel=0.05)
@@ -145,7 +146,8 @@ def test_killed_in_the_middle_of_a_shard_and_then_told_to_stop(command, tmp_path
     assert done.returncode == 75, done.stderr
     lines = done.stderr.splitlines()
     assert all(re.match(r"\d\d:\d\d:\d\d ", line) for line in lines), "fairseq's chatter is in the log"
-    assert re.search(rf"going on: {len(kept)} of \d+ shards are there$", lines[1])
+    assert re.search(rf"going on: {len(kept)} of \d+ shards are there$", lines[2])
+    assert lines[0].endswith("was killed; its progress is gone on with")
     assert lines[-1].endswith("SIGTERM: progress is saved; run the same command again to go on (exit status 75)")
     assert {path: path.stat().st_mtime_ns for path in kept} == kept
     more = list((progress / "cache").glob("*.npy"))
@@ -274,12 +276,16 @@ def test_too_little_disk_space(command, tmp_path, capsys, monkeypatch):
     assert not (tmp_path / "cache").exists()
 
 
-def test_a_second_writer(command, tmp_path, capsys):
+def test_a_second_writer(command, tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr("claims.CLAIM_SECONDS", 0.1)
     with mock.patch("kd.caching.Caching.publish", side_effect=KeyboardInterrupt), pytest.raises(KeyboardInterrupt):
         tiny.run_command(command())
     (progress,) = (tmp_path / "cache/progress").iterdir()
+    message = rf"another caching writes here, process {os.getpid()} on \S+, and it lives; wait for its end"
     with claimed(progress, "caching"), mock.patch("kd.caching.SHARD_BYTES", tiny.SHARD_BYTES):
-        refuse(capsys, command(), rf"another caching writes here, process {os.getpid()} on \S+; wait for its end")
+        with pytest.raises(UserError, match=message):
+            tiny.run_command(command())
+        assert "waiting up to 0.1 s" in capsys.readouterr().err
 
 
 @pytest.mark.slow

@@ -129,7 +129,13 @@ def test_killed_stopped_and_left_alone_they_go_on(tiny_corpus, together, tmp_pat
     assert (tmp_path / "model.pt").read_bytes() == (folder / "plain/model.pt").read_bytes()
     assert json.loads((tmp_path / "train.json").read_text())["tokens_per_second"] > 0
     (progress,) = (tmp_path / "progress").iterdir()
-    assert {path.name for path in progress.iterdir()} == {"checkpoint_last.pt", "checkpoint_best.pt", "lock"}
+    assert {path.name for path in progress.iterdir()} == {
+        "attempts.jsonl",
+        "checkpoint_best.pt",
+        "checkpoint_last.pt",
+        "job.json",
+        "pulse",
+    }
 
 
 def test_what_both_ranks_refuse_is_said_once(tiny_corpus, tmp_path):

@@ -111,7 +111,7 @@ def test_lost_loss_names_the_update_and_leaves_the_progress(start, poison, cause
     call_after(driver.trainer, "train_step", UPDATES_AN_EPOCH + 1, lambda: poison(weight))
     with pytest.raises(NotFinite, match=rf"not finite at update {UPDATES_AN_EPOCH + 2} \({cause}\)"):
         run(driver)
-    assert {path.name for path in driver.folder.iterdir()} == {LAST, BEST}
+    assert {path.name for path in driver.folder.iterdir()} == {LAST, BEST, "attempts.jsonl", "pulse"}
     assert start().updates == UPDATES_AN_EPOCH
 
 

@@ -8,12 +8,14 @@ import pytest
 import torch
 
 import tiny_driver
-from cli import STOP_SIGNALS
-from kd import checkpoints
-from kd.checkpoints import BEST, LAST, newest_as_last
+from cli import STOP_SIGNALS, UserError
+from kd import attempts, checkpoints
+from kd.checkpoints import BEST, LAST, PREVIOUS, newest_as_last
 from kd.driver import Interrupted
 from tiny_driver import UPDATES, Killed, call_after, kill, result, run
 from tiny_training import UPDATES_AN_EPOCH
+
+NAMES = (LAST, PREVIOUS, BEST)
 
 pytestmark = [pytest.mark.slow, pytest.mark.filterwarnings("ignore")]  # they train, through fairseq
 
@@ -83,7 +85,7 @@ def test_signal_handlers_are_given_back(start):
     ("method", "call"),
     [
         ("train_step", 2),  # before anything is saved
-        ("save_checkpoint", 1),  # the best checkpoint is written, the last one is not yet its second name
+        ("save_checkpoint", 1),  # a checkpoint is written, and not yet in place
         ("train_step", UPDATES - 1),
         ("save_checkpoint", 2),
     ],
@@ -132,29 +134,47 @@ def test_tokens_and_their_seconds_are_kept(start):
 
 
 def truncate(path) -> None:
-    content = path.read_bytes()
-    path.unlink()  # it may be the second name of another checkpoint
-    path.write_bytes(content[: len(content) // 2])
+    """As `truncate` of the shell does, which damages all names of a file."""
+    os.truncate(path, path.stat().st_size // 2)
 
 
-def test_the_best_checkpoint_stands_in_for_a_damaged_last_one(start, undisturbed):
+def interrupted_at(start, update: int, **changes):
+    """A training that was stopped at an update."""
     driver = start()
-    call_after(driver.trainer, "train_step", UPDATES - 1, lambda: os.kill(os.getpid(), signal.SIGTERM))
+    call_after(driver.trainer, "train_step", update, lambda: os.kill(os.getpid(), signal.SIGTERM))
     with pytest.raises(Interrupted):
-        run(driver)
-    truncate(driver.folder / LAST)
+        run(driver, **changes)
+    return driver
+
+
+def test_the_checkpoint_before_a_damaged_one_stands_in(start, undisturbed):
+    folder = interrupted_at(start, UPDATES - 1, checkpoint_updates=1).folder
+    truncate(folder / LAST)
+    driver = start()
+    assert driver.updates == UPDATES - 2
+    assert driver.said[0].startswith(f"warning: {folder / LAST} is damaged and will not be used (")
+    assert driver.said[1:] == [
+        f"taking {folder / PREVIOUS} instead; the updates after it are repeated",
+        f"going on from update {UPDATES - 2} ({folder / LAST})",
+        "1 updates made after it are made again",
+    ]
+    assert result(run(driver)) == undisturbed
+
+
+def test_the_best_checkpoint_stands_in_for_two_damaged_ones(start, undisturbed):
+    folder = interrupted_at(start, UPDATES - 1, checkpoint_updates=1).folder
+    for name in (LAST, PREVIOUS):
+        truncate(folder / name)
     driver = start()
     assert driver.updates == UPDATES_AN_EPOCH
-    assert driver.said[0].startswith(f"warning: {driver.folder / LAST} is damaged and will not be used (")
-    assert driver.said[1] == f"taking {driver.folder / BEST} instead; the epochs after it are repeated"
-    assert len(driver.said) == 3
+    assert f"taking {folder / BEST} instead; the updates after it are repeated" in driver.said
     assert result(run(driver)) == undisturbed
 
 
 @pytest.mark.parametrize("damage", [truncate, lambda path: path.write_bytes(b"")])
 def test_without_a_usable_checkpoint_it_starts_anew(start, undisturbed, damage):
     folder = run(start()).folder
-    for name in (LAST, BEST):
+    for name in (LAST, PREVIOUS, BEST):
         damage(folder / name)
     driver = start()
     assert driver.updates == 0
@@ -162,12 +182,107 @@ def test_without_a_usable_checkpoint_it_starts_anew(start, undisturbed, damage):
     assert result(run(driver)) == undisturbed
 
 
-def test_the_best_checkpoint_is_needed_to_end(start, undisturbed):
+def test_a_damaged_best_checkpoint_is_restored_from_its_twin(start, undisturbed):
     folder = run(start(), max_epoch=1).folder
+    truncate(folder / BEST)
+    driver = start()
+    assert driver.updates == UPDATES_AN_EPOCH
+    assert (folder / BEST).read_bytes() == (folder / LAST).read_bytes()
+    assert result(run(driver)) == undisturbed
+
+
+def test_without_the_best_checkpoint_it_starts_anew(start, undisturbed):
+    folder = interrupted_at(start, UPDATES - 1, checkpoint_updates=1).folder
     truncate(folder / BEST)
     driver = start()
     assert driver.updates == 0
     assert result(run(driver)) == undisturbed
+
+
+# the new one is copied as the best, of the second save too; the last one becomes the previous one
+@pytest.mark.parametrize(("name", "call"), [("_copy", 1), ("_copy", 2), ("second_name", 1)])
+@pytest.mark.parametrize("after", [False, True])
+def test_killed_while_checkpoints_change_places(start, undisturbed, monkeypatch, name, call, after):
+    driver, original, calls = start(), getattr(checkpoints, name), []
+
+    def killing(*paths):
+        calls.append(paths)
+        if len(calls) < call or after:
+            original(*paths)
+        if len(calls) == call:
+            raise Killed
+
+    monkeypatch.setattr(checkpoints, name, killing)
+    with pytest.raises(Killed):
+        run(driver)
+    monkeypatch.undo()
+    assert result(run(start())) == undisturbed
+    assert {path.name for path in driver.folder.iterdir()} == {*NAMES, "model.pt", "attempts.jsonl", "pulse"}
+
+
+@pytest.mark.parametrize("update", range(2, UPDATES + 1))
+def test_a_kill_costs_no_more_than_the_interval(start, undisturbed, update):
+    driver = start()
+    call_after(driver.trainer, "train_step", update, kill)
+    with pytest.raises(Killed):
+        run(driver, checkpoint_updates=2)
+    driver = start()
+    # the update under way counts for nothing
+    assert driver.updates >= update - 2
+    assert driver.attempt.repeated == update - 1 - driver.updates < 2
+    assert result(run(driver)) == undisturbed
+
+
+def test_checkpoints_by_the_clock(start, undisturbed):
+    driver = start()
+    call_after(driver.trainer, "train_step", 3, kill)
+    with pytest.raises(Killed):
+        run(driver, checkpoint_minutes=1e-9)
+    driver = start()
+    assert driver.updates == 2
+    assert result(run(driver)) == undisturbed
+
+
+def test_a_checkpoint_is_due_in_a_validation_too(start, undisturbed):
+    driver = start()
+    call_after(driver.trainer, "valid_step", 1, kill)
+    with pytest.raises(Killed):
+        run(driver, checkpoint_minutes=1e-9)
+    driver = start()
+    assert (driver.updates, driver.unvalidated) == (UPDATES_AN_EPOCH, 1)
+    assert result(run(driver)) == undisturbed
+
+
+def test_attempts_are_counted(start):
+    driver = start()
+    call_after(driver.trainer, "train_step", UPDATES_AN_EPOCH + 3, kill)
+    with pytest.raises(Killed):
+        run(driver)
+    folder = run(start()).folder
+    found = attempts.read(folder)
+    assert [(each["update"], each["repeated"]) for each in found] == [(0, 0), (UPDATES_AN_EPOCH, 2)]
+    assert {each["pid"] for each in found} == {os.getpid()}
+    with (folder / "attempts.jsonl").open("a") as handle:
+        handle.write('{"update": 1')  # a kill cut it off
+    assert attempts.read(folder) == found
+
+
+def test_nothing_is_replaced_once_another_process_has_taken_over(configuration, tmp_path):
+    def refuse():
+        raise UserError("another training has taken over")
+
+    driver = tiny_driver.start(configuration, tmp_path, before_saving=refuse)
+    with pytest.raises(UserError, match="taken over"):
+        run(driver)
+    assert not list(tmp_path.glob("checkpoint*"))
+
+
+def test_what_only_an_interruption_needs_is_removed(start):
+    folder = run(start()).folder
+    assert {path.name for path in folder.iterdir()} >= set(NAMES)
+    checkpoints.remove_spare(folder)
+    assert sorted(path.name for path in folder.glob("checkpoint*")) == [BEST, LAST]
+    assert checkpoints.bytes_on_disk(folder) == (folder / BEST).stat().st_size + (folder / LAST).stat().st_size
 
 
 def test_a_file_that_may_not_be_read_is_not_given_up(tmp_path, monkeypatch):
@@ -185,7 +300,7 @@ def test_copy_where_hard_links_are_refused(tmp_path, monkeypatch):
     def refuse(*_):
         raise OSError("no hard links here")
 
-    monkeypatch.setattr(checkpoints, "os", SimpleNamespace(link=refuse, replace=os.replace))
+    monkeypatch.setattr(checkpoints, "os", SimpleNamespace(link=refuse, replace=os.replace, fsync=os.fsync))
     (tmp_path / BEST).write_bytes(b"best")
     (tmp_path / LAST).write_bytes(b"old")
     checkpoints.second_name(tmp_path / BEST, tmp_path / LAST)

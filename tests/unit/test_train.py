@@ -121,10 +121,10 @@ def test_other_options_start_afresh(tiny_corpus, plain, tmp_path, capsys):
 def test_progress_key_depends_on_all_that_decides(tmp_path):
     data = tmp_path / "data"
     data.write_text("1")
-    keys = [train.progress_key(options, seed, [data]) for options in ({"lr": 1}, {"lr": 2}) for seed in (1, 2)]
-    assert train.progress_key({"lr": 1}, 1, [data]) == keys[0]
+    keys = [train.progress_key(options, seed, [sha256(data)]) for options in ({"lr": 1}, {"lr": 2}) for seed in (1, 2)]
+    assert train.progress_key({"lr": 1}, 1, [sha256(data)]) == keys[0]
     data.write_text("2")
-    keys.append(train.progress_key({"lr": 1}, 1, [data]))
+    keys.append(train.progress_key({"lr": 1}, 1, [sha256(data)]))
     assert len(set(keys)) == 5
 
 

@@ -1,6 +1,5 @@
 """train.py: what it refuses, what it says of a lost loss, and that nothing else is on standard error."""
 
-import os
 import re
 import subprocess
 import sys
@@ -11,8 +10,6 @@ import pytest
 
 import tiny_training as tiny
 import train
-from claims import claimed
-from cli import UserError
 
 # training goes through fairseq, whose warnings are not ours
 pytestmark = [pytest.mark.filterwarnings("ignore"), pytest.mark.usefixtures("signal_handlers")]
@@ -54,24 +51,6 @@ def test_models_that_do_not_fit(tiny_corpus, plain, teacher, tmp_path, capsys):
     refuse(capsys, "can only start from a model of the same architecture", output, wrong)
     wrong = tiny.command(tiny_corpus, output, tiny.options(precision="fp16"))
     refuse(capsys, "training.precision: 'fp16' needs a GPU", output, wrong)
-
-
-def test_a_second_training_on_the_same_progress(tiny_corpus, tmp_path):
-    progress = tmp_path / "progress/key"
-    with claimed(progress):
-        (progress / "checkpoint_last.pt").touch()
-        message = rf"another training writes here, process {os.getpid()} on \S+; wait"
-        with pytest.raises(UserError, match=message), claimed(progress):
-            pass
-    with claimed(progress):
-        pass
-    assert (progress / "checkpoint_last.pt").exists()
-
-
-def test_a_refused_training_leaves_no_trace(tmp_path):
-    with pytest.raises(UserError), claimed(tmp_path / "run/progress/key"):
-        raise UserError("refused")
-    assert not (tmp_path / "run").exists()
 
 
 @pytest.mark.slow

@@ -6,12 +6,15 @@ import math
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
+from numpy.lib import format as npy
 from torch import Tensor
 
+from cli import atomic_write, sha256
 from kd.cache import shard_file
 
 MAX_SHARDS = 256  # about, of a split: each is a file that a training keeps open; larger caches have larger shards
@@ -146,3 +149,11 @@ def tails_distribution(sums: np.ndarray) -> np.ndarray:
     uniform = np.full(len(sums), 1 / len(sums))
     average = sums / total if total > 0 else uniform
     return ((1 - _UNIFORM_SHARE) * average + _UNIFORM_SHARE * uniform).astype("<f4")
+
+
+def write_array(path: Path, array: np.ndarray) -> dict[str, Any]:
+    """Write a .npy file; returns its size and SHA-256 as ``meta.json`` has them."""
+    with atomic_write(path, "wb") as handle:
+        npy.write_array_header_1_0(handle, npy.header_data_from_array_1_0(array))
+        handle.write(array.view(np.uint8))  # numpy's own writing does not tell a full disk from other failures
+    return {"bytes": path.stat().st_size, "sha256": sha256(path)}

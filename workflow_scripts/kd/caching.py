@@ -14,7 +14,7 @@ import hashlib
 import json
 import shutil
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -24,12 +24,21 @@ import torch
 from fairseq import utils
 from fairseq.data.data_utils import infer_language_pair
 from fairseq.tasks.translation import TranslationConfig, TranslationTask
-from numpy.lib import format as npy
 
 from cache_size import amount
-from cli import UserError, atomic_write, sha256, write_json
+from claims import clear
+from cli import UserError, sha256, write_json
 from kd.cache import FORMAT, META, SPLITS, TAILS, corpus_hash, record_type, starts_file
-from kd.cache_parts import Shard, batches, coverage, mass_statistics, plan, tails_distribution, to_records
+from kd.cache_parts import (
+    Shard,
+    batches,
+    coverage,
+    mass_statistics,
+    plan,
+    tails_distribution,
+    to_records,
+    write_array,
+)
 from kd.dictionaries import fingerprints
 from kd.teacher import Teacher
 
@@ -53,15 +62,18 @@ class Request:
         """Whether the teacher runs on a GPU."""
         return torch.cuda.is_available() and not self.cpu
 
-    def key(self, inputs: Sequence[Path]) -> str:
+    def decisive(self) -> dict[str, Any]:
+        """The options that decide the bytes of the cache."""
+        names = ("k", "temperature", "max_tokens", "shard_bytes", "cuda")
+        return {"format": FORMAT} | {name: getattr(self, name) for name in names}
+
+    def key(self, hashes: Iterable[str]) -> str:
         """A hash of all that decides the bytes of the cache.
 
         Args:
-            inputs: teacher, dictionaries, and the files of the splits.
+            hashes: SHA-256 of teacher, dictionaries, and the files of the splits.
         """
-        names = ("k", "temperature", "max_tokens", "shard_bytes", "cuda")
-        decisive = {"format": FORMAT} | {name: getattr(self, name) for name in names}
-        parts = [json.dumps(decisive, sort_keys=True), *(sha256(path) for path in inputs)]
+        parts = [json.dumps(self.decisive(), sort_keys=True), *hashes]
         return hashlib.sha256("\n".join(parts).encode()).hexdigest()[:16]
 
 
@@ -96,14 +108,24 @@ class Caching:
         request: what to cache.
         folder: of the unfinished work, claimed by this process.
         say: takes a line for the reader of the log.
+        before_saving: called before files are written; may raise.
+        parts: for want of memory, batches are so many times smaller.
 
     Raises:
         UserError: the corpus or the teacher cannot be used.
     """
 
-    def __init__(self, request: Request, folder: Path, say: Callable[[str], None] = print):
+    def __init__(
+        self,
+        request: Request,
+        folder: Path,
+        say: Callable[[str], None] = print,
+        before_saving: Callable[[], None] = lambda: None,
+        parts: int = 1,
+    ):
         self._started = time.perf_counter()
         self.request, self.folder, self.say = request, folder, say
+        self._before_saving, self._max_tokens = before_saving, max(1, request.max_tokens // parts)
         self.task = load_task(request.data)
         self.teacher = Teacher.load(request.teacher, self.task, request.temperature)
         self.vocabulary = len(self.task.target_dictionary)
@@ -177,14 +199,13 @@ class Caching:
         Args:
             output: on the same file system as the folder of the unfinished work. What is there gives way only now.
         """
+        self._before_saving()
         replaced = self.folder / "replaced"
         if output.exists():
             shutil.rmtree(replaced, ignore_errors=True)  # there if an earlier run was killed in what follows
             output.rename(replaced)
         self._cache.rename(output)
-        for kept in (self._sidecars, replaced):
-            shutil.rmtree(kept, ignore_errors=True)
-        (self.folder / "seconds.json").unlink(missing_ok=True)
+        clear(self.folder)
 
     def _finished(self, shard: Shard) -> dict[str, Any] | None:
         """The sidecar of a shard that is complete and unaltered, else None."""
@@ -210,9 +231,10 @@ class Caching:
     def _write(self, shard: Shard, before_batch: Callable[[], None]) -> dict[str, Any]:
         tails = np.zeros(self.vocabulary)
         records = self._compute(shard, tails, before_batch)
+        self._before_saving()
         path = self._cache / shard.entry["file"]
-        sidecar = {"entry": shard.entry | _write_array(path, records), "mass": mass_statistics(records)}
-        sidecar["tails"] = _write_array(self._tails(shard), tails)["sha256"]
+        sidecar = {"entry": shard.entry | write_array(path, records), "mass": mass_statistics(records)}
+        sidecar["tails"] = write_array(self._tails(shard), tails)["sha256"]
         write_json(self._sidecar(shard), sidecar)  # the last, because it says that all is there
         return sidecar
 
@@ -222,7 +244,7 @@ class Caching:
         sizes = (each[shard.first : shard.end] for each in (dataset.src_sizes, dataset.tgt_sizes))
         starts = self.starts[shard.split]
         records = np.empty(shard.tokens, dtype=self.record)
-        for batch in batches(*sizes, self.request.max_tokens):
+        for batch in batches(*sizes, self._max_tokens):
             before_batch()
             sample = dataset.collater([dataset[shard.first + index] for index in batch.tolist()])
             ids = sample["id"].numpy()
@@ -256,7 +278,7 @@ class Caching:
                 "corpus": corpus_hash(self.request.data, split, languages),
                 "sentences": len(starts) - 1,
                 "tokens": int(starts[-1]),
-                "starts": {"file": name} | _write_array(self._cache / name, starts),
+                "starts": {"file": name} | write_array(self._cache / name, starts),
                 "shards": [sidecar["entry"] for sidecar in sidecars[split]],
                 "coverage": coverage([sidecar["mass"] for sidecar in sidecars[split]]),
             }
@@ -268,7 +290,7 @@ class Caching:
             "temperature": self.request.temperature,
             "teacher": sha256(self.request.teacher),
             "dictionaries": fingerprints(self.task),
-            "tails": {"file": TAILS} | _write_array(self._cache / TAILS, tails_distribution(sums)),
+            "tails": {"file": TAILS} | write_array(self._cache / TAILS, tails_distribution(sums)),
             "splits": splits,
         }
         write_json(self._cache / META, meta)
@@ -279,14 +301,6 @@ class Caching:
 
     def _tails(self, shard: Shard) -> Path:
         return self._sidecars / f"{shard.entry['file']}.tails.npy"
-
-
-def _write_array(path: Path, array: np.ndarray) -> dict[str, Any]:
-    """Write a .npy file; returns its size and SHA-256 as ``meta.json`` has them."""
-    with atomic_write(path, "wb") as handle:
-        npy.write_array_header_1_0(handle, npy.header_data_from_array_1_0(array))
-        handle.write(array.view(np.uint8))  # numpy's own writing does not tell a full disk from other failures
-    return {"bytes": path.stat().st_size, "sha256": sha256(path)}
 
 
 def _read_json(path: Path) -> Any:

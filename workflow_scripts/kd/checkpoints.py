@@ -1,39 +1,107 @@
-"""Checkpoint files: what makes one unreadable, which of a run's two to go on from, and how they are replaced."""
+"""Checkpoint files: what makes one unreadable, which of a run's three to go on from, and how they are replaced.
+
+A run keeps the last checkpoint, the one before it, and the best one, each a file of its own, so that damage to one
+leaves the others whole. A new one is complete, and on the disk, before any of them is replaced.
+"""
 
 from __future__ import annotations
 
 import errno
 import os
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from pickle import UnpicklingError
 from typing import Any
 
+import torch
 from fairseq import checkpoint_utils
+
+from cli import atomic_write
 
 # what torch and fairseq raise for truncated, foreign and unsafe files
 UNREADABLE = (OSError, EOFError, RuntimeError, LookupError, AttributeError, TypeError, ValueError, UnpicklingError)
 
-LAST, BEST = "checkpoint_last.pt", "checkpoint_best.pt"
+LAST, PREVIOUS, BEST = "checkpoint_last.pt", "checkpoint_previous.pt", "checkpoint_best.pt"
+NEW = "checkpoint_new.pt"
+
+
+def save(state: dict[str, Any], path: Path) -> None:
+    """Write a checkpoint, or a model, under a temporary name and rename it.
+
+    Raises:
+        OSError: it cannot be written; nothing is left of it.
+    """
+    try:
+        with atomic_write(path, "wb") as handle:
+            torch.save(state, handle)
+    except RuntimeError as error:
+        if isinstance(cause := error.__context__, OSError):  # torch hides it behind what follows from it
+            raise OSError(cause.errno, cause.strerror, str(path)) from error
+        raise
+
+
+def put_in_place(folder: Path, is_best: bool) -> None:
+    """Make ``NEW`` the last checkpoint, and the best one too if it is.
+
+    A kill between any two steps repeats updates since the last checkpoint, and the repetition writes the same files.
+    """
+    if is_best:
+        _copy(folder / NEW, folder / BEST)
+    if (folder / LAST).exists():
+        second_name(folder / LAST, folder / PREVIOUS)
+    os.replace(folder / NEW, folder / LAST)
 
 
 def newest_as_last(folder: Path, say: Callable[[str], None]) -> bool:
     """See to it that ``LAST`` is the newest checkpoint that can be read; False if there is none.
 
-    A run can go on from the best checkpoint as from the last one, only that it repeats more. It cannot go on without
-    it: that is what becomes the model.
+    A run can go on from an older checkpoint as from the last one, only that it repeats more. It cannot go on without
+    the best one: that is what becomes the model. What a kill has left half-written is removed.
     """
-    last, best = (_extra_state(folder / name, say) for name in (LAST, BEST))
-    if last is not None and (best is not None or last["best"] is None):
-        return True
-    if best is not None:
-        say(f"taking {folder / BEST} instead; the epochs after it are repeated")
-        second_name(folder / BEST, folder / LAST)
-        return True
-    if (folder / LAST).exists():
-        say(f"warning: {folder}: no usable checkpoint is left; training starts anew")
-        (folder / LAST).unlink()
-    return False
+    for leftover in [folder / NEW, *folder.glob(".*.tmp")]:
+        leftover.unlink(missing_ok=True)
+    states = {name: _extra_state(folder / name, say) for name in (LAST, BEST)}
+    if not _can_go_on(states[LAST], states):
+        states[PREVIOUS] = _extra_state(folder / PREVIOUS, say)
+    usable = [name for name, state in states.items() if _can_go_on(state, states)]
+    if not usable:
+        if any((folder / name).exists() for name in states):
+            say(f"warning: {folder}: no usable checkpoint is left; training starts anew")
+        for name in states:
+            (folder / name).unlink(missing_ok=True)
+        return False
+    chosen = LAST if LAST in usable else max(usable, key=lambda name: states[name]["updates"])
+    if states[chosen]["best"] is not None and states[BEST] is None:
+        _copy(folder / _twin_of_best(states[chosen], states), folder / BEST)
+    if chosen != LAST:
+        say(f"taking {folder / chosen} instead; the updates after it are repeated")
+        _copy(folder / chosen, folder / LAST)
+    return True
+
+
+def remove_spare(folder: Path) -> None:
+    """When all is done, remove what only an interruption would have needed."""
+    for name in (PREVIOUS, NEW):
+        (folder / name).unlink(missing_ok=True)
+
+
+def bytes_on_disk(folder: Path) -> int:
+    """Bytes that the checkpoints of a run take."""
+    names = (LAST, PREVIOUS, BEST)
+    return sum(path.stat().st_size for name in names if (path := folder / name).exists())
+
+
+def _can_go_on(state: dict[str, Any] | None, states: dict[str, dict[str, Any] | None]) -> bool:
+    return state is not None and (state["best"] is None or bool(states[BEST] or _twin_of_best(state, states)))
+
+
+def _twin_of_best(state: dict[str, Any], states: dict[str, dict[str, Any] | None]) -> str | None:
+    """The checkpoint, other than ``BEST``, that was saved as the best one of a state."""
+    for name, other in states.items():
+        if name != BEST and other is not None and other.get("is_best") and other["best"] == state["best"]:
+            return name
+    return None
 
 
 def _extra_state(path: Path, say: Callable[[str], None]) -> dict[str, Any] | None:
@@ -41,7 +109,8 @@ def _extra_state(path: Path, say: Callable[[str], None]) -> dict[str, Any] | Non
     if not path.exists():
         return None
     try:
-        return checkpoint_utils.load_checkpoint_to_cpu(str(path))["extra_state"]
+        loaded = checkpoint_utils.load_checkpoint_to_cpu(str(path))
+        return loaded["extra_state"] | {"updates": loaded["optimizer_history"][-1]["num_updates"]}
     except UNREADABLE as error:
         # torch's reader says EINVAL of a truncated file; any other failure to read is no reason to give it up
         if isinstance(error, OSError) and error.errno != errno.EINVAL:
@@ -57,8 +126,24 @@ def second_name(source: Path, target: Path) -> None:
     try:
         os.link(source, temporary)
     except OSError:  # a file system without hard links
-        temporary.write_bytes(source.read_bytes())
+        _copy(source, target)
+        return
     os.replace(temporary, target)
+    temporary.unlink(missing_ok=True)  # renaming one name of a file to another of the same file does nothing
+
+
+def _copy(source: Path, target: Path) -> None:
+    """Copy a file, replacing ``target`` in one step once all of it is on the disk."""
+    temporary = target.with_name(f".{target.name}.tmp")
+    try:
+        with source.open("rb") as reader, temporary.open("wb") as writer:
+            shutil.copyfileobj(reader, writer, 1 << 22)
+            writer.flush()
+            os.fsync(writer.fileno())
+        os.replace(temporary, target)
+    except BaseException:
+        temporary.unlink(missing_ok=True)
+        raise
 
 
 def first_line(error: BaseException) -> str:

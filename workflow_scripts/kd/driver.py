@@ -4,8 +4,10 @@ fairseq's own command-line loop keeps the state of early stopping in function at
 the next update, and writes the last checkpoint by a copy that a kill can cut in half. This one drives the same
 Trainer (same batches, same random numbers, same losses) and
   - writes every checkpoint under a temporary name and renames it; all that a run needs to go on is in that one file,
+  - saves every so many updates or minutes, also within an epoch or a validation,
   - after SIGTERM, SIGINT or SIGUSR1 saves and leaves at the next update, or the next batch of a validation,
-  - goes on from the best checkpoint when the last one is damaged.
+  - goes on from an older checkpoint when the last one is damaged,
+  - can make an update of more and smaller batches, of the same sentences.
 
 Where several ranks train together, each has a driver, and all take the same steps: they agree on stopping, each
 validates on all of the validation set, and the first one writes what is written.
@@ -23,15 +25,20 @@ from typing import Any
 import numpy as np
 import torch
 from fairseq import checkpoint_utils, tasks, utils
-from fairseq.data.iterators import EpochBatchIterator, GroupedIterator
+from fairseq.data.iterators import GroupedIterator
 from fairseq.logging import metrics
 from omegaconf import OmegaConf
 
 from cli import STOP_SIGNALS
-from kd.checkpoints import BEST, LAST, newest_as_last, second_name
+from kd import history
+from kd.attempts import Attempt
+from kd.checkpoints import LAST, NEW, newest_as_last, put_in_place
 from kd.distributed import Ranks
+from kd.parts import split
 from kd.trainer import NotFinite, Trainer
 from launch import Interrupted
+
+_DUE = 1  # below the number of each stop signal
 
 
 class Driver:
@@ -41,6 +48,8 @@ class Driver:
         cfg: fairseq's configuration (``convert_namespace_to_omegaconf``).
         say: takes a line for the reader of the log.
         before_loading: called once the model is built and before any weights are loaded; may raise.
+        before_saving: called before checkpoints are replaced; may raise.
+        parts: that each batch is split into, for want of memory.
 
     After construction the newest checkpoint of ``cfg.checkpoint.save_dir`` is loaded, if there is one.
     """
@@ -50,6 +59,8 @@ class Driver:
         cfg: Any,
         say: Callable[[str], None] = print,
         before_loading: Callable[[Driver], None] = lambda driver: None,
+        before_saving: Callable[[], None] = lambda: None,
+        parts: int = 1,
     ):
         self.cfg = cfg
         self.say = say
@@ -58,6 +69,8 @@ class Driver:
         self.maximize = bool(cfg.checkpoint.maximize_best_checkpoint_metric)
         self.metric = cfg.checkpoint.best_checkpoint_metric
         self.stop_signal: int | None = None
+        self.parts = parts
+        self._before_saving = before_saving
 
         metrics.reset()
         np.random.seed(cfg.common.seed)
@@ -82,8 +95,13 @@ class Driver:
         self.update_seconds: float = state.get("update_seconds", 0.0)
         self._own_tokens = 0  # of this rank, which `target_tokens` lacks
         self._position: dict[str, Any] | None = state.get("train_iterator")
+        self.attempt = Attempt(self.folder, self.updates, self.ranks.first)
+        self._saved_updates, self._saved_at = self.updates, time.monotonic()
+        self._every: tuple[float, float] = (math.inf, math.inf)
         if resumed:
             self.say(f"going on from update {self.updates} ({self.folder / LAST})")
+        if self.attempt.repeated:
+            self.say(f"{self.attempt.repeated} updates made after it are made again")
 
     @property
     def updates(self) -> int:
@@ -115,7 +133,15 @@ class Driver:
         """Trained parameters; shared embeddings count once."""
         return sum(p.numel() for p in self.model.parameters() if p.requires_grad)
 
-    def run(self, max_epoch: int, max_update: int | None, interval: int, patience: int) -> None:
+    def run(
+        self,
+        max_epoch: int,
+        max_update: int | None,
+        interval: int,
+        patience: int,
+        checkpoint_updates: int | None = None,
+        checkpoint_minutes: float | None = None,
+    ) -> None:
         """Train to the end.
 
         Args:
@@ -123,12 +149,16 @@ class Driver:
             max_update: updates after which training ends within an epoch, or None.
             interval: epochs between validations.
             patience: validations without a new best after which training ends; 0 never.
+            checkpoint_updates: updates after which there is a new checkpoint, beside those at the ends of epochs.
+            checkpoint_minutes: the same, in minutes.
 
         Raises:
             Interrupted: a stop signal came; progress is saved.
             NotFinite: the loss or a gradient is not finite.
+            OutOfMemory: a batch does not fit into memory.
         """
         limit = max_update or math.inf
+        self._every = (checkpoint_updates or math.inf, 60 * (checkpoint_minutes or math.inf))
         previous = {number: signal.signal(number, self._on_signal) for number in STOP_SIGNALS}
         try:
             if self.updates == 0 and self.cfg.checkpoint.finetune_from_model is not None:
@@ -140,7 +170,7 @@ class Driver:
             ):
                 if self.unvalidated is None:
                     self.unvalidated = self._train_epoch(limit)
-                    self._leave_if_asked()
+                    self._attend()
                 epoch = self.unvalidated
                 final = epoch == max_epoch or self.updates >= limit
                 is_best = self._judge(self._validate(epoch)) if final or epoch % interval == 0 else False
@@ -167,7 +197,7 @@ class Driver:
                 if self.updates >= limit:
                     break
                 if batches.has_next():  # otherwise the epoch has ended, and its record is due first
-                    self._leave_if_asked()
+                    self._attend()
             self._record("train", epoch, metrics.get_smoothed_values("train"))
             metrics.reset_meters("train")
         self.trainer.lr_step(epoch)
@@ -175,6 +205,9 @@ class Driver:
 
     def _update(self, samples: list[dict[str, Any]]) -> None:
         started = time.perf_counter()
+        if self.parts > 1:
+            pad = self.task.target_dictionary.pad()
+            samples = [part for sample in samples if sample for part in split(sample, self.parts, pad)]
         try:
             self.trainer.train_step(samples)
         except NotFinite as error:
@@ -182,14 +215,15 @@ class Driver:
             raise NotFinite(f"the loss is not finite at update {self.updates + 1} ({cause})") from error
         self.update_seconds += time.perf_counter() - started
         self._own_tokens += sum(sample["ntokens"] for sample in samples if sample)  # the last may be missing here
+        self.attempt.made(self.updates)
 
     def _validate(self, epoch: int) -> float:
         """Losses and BLEU on the validation set; returns the metric that chooses the best checkpoint."""
         self.trainer.begin_valid_epoch(epoch)
-        batches = self._validation_batches().next_epoch_itr(shuffle=False, set_dataset_epoch=False)
+        batches = self.trainer.get_whole_valid_iterator(self.parts)
         with metrics.aggregate(new_root=True) as values:
             for sample in batches:
-                self._leave_if_asked()
+                self._attend()
                 try:
                     self.trainer.valid_step(sample)
                 except NotFinite as error:
@@ -198,23 +232,6 @@ class Driver:
         self._record("valid", epoch, stats)
         return float(stats[self.metric])
 
-    def _validation_batches(self) -> EpochBatchIterator:
-        """All sentences of the validation set.
-
-        The Trainer's own iterator would leave out up to seven: fairseq drops the end of a corpus that does not fill a
-        batch of a multiple of eight sentences.
-        """
-        cfg, dataset = self.cfg.dataset, self.task.dataset("valid")
-        longest = int(max(dataset.src_sizes.max(), dataset.tgt_sizes.max()))
-        return self.task.get_batch_iterator(
-            dataset=dataset,
-            max_tokens=max(cfg.max_tokens_valid, longest),  # a longer sentence is a batch by itself
-            max_sentences=cfg.batch_size_valid,
-            max_positions=utils.resolve_max_positions(self.task.max_positions(), self.model.max_positions()),
-            required_batch_size_multiple=1,
-            seed=self.cfg.common.seed,
-        )
-
     def _judge(self, score: float) -> bool:
         """Whether ``score`` is at least as good as any before it; keeps the count of early stopping."""
         is_best = self.best is None or (score >= self.best if self.maximize else score <= self.best)
@@ -222,10 +239,12 @@ class Driver:
         self.since_best = 0 if is_best else self.since_best + 1
         return is_best
 
-    def _leave_if_asked(self) -> None:
-        """Save and leave if a stop signal came to any rank."""
-        number = self.ranks.largest(self.stop_signal or 0)
-        if not number:
+    def _attend(self) -> None:
+        """Save and leave if a stop signal came to any rank, and save if one finds that a checkpoint is due."""
+        number = self.ranks.largest(self.stop_signal or (_DUE if self._is_due() else 0))
+        if number <= _DUE:
+            if number:
+                self._save(is_best=False)
             return
         name = signal.Signals(number).name
         if self.updates == 0:
@@ -236,13 +255,22 @@ class Driver:
         self.ranks.part()  # none leaves before the checkpoint is written
         raise Interrupted(message)
 
+    def _is_due(self) -> bool:
+        """Whether as much has been done since the last checkpoint as may be lost."""
+        updates, seconds = self._every
+        unsaved = self.updates - self._saved_updates
+        return unsaved > 0 and (unsaved >= updates or time.monotonic() - self._saved_at >= seconds)
+
     def _save(self, is_best: bool) -> None:
         """Write the last checkpoint, and the best one if that is what this is."""
+        if self.ranks.first:
+            self._before_saving()
         self.target_tokens += self.ranks.total(self._own_tokens)
         self._own_tokens = 0
         state = {
             "train_iterator": self._position,
             "best": self.best,
+            "is_best": is_best,
             "since_best": self.since_best,
             "unvalidated": self.unvalidated,
             "history": self.history,
@@ -250,34 +278,15 @@ class Driver:
             "update_seconds": self.update_seconds,
         }
         self.trainer.consolidate_optimizer()
-        # The best one first, then the same file under its second name: a kill in between repeats an epoch, and
-        # the repetition writes the same best checkpoint again.
-        self.trainer.save_checkpoint(str(self.folder / (BEST if is_best else LAST)), state)
-        if is_best and self.ranks.first:
-            second_name(self.folder / BEST, self.folder / LAST)
+        self.trainer.save_checkpoint(str(self.folder / NEW), state)
+        if self.ranks.first:
+            put_in_place(self.folder, is_best)
+        self._saved_updates, self._saved_at = self.updates, time.monotonic()
 
     def _record(self, event: str, epoch: int, stats: dict[str, Any]) -> None:
-        # JSON has no infinity, which the perplexity of a large loss is
-        values = {key: round(float(value), 6) for key, value in stats.items() if np.isscalar(value)}
-        values = {key: value for key, value in values.items() if math.isfinite(value)}
-        record = {
-            "event": event,
-            "epoch": epoch,
-            "updates": self.updates,
-            "seconds": round(self.seconds, 2),
-            **{key: values[key] for key in _REPORTED[event] if key in values},
-        }
-        self.history.append(record)
-        shown = [f"{key} {record[key]:g}" for key in _REPORTED[event] if key in record]
-        self.say(
-            f"epoch {epoch:3d} {event:5s} | update {self.updates} | {' | '.join(shown)} | {record['seconds']:.0f} s"
-        )
+        entry = history.record(event, epoch=epoch, updates=self.updates, seconds=self.seconds, stats=stats)
+        self.history.append(entry)
+        self.say(history.in_words(entry))
 
     def _on_signal(self, number: int, frame: Any) -> None:
         self.stop_signal = number
-
-
-_REPORTED = {
-    "train": ("loss", "nll_loss", "kd_loss", "ppl", "lr", "gnorm", "wps"),
-    "valid": ("loss", "nll_loss", "kd_loss", "ppl", "bleu"),
-}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from argparse import Namespace
 from collections.abc import Callable
 from pathlib import Path
@@ -13,9 +14,10 @@ from fairseq import checkpoint_utils
 from fairseq import options as fairseq_options
 from fairseq.dataclass.utils import convert_namespace_to_omegaconf
 
-from cli import UserError, atomic_write
+from cache_size import amount
+from cli import UserError
 from kd.arguments import shared_batches, training_arguments
-from kd.checkpoints import BEST, UNREADABLE, first_line
+from kd.checkpoints import BEST, UNREADABLE, bytes_on_disk, first_line, save
 from kd.dictionaries import check_dictionaries, fingerprints
 from kd.distributed import connect
 from kd.driver import Driver
@@ -32,14 +34,21 @@ def prepare(
     teacher_cache: Path | None = None,
     init: Path | None = None,
     cpu: bool = False,
+    halvings: int = 0,
+    before_saving: Callable[[], None] = lambda: None,
     say: Callable[[str], None] = print,
 ) -> Driver:
     """Build the training run of one system, going on from the checkpoints of ``progress`` if there are any.
 
     If several ranks train the system, this process is one of them, started by ``torchrun``.
 
+    Args:
+        halvings: times that batches are halved for want of memory; as many more of them make an update.
+        before_saving: called before checkpoints are replaced; may raise.
+
     Raises:
-        UserError: too few GPUs; half precision without a GPU; a teacher, a cache or an initial model that does not fit.
+        UserError: too few GPUs; half precision without a GPU; a teacher, a cache or an initial model that does not fit;
+            no room on the disk for the checkpoints.
     """
     cpu = cpu or not torch.cuda.is_available()
     if cpu and options["training"]["precision"] != "fp32":
@@ -62,14 +71,38 @@ def prepare(
     training = options["training"]
     ranks = count_ranks(training)
     connect(cfg, ranks)
-    driver = Driver(cfg, say, before_loading=lambda built: _check_init(init, built))
+
+    def check(built: Driver) -> None:
+        _check_init(init, built)
+        _check_room(built)
+
+    driver = Driver(cfg, say, before_loading=check, before_saving=before_saving, parts=2**halvings)
     share = shared_batches(training, ranks)
     _check_lengths(driver, training["max_tokens"], share["max_tokens"], ranks)
     say(f"{options['system']}: {driver.parameters:,} parameters, seed {seed}, on {driver.device}")
     if ranks > 1:
         changes = [f"{key} {training[key]} -> {value}" for key, value in share.items() if value != training[key]]
         say(f"{ranks} ranks share an update, which stays about as large: {', '.join(changes)}")
+    if halvings:
+        say(
+            f"for want of memory each batch is split: max_tokens {share['max_tokens']} -> "
+            f"{share['max_tokens'] // driver.parts}, update_freq {share['update_freq']} -> "
+            f"{share['update_freq'] * driver.parts}; an update has the same sentences as before"
+        )
     return driver
+
+
+def _check_room(driver: Driver) -> None:
+    """The disk has room for the three checkpoints that are kept, and the one that is being written."""
+    half = driver.cfg.common.fp16 or driver.cfg.common.bf16
+    # weights and Adam's two moments, in 4 bytes each; with half precision also a copy of the weights
+    a_checkpoint = driver.parameters * (16 if half else 12)
+    needed = 4 * a_checkpoint - bytes_on_disk(driver.folder)
+    if needed > (free := shutil.disk_usage(driver.folder).free):
+        raise UserError(
+            f"{driver.folder}: the checkpoints of this training take {amount(needed)} more, {amount(free)} are free; "
+            "make room there (make clean-stale removes what is of no use any more), and run again"
+        )
 
 
 def _check_lengths(driver: Driver, configured: int, share: int, ranks: int) -> None:
@@ -126,21 +159,18 @@ def publish_model(driver: Driver, path: Path) -> None:
     folders = {"save_dir": None, "finetune_from_model": None}
     cfg["checkpoint"] |= folders
     cfg["model"] = Namespace(**vars(cfg["model"]) | folders)  # fairseq keeps all arguments once more as the model's
-    with atomic_write(path, "wb") as handle:
-        torch.save(
-            {
-                "args": None,
-                "cfg": cfg,
-                "model": state["model"],
-                "criterion": None,
-                "optimizer_history": state["optimizer_history"][-1:],
-                "task_state": {},
-                "extra_state": {
-                    # what fairseq asks for when a later stage starts from this model
-                    "train_iterator": {"version": 2, "epoch": 1, "iterations_in_epoch": 0, "shuffle": True},
-                    "dictionaries": fingerprints(driver.task),
-                },
-                "last_optimizer_state": None,
-            },
-            handle,
-        )
+    model = {
+        "args": None,
+        "cfg": cfg,
+        "model": state["model"],
+        "criterion": None,
+        "optimizer_history": state["optimizer_history"][-1:],
+        "task_state": {},
+        "extra_state": {
+            # what fairseq asks for when a later stage starts from this model
+            "train_iterator": {"version": 2, "epoch": 1, "iterations_in_epoch": 0, "shuffle": True},
+            "dictionaries": fingerprints(driver.task),
+        },
+        "last_optimizer_state": None,
+    }
+    save(model, path)

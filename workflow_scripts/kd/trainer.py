@@ -6,24 +6,33 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from fairseq.data.iterators import EpochBatchIterator
+from fairseq import utils
+from fairseq.data.iterators import CountingIterator, EpochBatchIterator
 from fairseq.tasks import FairseqTask
 from fairseq.trainer import Trainer as FairseqTrainer
 from torch import Tensor, nn
+
+from kd.checkpoints import save
+from out_of_memory import is_out_of_memory
 
 
 class NotFinite(ArithmeticError):
     """The loss or a gradient is not finite. Not a FloatingPointError: fairseq would catch that one."""
 
 
+class OutOfMemory(MemoryError):
+    """Memory, of the GPU or the machine, did not suffice for a batch."""
+
+
 class Trainer(FairseqTrainer):
-    """Raises :class:`NotFinite`, in training and in validation, and that is all.
+    """Raises :class:`NotFinite` and :class:`OutOfMemory`, in training and in validation.
 
     Each rank validates on all of the validation set. The numbers of the first one are everyone's: to the last bit those
     of a single process, and the same ones everywhere, so that all ranks decide alike.
 
     fairseq's own writes ``crash.pt``, as large as a checkpoint, and repeats the batch with hooks that current versions
-    of torch break on, so that the error which arrives is another one.
+    of torch break on, so that the error which arrives is another one. Of a batch that does not fit into memory it makes
+    no more than a warning, and leaves the batch out.
     """
 
     def __init__(self, cfg: Any, task: FairseqTask, model: nn.Module, criterion: nn.Module):
@@ -32,13 +41,27 @@ class Trainer(FairseqTrainer):
         criterion.register_forward_hook(_require_finite_validation)
 
     def train_step(self, samples: list[dict[str, Any]], raise_oom: bool = False) -> Any:
-        """One update. Raises NotFinite, also for the FloatingPointError of a criterion."""
+        """One update. Raises NotFinite, also for the FloatingPointError of a criterion, and OutOfMemory."""
         # At the end of an epoch a rank may lack its last batch. fairseq would then count none of the update's tokens.
         samples = [sample for sample in samples if sample] or samples[:1]
         try:
-            return super().train_step(samples, raise_oom)
+            return super().train_step(samples, raise_oom=True)
         except FloatingPointError as error:
             raise NotFinite(str(error)) from error
+        except (RuntimeError, MemoryError) as error:
+            _raise_out_of_memory(error)
+            raise
+
+    def valid_step(self, sample: dict[str, Any], raise_oom: bool = False) -> Any:
+        """Losses of a batch of the validation set, and its translation. Raises OutOfMemory."""
+        try:
+            return super().valid_step(sample, raise_oom=True)
+        except (RuntimeError, MemoryError) as error:
+            _raise_out_of_memory(error)
+            raise
+
+    def _log_oom(self, exc: Exception) -> None:
+        """Nothing; fairseq's own prints pages of tables."""
 
     def clip_grad_norm(self, clip_norm: float) -> Tensor:
         """The gradient's norm before clipping, a scalar."""
@@ -66,9 +89,47 @@ class Trainer(FairseqTrainer):
         """
         return super().get_train_iterator(1, *args, **kwargs)
 
+    def get_whole_valid_iterator(self, parts: int) -> CountingIterator:
+        """Batches of all sentences of the validation set.
+
+        fairseq's own would leave out up to seven: it drops the end of a corpus that does not fill a batch of a multiple
+        of eight sentences.
+
+        Args:
+            parts: for want of memory, batches are so many times smaller.
+        """
+        cfg, dataset = self.cfg.dataset, self.task.dataset("valid")
+        longest = int(max(dataset.src_sizes.max(), dataset.tgt_sizes.max()))
+        batches = self.task.get_batch_iterator(
+            dataset=dataset,
+            max_tokens=max(cfg.max_tokens_valid // parts, longest),  # a longer sentence is a batch by itself
+            max_sentences=max(1, cfg.batch_size_valid // parts),
+            max_positions=utils.resolve_max_positions(self.task.max_positions(), self.model.max_positions()),
+            required_batch_size_multiple=1,
+            seed=self.cfg.common.seed,
+        )
+        return batches.next_epoch_itr(shuffle=False, set_dataset_epoch=False)
+
     def save_checkpoint(self, filename: str, extra_state: dict[str, Any]) -> str | None:
-        """Write all training state to a file, unless it is the one of a crash."""
-        return None if Path(filename).name == "crash.pt" else super().save_checkpoint(filename, extra_state)
+        """Write all training state to a file, on the first rank, unless it is the one of a crash.
+
+        fairseq's own tries again where a failed attempt has left off, and does not wait for the disk.
+
+        Raises:
+            OSError: the file cannot be written; nothing is left of it.
+        """
+        if Path(filename).name == "crash.pt" or not self.should_save_checkpoint_on_current_rank:
+            return None
+        state = utils.move_to_cpu(self.state_dict())
+        state["extra_state"].update(extra_state)
+        save(state, Path(filename))
+        return filename
+
+
+def _raise_out_of_memory(error: Exception) -> None:
+    """Raise OutOfMemory if that is what an error is about."""
+    if is_out_of_memory(error):
+        raise OutOfMemory(str(error).strip().split("\n")[0]) from error
 
 
 def _require_finite_validation(criterion: nn.Module, _: Any, output: tuple[Tensor, int, dict[str, Any]]) -> None:
