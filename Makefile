@@ -13,20 +13,32 @@ BIN := .venv/bin
 TABLE := results/bleu_table
 
 .DEFAULT_GOAL := help
-.PHONY: help env run test lint dag docs lock clean distclean
+.PHONY: help env run test lint dag docs lock clean distclean recover clean-stale queue
 
 help: ## list the commands
-	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 env: ## build .venv from envs/ (does nothing when it is up to date); PYTHON=... picks the interpreter
 	@python="$(PYTHON)"; "$$python" workflow_scripts/check_platform.py && "$$python" workflow_scripts/build_env.py
 
 # rules and tests call `python`, `fairseq-preprocess` and the like by name
-run test lint dag docs lock: export PATH := $(CURDIR)/$(BIN):$(PATH)
+run recover clean-stale test lint dag docs lock: export PATH := $(CURDIR)/$(BIN):$(PATH)
 
 run: env ## run the default experiment; CORES=2, ARGS="-n" and the like go to snakemake
 	$(BIN)/snakemake --cores $(CORES) $(ARGS)
 	@if [ -f $(TABLE).csv ]; then echo "table: $(TABLE).csv and $(TABLE).md"; fi
+
+recover: env ## go on after Snakemake was killed; YES=1 stops what is left without asking, KEEP=1 goes on beside it
+	@$(BIN)/python workflow_scripts/recover.py $(if $(YES),--yes) $(if $(KEEP),--keep) -- --cores $(CORES) $(ARGS)
+
+clean-stale: env ## remove unfinished work that nothing would go on with; DRY=1 only lists, FINISHED=1 also of finished
+	@EKD_CLEAN_STALE="$(if $(FINISHED),--finished) $(if $(DRY),--dry-run)" \
+		$(BIN)/snakemake --cores 1 clean_stale --quiet rules progress host reason $(ARGS)
+
+queue: ## list this folder's jobs in the queue of SLURM: state, time, GPUs, node or reason, and rule, system and seed
+	@squeue --me --Format='JobID:11 ,StateCompact:3 ,TimeUsed:12 ,tres-per-job:14 ,ReasonList:30 ,Comment:90 ,Name:60 ,WorkDir:4000' \
+		| awk -v folder="$(CURDIR)" '{ sub(/ +$$/, "") } NR == 1 || (/ ekd_[0-9a-f-]+ / && \
+			substr($$0, length($$0) - length(folder)) == " " folder) { $$0 = substr($$0, 1, 165); sub(/ +$$/, ""); print }'
 
 test: env lint ## lint, then all tests; PYTEST_ARGS="-m 'not slow'" for the quick ones
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadfile $(PYTEST_ARGS)

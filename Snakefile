@@ -16,12 +16,18 @@ include: "rules/train.smk"
 include: "rules/distil.smk"
 include: "rules/evaluate.smk"
 include: "rules/results.smk"
+include: "rules/maintenance.smk"
 
 
+# Beside the targets: what needs the internet, which compute nodes may not have, and what takes seconds.
 localrules:
     all,
     data,
     models,
+    fetch,
+    score,
+    bleu_table,
+    cost_table,
 
 
 rule all:

@@ -13,6 +13,9 @@ rule learn_bpe:
     conda:
         "../envs/nmt.yaml"
     threads: exp.config.bpe.workers
+    resources:
+        mem_mb=demand.memory("learn_bpe"),
+        runtime=demand.runtime("learn_bpe"),
     params:
         merges=flags(exp.config.bpe, "merges"),
         sample=flags(exp.config.bpe, "sample") if exp.config.bpe.sample else "",
@@ -38,6 +41,9 @@ rule apply_bpe_shard:
     conda:
         "../envs/nmt.yaml"
     threads: 1
+    resources:
+        mem_mb=demand.memory("apply_bpe_shard"),
+        runtime=demand.runtime("apply_bpe_shard"),
     params:
         languages=LANGUAGES,
     shell:
@@ -63,6 +69,9 @@ rule join_bpe:
     conda:
         "../envs/nmt.yaml"
     threads: 1
+    resources:
+        mem_mb=demand.memory("join_bpe"),
+        runtime=demand.runtime("join_bpe"),
     shell:
         "python workflow_scripts/join.py --source {input.source:q} --target {input.target:q} "
         "--reports {input.reports:q} --parts {input.parts:q} "
@@ -87,6 +96,9 @@ rule apply_bpe:
     conda:
         "../envs/nmt.yaml"
     threads: 1
+    resources:
+        mem_mb=demand.memory("apply_bpe"),
+        runtime=demand.runtime("apply_bpe"),
     params:
         languages=LANGUAGES,
     shell:
@@ -108,6 +120,9 @@ rule binarize:
     conda:
         "../envs/nmt.yaml"
     threads: min(exp.config.bpe.workers, 2)
+    resources:
+        mem_mb=demand.memory("binarize"),
+        runtime=demand.runtime("binarize"),
     params:
         bpe=lambda w, input: os.path.dirname(input[0]),
         folder=lambda w, output: os.path.dirname(output[0]),

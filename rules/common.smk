@@ -30,8 +30,10 @@ prepend_to_path(Path(sys.executable).parent)
 if exp.data.mirror is not None:
     os.environ.setdefault("EKD_DATA_MIRROR", exp.data.mirror)
 # not a parameter of the rule: how often it saves is no reason to train again
-os.environ["EKD_CHECKPOINT_UPDATES"] = str(exp.config.checkpoints.updates or "")
-os.environ["EKD_CHECKPOINT_MINUTES"] = str(exp.config.checkpoints.minutes)
+os.environ.update(
+    EKD_CHECKPOINT_UPDATES=str(exp.config.checkpoints.updates or ""),
+    EKD_CHECKPOINT_MINUTES=str(exp.config.checkpoints.minutes),
+)
 
 STARTED = time.time()
 RUN = exp.run_path("{system}", "{seed}")

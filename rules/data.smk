@@ -1,5 +1,6 @@
 """From a data set, or a user's own files, to raw text in three splits: fetch, collect or unpack or generate, split."""
 
+from demand import Demand
 from manifest import find_entry, load_manifest
 from sources import WHOLE, check_local_files, collect_flags, input_files
 
@@ -10,6 +11,7 @@ try:
 except UserError as error:
     raise WorkflowError(f"configuration: {error}")
 
+demand = Demand(exp, manifest)  # what jobs ask a cluster for; no parameter, so that a change makes nothing run again
 RAW_SOURCE, RAW_TARGET = exp.sides("raw", "{split}")
 ALL_RAW = [path for split in SPLITS for path in exp.sides("raw", split)]
 
@@ -27,12 +29,15 @@ rule fetch:
     conda:
         "../envs/nmt.yaml"
     threads: 1
+    resources:
+        mem_mb=demand.memory("fetch"),
+        runtime=demand.runtime("fetch"),
     params:
         manifest=MANIFEST,
         # a corrected checksum fetches the file anew, another address of the same file does not
         checksum=lambda w: (entry := find_entry(manifest, w.dataset, w.file)).sha256 or entry.md5 or "unknown",
     shell:
-        "python workflow_scripts/fetch.py --manifest {params.manifest:q} --dataset {wildcards.dataset} "
+        "exec python workflow_scripts/fetch.py --manifest {params.manifest:q} --dataset {wildcards.dataset} "
         "--file {wildcards.file} --progress-fd 3 --output {output:q} 3>&2 2> {log:q}"
 
 
@@ -49,6 +54,9 @@ if exp.data.corpus == "synthetic":
         conda:
             "../envs/nmt.yaml"
         threads: 1
+        resources:
+            mem_mb=demand.memory("generate"),
+            runtime=demand.runtime("generate"),
         params:
             folder=lambda w, output: os.path.dirname(output[0]),
             languages=LANGUAGES,
@@ -72,6 +80,9 @@ elif exp.data.corpus == "iwslt14":
         conda:
             "../envs/nmt.yaml"
         threads: 1
+        resources:
+            mem_mb=demand.memory("unpack_iwslt14"),
+            runtime=demand.runtime("unpack_iwslt14"),
         params:
             folder=lambda w, output: os.path.dirname(output[0]),
             languages=LANGUAGES,
@@ -101,6 +112,9 @@ else:
         conda:
             "../envs/nmt.yaml"
         threads: 1
+        resources:
+            mem_mb=demand.memory("collect"),
+            runtime=demand.runtime("collect"),
         params:
             languages=LANGUAGES,
             split=lambda w: "" if w.split == WHOLE else f"--split {w.split}",
@@ -125,6 +139,9 @@ else:
             conda:
                 "../envs/nmt.yaml"
             threads: 1
+            resources:
+                mem_mb=demand.memory("split"),
+                runtime=demand.runtime("split"),
             params:
                 folder=lambda w, output: os.path.dirname(output[0]),
                 languages=LANGUAGES,

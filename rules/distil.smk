@@ -29,9 +29,13 @@ rule cache_teacher:
     conda:
         "../envs/nmt.yaml"
     threads: exp.config.threads
+    resources:
+        mem_mb=demand.memory("cache_teacher"),
+        runtime=demand.runtime("cache_teacher"),
+        gpu=demand.gpus("cache_teacher"),
     params:
         stored=lambda w: VARIANTS[w.variant],
         data=lambda w, input: os.path.dirname(input.data[0]),
     shell:
-        "python workflow_scripts/cache_teacher.py --teacher {input.teacher:q} --data {params.data:q} {params.stored} "
+        "exec python workflow_scripts/cache_teacher.py --teacher {input.teacher:q} --data {params.data:q} {params.stored} "
         "--threads {threads} --output {output.cache:q} --summary {output.summary:q} 2> {log:q}"

@@ -16,12 +16,16 @@ rule translate:
     conda:
         "../envs/nmt.yaml"
     threads: exp.config.threads
+    resources:
+        mem_mb=demand.memory("translate"),
+        runtime=demand.runtime("translate"),
+        gpu=demand.gpus("translate"),
     params:
         data=lambda w, input: os.path.dirname(input.data[0]),
         target_lang=exp.data.target_lang,
         search=flags(exp.config.decoding, "beam", "lenpen", "max_len_a", "max_len_b", "max_tokens"),
     shell:
-        "python workflow_scripts/translate.py --model {input.model:q} --data {params.data:q} --split test "
+        "exec python workflow_scripts/translate.py --model {input.model:q} --data {params.data:q} --split test "
         "--source {input.source:q} --reference {input.reference:q} --target-lang {params.target_lang} "
         "{params.search} --threads {threads} --output {output:q} 2> {log:q}"
 
@@ -40,6 +44,9 @@ rule score:
     conda:
         "../envs/nmt.yaml"
     threads: 1
+    resources:
+        mem_mb=demand.memory("score"),
+        runtime=demand.runtime("score"),
     params:
         lowercase="--lowercase" if exp.data.lowercase else "",
     shell:

@@ -27,6 +27,9 @@ rule cut_train:
     conda:
         "../envs/nmt.yaml"
     threads: 1
+    resources:
+        mem_mb=demand.memory("cut_train"),
+        runtime=demand.runtime("cut_train"),
     params:
         parts=exp.data.shards,
     shell:
@@ -51,6 +54,9 @@ rule prepare_shard:
     conda:
         "../envs/nmt.yaml"
     threads: 1
+    resources:
+        mem_mb=demand.memory("prepare_shard"),
+        runtime=demand.runtime("prepare_shard"),
     params:
         tokens=TOKEN_OPTIONS,
         filter=pair_filter("train"),
@@ -82,6 +88,9 @@ rule join_train:
     conda:
         "../envs/nmt.yaml"
     threads: 1
+    resources:
+        mem_mb=demand.memory("join_train"),
+        runtime=demand.runtime("join_train"),
     params:
         deduplicate="--deduplicate" if exp.data.deduplicate else "",
     shell:
@@ -108,6 +117,9 @@ rule prepare:
     conda:
         "../envs/nmt.yaml"
     threads: 1
+    resources:
+        mem_mb=demand.memory("prepare"),
+        runtime=demand.runtime("prepare"),
     params:
         tokens=TOKEN_OPTIONS,
         filter=lambda w: pair_filter(w.split),

@@ -19,6 +19,9 @@ rule data_report:
     conda:
         "../envs/nmt.yaml"
     threads: 1
+    resources:
+        mem_mb=demand.memory("data_report"),
+        runtime=demand.runtime("data_report"),
     params:
         experiment=exp.name,
         languages=LANGUAGES,
@@ -50,6 +53,9 @@ rule bleu_table:
     conda:
         "../envs/nmt.yaml"
     threads: 1
+    resources:
+        mem_mb=demand.memory("bleu_table"),
+        runtime=demand.runtime("bleu_table"),
     params:
         experiment=exp.name,
         compared=flags(exp.config.table, "baseline", "senior"),
@@ -77,6 +83,9 @@ rule cost_table:
     conda:
         "../envs/nmt.yaml"
     threads: 1
+    resources:
+        mem_mb=demand.memory("cost_table"),
+        runtime=demand.runtime("cost_table"),
     params:
         experiment=exp.name,
         compared=flags(exp.config.table, "baseline"),

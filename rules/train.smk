@@ -19,7 +19,15 @@ rule train:
         f"{RUN}/benchmarks/train.tsv"
     conda:
         "../envs/nmt.yaml"
-    threads: exp.config.threads
+    threads: demand.threads
+    resources:
+        mem_mb=demand.memory("train"),
+        runtime=demand.runtime("train"),
+        gpu=demand.gpus("train"),
+        nodes=demand.nodes,
+        mpi=demand.on_several_nodes("srun"),
+        tasks=demand.on_several_nodes(int),
+        tasks_per_gpu=demand.on_several_nodes(0),
     params:
         # the resolved options of this system alone, so that no other system's options make it run again
         options=lambda w: json.dumps(exp.options(w.system), sort_keys=True),
@@ -29,5 +37,5 @@ rule train:
         init=lambda w, input: optional_flag("--init", input.init),
         folder=lambda w, output: os.path.dirname(output.model),
     shell:
-        "python workflow_scripts/train.py --options {params.options:q} --data {params.data:q} --seed {wildcards.seed} "
+        "exec python workflow_scripts/train.py --options {params.options:q} --data {params.data:q} --seed {wildcards.seed} "
         "{params.teacher} {params.cache} {params.init} --threads {threads} --output {params.folder:q} 2> {log:q}"

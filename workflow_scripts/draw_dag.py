@@ -27,6 +27,7 @@ COLOURS = {
     "evaluate": "#e2d3f0",
     "results": "#fdf3b5",
     "export": "#dcdcdc",
+    "maintenance": "#f0f0f0",
 }
 OTHER = "#ffffff"
 FONT = "Helvetica,Arial,sans-serif"

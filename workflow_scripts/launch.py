@@ -25,8 +25,10 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NoReturn
 
+import out_of_memory
 from claims import Claim, to_inherit
 from cli import STOP_SIGNALS, UserError
+from out_of_memory import kill_counter, killed_for_memory
 
 _FIRST_PORT, _PORTS = 20000, 10000  # below those that Linux gives to outgoing connections
 RANKS_LOCK, _RANKS_SECONDS = "ranks.lock", 120
@@ -83,7 +85,11 @@ def nodes_of_job(nodes: int) -> list[str]:
         UserError: there is no such job, or it has too few nodes.
     """
     names = os.environ.get("SLURM_JOB_NODELIST")
-    if names is None:
+    if names is None and (job := os.environ.get("SLURM_JOB_ID")):
+        # Snakemake's executor leaves a job of several nodes its number alone
+        asked = ["squeue", "--noheader", "--jobs", job, "--format", "%N"]
+        names = subprocess.run(asked, check=True, capture_output=True, text=True).stdout.strip()
+    if not names:
         raise UserError(
             f"training.nodes: {nodes} nodes are reached through SLURM, and this is no SLURM job; "
             "run the workflow on a cluster, or set training.nodes: 1"
@@ -109,7 +115,7 @@ def launch(call: list[str], training: Mapping[str, Any], threads: int, progress:
         claim: to that folder.
 
     Raises:
-        Interrupted: a stop signal came; progress is saved.
+        Interrupted: a stop signal came, or memory did not suffice; progress is saved.
         UserError: what a rank raised, or a rank was killed.
         OSError: what a rank raised.
         SystemExit: a rank raised something else, which is printed.
@@ -122,14 +128,19 @@ def launch(call: list[str], training: Mapping[str, Any], threads: int, progress:
         host = nodes_of_job(nodes)[0]
         # not a name of the training: what is left of an earlier start must not be met
         command = srun(torchrun(call, training["gpus"], nodes, host, secrets.token_hex(8)), nodes, threads)
-    shutil.rmtree(outcomes, ignore_errors=True)  # of a run that was killed
+    wait_for_ranks(progress)  # of a run that was killed
+    shutil.rmtree(outcomes, ignore_errors=True)
     outcomes.mkdir()
+    before = {"pid": "of a rank", "kills": kill_counter()}
     try:
         with tempfile.TemporaryFile("w+", encoding="utf-8", errors="replace") as noise:
             status, asked = _run(command, noise, to_inherit(claim))
-            _wait_for_ranks(progress)
+            wait_for_ranks(progress)
             noise.seek(0)
             found = {int(path.stem): json.loads(path.read_text(encoding="utf-8")) for path in outcomes.glob("*.json")}
+            if len(found) < count_ranks(training) and (cause := killed_for_memory(before, None)):
+                out_of_memory.add(progress, cause, None, len(out_of_memory.read(progress)))
+                raise TooLarge(f"{cause}: the next attempt takes batches half as large, and twice as many an update")
             judge(found, count_ranks(training), status=status, asked=asked, noise=noise.read())
     finally:
         shutil.rmtree(outcomes)
@@ -155,7 +166,7 @@ def _run(command: list[str], noise: Any, environment: Mapping[str, str]) -> tupl
     return launcher.returncode, asked
 
 
-def _wait_for_ranks(progress: Path) -> None:
+def wait_for_ranks(progress: Path) -> None:
     """Return when no rank of this node lives any more: if torchrun alone is killed, they end at their next update."""
     deadline = time.monotonic() + _RANKS_SECONDS
     with (progress / RANKS_LOCK).open("a") as handle:

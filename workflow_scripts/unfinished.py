@@ -77,8 +77,10 @@ def progress_folders(experiment: Path) -> list[Path]:
         experiment: ``results/{experiment}``.
     """
     runs = [run for system in _folders(experiment) for run in _folders(system) if run.name.startswith("seed")]
-    places = [place / "progress" for run in runs for place in (run, run / "cache") if not place.is_symlink()]
-    return [folder for place in places for folder in _folders(place) if _KEY.fullmatch(folder.name)]
+    inner = [place for run in runs for place in _folders(run) if place.name in ("cache", "progress")]
+    places = [each for place in inner for each in ([place] if place.name == "progress" else _folders(place))]
+    folders = [folder for place in places if place.name == "progress" for folder in _folders(place)]
+    return [folder for folder in folders if _KEY.fullmatch(folder.name)]
 
 
 def living_owner(progress: Path) -> dict[str, Any] | None:

@@ -1,23 +1,27 @@
 """Two ranks train as one process does with twice as many batches an update; they stop, and are killed, as one."""
 
+import fcntl
 import json
 import os
 import re
 import signal
 import subprocess
 import sys
+import threading
+import time
 from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
 import torch
 
+import out_of_memory
 import tiny_ranks
 import tiny_training as tiny
 from cli import UserError
 from kd.distributed import Ranks, connect
 from kd.trainer import Trainer
-from launch import torchrun
+from launch import RANKS_LOCK, torchrun, wait_for_ranks
 from tiny_ranks import children
 
 # they train, through fairseq
@@ -136,6 +140,59 @@ def test_killed_stopped_and_left_alone_they_go_on(tiny_corpus, together, tmp_pat
         "job.json",
         "pulse",
     }
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="finds the ranks in /proc")
+def test_the_ranks_of_a_killed_torchrun_are_waited_for(tiny_corpus, tmp_path):
+    process = start(tiny_corpus, tmp_path)
+    read_until(process, "epoch +2 train")
+    (launcher,) = children(process.pid)
+    ranks = children(launcher)
+    os.kill(ranks[1], signal.SIGSTOP)  # so that neither makes another update
+    os.kill(launcher, signal.SIGKILL)
+    with pytest.raises(subprocess.TimeoutExpired):
+        process.wait(3)
+    os.kill(ranks[1], signal.SIGCONT)
+    lines = process.communicate(timeout=SECONDS)[1].splitlines()
+    assert process.returncode == 75, lines
+    assert re.search(r"SIGTERM at update \d+: progress is saved", lines[-1])
+
+
+def test_a_second_start_waits_for_ranks_that_live(tmp_path, monkeypatch):
+    monkeypatch.setattr("launch._RANKS_SECONDS", 0.2)
+    with (tmp_path / RANKS_LOCK).open("w") as rank:
+        fcntl.flock(rank, fcntl.LOCK_SH)
+        with pytest.raises(UserError, match=r"ranks of this training still run after 0\.2 s; stop them"):
+            wait_for_ranks(tmp_path)
+    wait_for_ranks(tmp_path)
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="finds the ranks in /proc")
+def test_a_rank_that_is_killed_for_want_of_memory(tiny_corpus, tmp_path, monkeypatch, signal_handlers):
+    """The kernel's word for it is made up; the kill is real."""
+    monkeypatch.setattr("launch.killed_for_memory", lambda before, job: "the kernel killed a rank")
+
+    def kill_one(process: subprocess.Popen) -> None:
+        while len(ranks := children(process.pid)) < 2:
+            time.sleep(0.1)
+        os.kill(ranks[1], signal.SIGKILL)
+
+    original = subprocess.Popen
+
+    def start_and_kill(command, **options):
+        process = original(command, **options)
+        if "torch.distributed.run" in command:
+            threading.Thread(target=kill_one, args=[process]).start()
+        return process
+
+    monkeypatch.setattr("launch.subprocess.Popen", start_and_kill)
+    resolved = tiny.options("plain", gpus=2, **ALIKE)
+    with pytest.raises(SystemExit) as stop:
+        tiny.run_training(tiny_corpus, tmp_path, resolved)
+    assert stop.value.code == 75
+    (progress,) = (tmp_path / "progress").iterdir()
+    assert [entry["cause"] for entry in out_of_memory.read(progress)] == ["the kernel killed a rank"]
 
 
 def test_what_both_ranks_refuse_is_said_once(tiny_corpus, tmp_path):

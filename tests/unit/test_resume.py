@@ -156,7 +156,7 @@ def test_the_checkpoint_before_a_damaged_one_stands_in(start, undisturbed):
     assert driver.said[1:] == [
         f"taking {folder / PREVIOUS} instead; the updates after it are repeated",
         f"going on from update {UPDATES - 2} ({folder / LAST})",
-        "1 updates made after it are made again",
+        "made before and made again: 1 of the updates that follow",
     ]
     assert result(run(driver)) == undisturbed
 

@@ -101,7 +101,7 @@ class Driver:
         if resumed:
             self.say(f"going on from update {self.updates} ({self.folder / LAST})")
         if self.attempt.repeated:
-            self.say(f"{self.attempt.repeated} updates made after it are made again")
+            self.say(f"made before and made again: {self.attempt.repeated} of the updates that follow")
 
     @property
     def updates(self) -> int:

@@ -1,0 +1,19 @@
+"""What is asked for by hand, and no part of the table."""
+
+
+localrules:
+    clean_stale,
+
+
+# Removes unfinished work that no job of this configuration would go on with. `make clean-stale` says what it may be told.
+rule clean_stale:
+    log:
+        f"{exp.root}/logs/clean_stale.log",
+    conda:
+        "../envs/nmt.yaml"
+    threads: 1
+    params:
+        config=json.dumps(config),
+        flags=os.environ.get("EKD_CLEAN_STALE", ""),
+    shell:
+        "python workflow_scripts/clean_stale.py --config {params.config:q} {params.flags} 2>&1 | tee {log:q}"

@@ -1,0 +1,118 @@
+"""After the kill of a controller a recovery ends in all results; stale progress goes when it is asked for."""
+
+import contextlib
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+
+import pytest
+from workflow_runs import dry_run, snakemake
+
+from cli import sha256
+from configurations import experiment
+from left_behind import KEY
+from project_copy import ROOT
+from unfinished import write_job
+
+pytestmark = pytest.mark.dag
+
+SLOW = """
+import pathlib, sys, time
+
+import stand_in
+
+if not pathlib.Path("go").exists():
+    folder = pathlib.Path(sys.argv[sys.argv.index("--output") + 1])
+    (folder / ".train.json.x.tmp").touch()
+    pathlib.Path("runs").touch()
+    time.sleep(120)
+stand_in.main()
+"""
+SYSTEM = "takd_student"
+
+
+def make(folder, target, *words):
+    """Call a target of the Makefile, without building an environment, in a folder."""
+    for name in ("Makefile", ".venv"):
+        if not (folder / name).exists():
+            (folder / name).symlink_to(ROOT / name)
+    command = ["make", "--old-file=env", "--no-print-directory", target, *words]
+    return subprocess.run(command, cwd=folder, stdin=-3, capture_output=True, text=True, check=False, timeout=300)
+
+
+def wait_for(condition):
+    end = time.monotonic() + 120
+    while not condition():
+        assert time.monotonic() < end, "it does not happen"
+        time.sleep(0.1)
+
+
+def progress(folder, system, *models, **changes):
+    """Unfinished work of a training of the default configuration, some of its options changed."""
+    place = folder / f"results/demo/{system}/seed1/progress" / KEY
+    place.mkdir(parents=True)
+    inputs = [f"results/demo/{name}" for name in (*models, "data/bin/dict.de.txt")]
+    options = experiment().options(system) | changes
+    hashes = {name: sha256(folder / name) for name in inputs}
+    write_job(place, work="training", options=options, seed=1, inputs=hashes)
+    return place
+
+
+def test_recovery_after_the_kill_of_a_controller(project):
+    folder = project.folder
+    (folder / "workflow_scripts/train.py").write_text(SLOW)
+    project.edit({f"systems.{SYSTEM}.lr": 1e-3})
+    command = [sys.executable, "-m", "snakemake", "--cores", "2"]
+    controller = subprocess.Popen(command, cwd=folder, stdout=-3, stderr=-3, start_new_session=True)
+    try:
+        wait_for((folder / "runs").exists)
+        assert f"Snakemake runs here, process {controller.pid}" in make(folder, "recover", "YES=1").stderr
+        controller.kill()
+        controller.wait()
+        assert os.listdir(folder / ".snakemake/locks")
+        assert "Directory cannot be locked" in snakemake(folder, "--cores", "2").output
+
+        refused = make(folder, "recover", "CORES=2")
+        assert refused.returncode == 2
+        assert "error: nobody is there to be asked" in refused.stderr
+        assert "train.py --output results/demo/takd_student/seed1" in refused.stdout
+
+        (folder / "go").touch()
+        run = make(folder, "recover", "YES=1", "CORES=2", "ARGS=--scheduler greedy")
+    finally:
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(controller.pid, signal.SIGKILL)  # its steps are in its group
+    assert run.returncode == 0, run.stderr
+    assert "removed results/demo/takd_student/seed1/.train.json.x.tmp, which was half-written" in run.stdout
+    assert "snakemake --rerun-incomplete --cores 2 --scheduler greedy" in run.stdout
+    assert (folder / f"results/demo/{SYSTEM}/seed1/model.pt").exists()
+    assert dry_run(folder) == set()
+
+
+def test_clean_stale_is_asked_for_by_hand(project):
+    folder = project.folder
+    shutil.copy2(ROOT / "workflow_scripts/clean_stale.py", folder / "workflow_scripts")  # no stand-in
+    assert dry_run(folder, "clean_stale") == {("clean_stale",)}
+    stale = progress(folder, "student", init="junior_student")
+    used = progress(folder, SYSTEM, "takd_assistant/seed1/model.pt", "takd_assistant/seed1/cache/top32/meta.json")
+
+    told = make(folder, "clean-stale", "DRY=1")
+    assert told.returncode == 0, told.stderr
+    assert f"would remove {stale.relative_to(folder)} (1 kB): init was 'junior_student' and is None now" in told.stdout
+    assert stale.exists()
+
+    told = make(folder, "clean-stale")
+    assert f"removed {stale.relative_to(folder)}" in told.stdout
+    assert not stale.parent.exists()
+    assert used.exists()
+    told = make(folder, "clean-stale", "ARGS=--config systems='{takd_student: {lr: 0.5}}'")
+    assert f"removed {used.relative_to(folder)}" in told.stdout
+    assert "training.lr was 0.005 and is 0.5 now" in told.stdout
+
+    refused = make(folder, "clean-stale", "ARGS=--config seeds=0")
+    assert refused.returncode == 2
+    assert "seeds" in refused.stderr
+    assert dry_run(folder) == set(), "it is no part of the table"
