@@ -2,8 +2,10 @@
 
 The mirror folder is laid out ``{mirror}/{dataset}/{file}``. A download is resumed where an earlier one was cut off (the
 bytes so far are kept in ``{output}.part``), temporary failures are retried with exponential back-off, size and checksum
-are verified, and the output appears by a rename, so it is never half a file. Proxies are taken from the usual
-environment variables (``https_proxy``, ``no_proxy``). ``--list`` says instead what a data set needs and what is there.
+are verified, and the output appears by a rename, so it is never half a file. Of two processes that are to download the
+same file, the second waits for the first (at the folder ``{output}.progress``) and takes what it got. Proxies are taken
+from the usual environment variables (``https_proxy``, ``no_proxy``). ``--list`` says instead what a data set needs and
+what is there.
 """
 
 from __future__ import annotations
@@ -12,9 +14,11 @@ import argparse
 import errno
 import os
 import shutil
+import signal
 import sys
 from collections.abc import Sequence
 from pathlib import Path
+from types import FrameType
 from typing import NoReturn
 
 import requests
@@ -22,7 +26,8 @@ import tenacity
 from tqdm import tqdm
 from urllib3.exceptions import HTTPError
 
-from cli import UserError, run, sha256
+from claims import claimed
+from cli import STOP_SIGNALS, UserError, leave_unfinished, run, sha256
 from manifest import RESOURCES, DataFile, find_dataset, find_entry, load_manifest, mismatch
 from mirror import copy_from_mirror, missing, table
 from progress import Progress
@@ -167,7 +172,7 @@ def download(
 
     Raises:
         Unavailable: the file cannot be had.
-        UserError: it cannot be written; what was received is kept.
+        UserError: it cannot be written, or another process has been writing it for long; what was received is kept.
     """
     part = output.with_name(output.name + ".part")
     retrying = tenacity.Retrying(
@@ -179,8 +184,13 @@ def download(
     )
     try:
         output.parent.mkdir(parents=True, exist_ok=True)
-        retrying(attempt, entry, part, max_bytes, progress_fd)
-        part.replace(output)
+        existed = output.exists()
+        with claimed(output.with_name(output.name + ".progress"), "download") as claim:
+            if not existed and output.exists() and mismatch(output, entry) is None:
+                return  # another process put it there while this one waited
+            retrying(attempt, entry, part, max_bytes, progress_fd)
+            claim.check()
+            part.replace(output)
     except TemporaryFailure as error:
         raise Unavailable(f"{error}; gave up at attempt {attempts}, so check the connection and the URL") from error
     except OSError as error:
@@ -262,6 +272,8 @@ def main() -> None:
     if args.list:
         print(table(args.dataset, content, Path(RESOURCES, args.dataset), mirror))
         return
+    for number in STOP_SIGNALS:  # what was received is kept, so nothing is lost by leaving at once
+        signal.signal(number, _leave)
     entry = find_entry(manifest, args.dataset, args.file)
     origin = fetch(
         args.dataset,
@@ -277,6 +289,10 @@ def main() -> None:
     known = entry.sha256 or entry.md5
     verdict = "verified" if known else f"no checksum known, its sha256 is {sha256(args.output)}"
     print(f"{args.output}: from {origin}, {verdict}", file=sys.stderr)
+
+
+def _leave(number: int, frame: FrameType | None) -> NoReturn:
+    leave_unfinished(f"{signal.Signals(number).name}: progress is saved")
 
 
 if __name__ == "__main__":

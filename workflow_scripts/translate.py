@@ -1,25 +1,38 @@
 """Translate a binarised split with a trained model; keep each hypothesis beside its source and reference.
 
-The output has one JSON object a line, in corpus order, with the keys of :func:`records`.
+The output has one JSON object a line, in corpus order, with the keys of :func:`records`. Unfinished work lies in
+``progress/{key}`` beside it, which is no output of the workflow: the key is a hash of the settings and of all input
+files, so a rerun of the same job goes on where it was. It consists of chunks of whole batches; what a batch gives does
+not depend on what was translated before, so the output is the same to the byte wherever the work was interrupted.
 """
 
 from __future__ import annotations
 
 import argparse
+import contextlib
+import glob
+import hashlib
 import json
+import os
+import signal
 import sys
-import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NoReturn
 
 from sacremoses import MosesDetokenizer
 
-from cli import UserError, atomic_write, read_lines, run
+import chunks
+from claims import Claim, claimed, clear
+from cli import STOP_SIGNALS, UserError, above_zero, atomic_write, leave_unfinished, read_lines, run, say, sha256
 from quiet import quiet
+from unfinished import write_job
 
 if TYPE_CHECKING:
     from kd.translating import Translation
+
+# that decide the output, besides the device
+OPTIONS = ("split", "target_lang", "beam", "lenpen", "max_len_a", "max_len_b", "max_tokens")
 
 
 def records(
@@ -46,7 +59,8 @@ def translate(args: argparse.Namespace) -> None:
     """Translate ``args.split`` and write ``args.output``.
 
     Raises:
-        UserError: an input is missing, its lines do not match the binarised split, or the model does not fit the data.
+        UserError: an input is missing, its lines do not match the binarised split, the model does not fit the data, a
+            sentence does not fit into memory, or another process does this same work.
     """
     sources, references = list(read_lines(args.source)), list(read_lines(args.reference))
     _same_length(args.source, len(sources), args.reference, len(references))
@@ -55,24 +69,81 @@ def translate(args: argparse.Namespace) -> None:
     import torch
 
     from kd.memory import keep_freed_memory
-    from kd.translating import Beam, Translator
+    from kd.translating import Beam, Search, Translator
 
     keep_freed_memory()
     torch.set_num_threads(args.threads)
     translator = Translator(args.model, args.data, args.target_lang, cpu=args.cpu)
-    _same_length(args.source, len(sources), f"split {args.split} in {args.data}", len(translator.load(args.split)))
-    start = time.perf_counter()
-    beam = Beam(args.beam, args.lenpen, args.max_len_a, args.max_len_b)
-    translations = translator.translate(args.split, beam, args.max_tokens)
-    seconds = time.perf_counter() - start
+    dataset = translator.load(args.split)
+    _same_length(args.source, len(sources), f"split {args.split} in {args.data}", len(dataset))
+    options = {name: getattr(args, name) for name in OPTIONS} | {"cuda": translator.cuda}
+    inputs = {path: sha256(path) for path in input_files(args)}
+    progress = args.output.parent / "progress" / progress_key(options, list(inputs.values()))
+    with claimed(progress, "translation") as claim:
+        write_job(progress, work="translation", options=options, seed=None, inputs=inputs)
+        store = chunks.Chunks(progress, claim, chunks.plan(translator.batches(args.split, args.max_tokens)))
+        with stopping_at_batches() as before_batch:
+            beam = Beam(args.beam, args.lenpen, args.max_len_a, args.max_len_b)
+            search = Search(translator, args.split, beam, before_batch, say)
+            translations, account = chunks.translate_chunks(search, store, dataset.src_sizes)
+        publish(records(sources, references, translations, args.target_lang), progress, args.output, claim)
+    print(account, file=sys.stderr)
 
-    with atomic_write(args.output) as output:
-        for record in records(sources, references, translations, args.target_lang):
-            output.write(json.dumps(record, ensure_ascii=False) + "\n")
-    print(
-        f"translated {len(sources)} sentences in {seconds:.1f} s, {len(sources) / seconds:.1f} sentences/s",
-        file=sys.stderr,
-    )
+
+def publish(results: Iterator[dict[str, Any]], progress: Path, output: Path, claim: Claim) -> None:
+    """Write the output, put it in place, and remove what was kept of the work.
+
+    Raises:
+        UserError: another process has taken over.
+    """
+    for leftover in progress.glob(".*.tmp"):
+        leftover.unlink()  # of a write that was killed
+    whole = progress / "output.jsonl"
+    with atomic_write(whole) as handle:
+        for record in results:
+            handle.write(json.dumps(record, ensure_ascii=False) + "\n")
+    claim.check()
+    os.replace(whole, output)
+    clear(progress)
+
+
+def input_files(args: argparse.Namespace) -> list[Path]:
+    """The files that decide the output: model, dictionaries, binarised split, raw source and reference."""
+    parts = (sorted(args.data.glob(pattern)) for pattern in ("dict.*", f"{glob.escape(args.split)}.*"))
+    return [args.model, *(path for part in parts for path in part), args.source, args.reference]
+
+
+def progress_key(options: dict[str, Any], digests: list[str]) -> str:
+    """A hash of all that decides what the chunks hold.
+
+    Args:
+        options: of the command line.
+        digests: SHA-256 of each of :func:`input_files`, in their order.
+    """
+    decisive = options | {"format": chunks.FORMAT, "chunk_sentences": chunks.SENTENCES}
+    return hashlib.sha256("\n".join([json.dumps(decisive, sort_keys=True), *digests]).encode()).hexdigest()[:16]
+
+
+@contextlib.contextmanager
+def stopping_at_batches() -> Iterator[Callable[[], None]]:
+    """Let stop signals wait for the next batch; gives what to call before each, which leaves if one has come."""
+    asked: list[int] = []
+
+    def check() -> None:
+        if asked:
+            _leave(asked[0])
+
+    before = {number: signal.signal(number, lambda number, frame: asked.append(number)) for number in STOP_SIGNALS}
+    try:
+        yield check
+        check()
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+def _leave(number: int, frame: Any = None) -> NoReturn:
+    leave_unfinished(f"{signal.Signals(number).name}: progress is saved")
 
 
 def _same_length(first: object, first_count: int, second: object, second_count: int) -> None:
@@ -81,17 +152,6 @@ def _same_length(first: object, first_count: int, second: object, second_count: 
             f"{first} has {first_count} lines, {second} has {second_count}; "
             "pass the raw files from which the data was binarised"
         )
-
-
-def _positive(kind: type) -> Any:
-    def parse(text: str) -> Any:
-        value = kind(text)
-        if not value > 0:
-            raise argparse.ArgumentTypeError(f"must be above 0, got {text}")
-        return value
-
-    parse.__name__ = kind.__name__  # argparse names the type in its own messages
-    return parse
 
 
 def parser() -> argparse.ArgumentParser:
@@ -103,7 +163,9 @@ def parser() -> argparse.ArgumentParser:
     result.add_argument("--source", type=Path, required=True, help="raw source of the split, one sentence a line")
     result.add_argument("--reference", type=Path, required=True, help="raw reference translation, aligned to --source")
     result.add_argument("--target-lang", required=True, help="target language, for the detokeniser")
-    result.add_argument("--beam", type=_positive(int), default=5, help="beam width (default: %(default)s)")
+    result.add_argument(
+        "--beam", type=above_zero("--beam", int, "a number"), default=5, help="beam width (default: %(default)s)"
+    )
     result.add_argument(
         "--lenpen", type=float, default=1.0, help="length penalty; above 1 favours longer output (default: %(default)s)"
     )
@@ -112,9 +174,14 @@ def parser() -> argparse.ArgumentParser:
     )
     result.add_argument("--max-len-b", type=int, default=10, help="the B above (default: %(default)s)")
     result.add_argument(
-        "--max-tokens", type=_positive(int), default=4096, help="tokens a batch, padding counted (default: %(default)s)"
+        "--max-tokens",
+        type=above_zero("--max-tokens", int, "a number of tokens"),
+        default=4096,
+        help="tokens a batch, padding counted (default: %(default)s)",
     )
-    result.add_argument("--threads", type=_positive(int), default=1, help="CPU threads (default: %(default)s)")
+    result.add_argument(
+        "--threads", type=above_zero("--threads", int, "a number"), default=1, help="CPU threads (default: %(default)s)"
+    )
     result.add_argument("--cpu", action="store_true", help="do not use a GPU even when there is one")
     result.add_argument("--output", type=Path, required=True, help="file to write, JSON lines")
     return result
@@ -123,6 +190,8 @@ def parser() -> argparse.ArgumentParser:
 def main() -> None:
     """Command line: see :func:`parser`."""
     args = parser().parse_args()
+    for number in STOP_SIGNALS:  # while no batch is under way, nothing is lost by leaving at once
+        signal.signal(number, _leave)
     quiet()
     translate(args)
 

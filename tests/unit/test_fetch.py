@@ -7,6 +7,7 @@ from types import SimpleNamespace
 
 import pytest
 
+import claims
 from cli import UserError
 from failing_server import CONTENT, cut, entry, ranged, reset, status, unannounced, whole
 from fetch import BLOCK, DataFile, fetch
@@ -150,6 +151,26 @@ def test_a_wrong_checksum_is_refused(server, output, algorithm):
     assert_nothing_left(output)
     get(entry(server.url, **sums), output)
     assert_complete(output)
+
+
+def test_a_file_that_is_there_is_fetched_anew(server, output):
+    output.parent.mkdir(parents=True)
+    output.write_bytes(ALTERED)
+    server.answers = [whole]
+    get(entry(server.url), output)
+    assert_complete(output)
+
+
+def test_a_download_that_another_process_took_over_is_not_put_in_place(server, output, monkeypatch):
+    def check(self):
+        raise UserError("another download has taken over")
+
+    monkeypatch.setattr(claims.Claim, "check", check)
+    server.answers = [whole]
+    with pytest.raises(UserError, match="taken over"):
+        get(entry(server.url), output)
+    assert not output.exists()
+    assert output.with_name("file.gz.part").read_bytes() == CONTENT
 
 
 # --- sizes and space ---

@@ -3,15 +3,20 @@
 import hashlib
 import os
 import shutil
+import signal
 import subprocess
 import sys
 import termios
+import threading
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 import yaml
 
+from claims import claimed
+from cli import EXIT_INTERRUPTED, STOP_SIGNALS
 from failing_server import CONTENT, entry, ranged, stalled, unannounced, whole
 from fetch import BLOCK, DataFile
 
@@ -134,22 +139,91 @@ def test_a_full_disk_keeps_what_was_received(server, small_disk, tmp_path):
     assert output.read_bytes() == CONTENT
 
 
-def test_a_killed_download_is_resumed_by_the_next(server, output, tmp_path):
+def wait_for(condition: Callable[[], bool]) -> None:
+    deadline = time.monotonic() + 30
+    while not condition():
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
+
+
+def start(*arguments: object) -> subprocess.Popen[str]:
+    return subprocess.Popen(command(*arguments), stderr=subprocess.PIPE, text=True)
+
+
+@pytest.mark.parametrize("number", [signal.SIGKILL, *STOP_SIGNALS])
+def test_a_killed_download_is_resumed_by_the_next(server, output, tmp_path, number):
     server.answers = [stalled(5 * BLOCK), ranged]
     part = output.with_name("file.gz.part")
     arguments = (write_manifest(tmp_path, entry(server.url)), "--file", "file.gz", "--output", output)
-    with subprocess.Popen(command(*arguments)) as process:
-        deadline = time.monotonic() + 30
-        while not (part.exists() and part.stat().st_size >= 4 * BLOCK) and time.monotonic() < deadline:
-            time.sleep(0.02)
-        process.kill()
+    with start(*arguments) as process:
+        wait_for(lambda: part.exists() and part.stat().st_size >= 4 * BLOCK)
+        process.send_signal(number)
+        told = process.communicate()[1]
+    left = {path.name for path in output.parent.iterdir()}
+    if number == signal.SIGKILL:
+        assert (process.returncode, told) == (-number, "")
+        assert left == {"file.gz.part", "file.gz.progress"}
+    else:
+        assert process.returncode == EXIT_INTERRUPTED
+        words = f"{number.name}: progress is saved; run the same command again to go on (exit status 75)"
+        assert told[len("12:00:00 ") :] == f"{words}\n"
+        assert left == {"file.gz.part"}
     kept = part.stat().st_size
     assert 4 * BLOCK <= kept <= 5 * BLOCK
     result = call(*arguments)
-    assert (result.returncode, result.stderr) == (0, f"{output}: from {server.url}, verified\n")
+    assert (result.returncode, result.stderr.splitlines()[-1]) == (0, f"{output}: from {server.url}, verified")
     assert server.requests == [("/file.gz", None), ("/file.gz", f"bytes={kept}-")]
     assert output.read_bytes() == CONTENT
     assert [path.name for path in output.parent.iterdir()] == ["file.gz"]
+
+
+def test_of_two_downloads_the_second_waits_and_takes_what_the_first_got(server, output, tmp_path):
+    going_on = threading.Event()
+
+    def slow(handler):
+        ranged(handler, send=3 * BLOCK)
+        going_on.wait(30)
+        handler.wfile.write(CONTENT[3 * BLOCK :])
+
+    server.answers = [slow]
+    arguments = (write_manifest(tmp_path, entry(server.url)), "--file", "file.gz", "--output", output)
+    with start(*arguments) as first:
+        wait_for(lambda: len(server.requests) == 1)
+        with start(*arguments) as second:
+            assert "another download writes here, process" in second.stderr.readline()
+            going_on.set()
+            told = second.communicate()[1], first.communicate()[1]
+    assert (first.returncode, second.returncode) == (0, 0), told
+    assert told == (f"{output}: from {server.url}, verified\n",) * 2
+    assert server.requests == [("/file.gz", None)]
+    assert output.read_bytes() == CONTENT
+    assert [path.name for path in output.parent.iterdir()] == ["file.gz"]
+
+
+def test_when_the_first_of_two_downloads_is_killed_the_second_goes_on(server, output, tmp_path):
+    server.answers = [stalled(3 * BLOCK), ranged]
+    part = output.with_name("file.gz.part")
+    arguments = (write_manifest(tmp_path, entry(server.url)), "--file", "file.gz", "--output", output)
+    with start(*arguments) as first:
+        wait_for(lambda: part.exists() and part.stat().st_size >= 2 * BLOCK)
+        with start(*arguments) as second:
+            assert "another download writes here, process" in second.stderr.readline()
+            first.kill()
+            first.wait()
+            kept = part.stat().st_size
+            second.communicate()
+    assert second.returncode == 0
+    assert server.requests == [("/file.gz", None), ("/file.gz", f"bytes={kept}-")]
+    assert output.read_bytes() == CONTENT
+    assert [path.name for path in output.parent.iterdir()] == ["file.gz"]
+
+
+def test_a_download_that_goes_on_elsewhere_is_left_alone(output, tmp_path):
+    arguments = (write_manifest(tmp_path, entry("http://127.0.0.1:9/file.gz")), "--file", "file.gz", "--output", output)
+    with claimed(output.with_name("file.gz.progress"), "download"):
+        result = call(*arguments, env=os.environ | {"EKD_CLAIM_SECONDS": "0.2"})
+    assert result.returncode == 2
+    assert f"error: {output}.progress: another download writes here, process {os.getpid()}" in result.stderr
 
 
 def test_a_bar_is_drawn_on_the_terminal_that_is_named(server, output, tmp_path):

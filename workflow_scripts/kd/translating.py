@@ -1,14 +1,15 @@
 """Beam search over a binarised split with a trained fairseq model.
 
-Everything that translating needs from fairseq is here; ``translate.py`` knows only :class:`Translator`.
+Everything that translating needs from fairseq is here; ``translate.py`` knows :class:`Translator` and :class:`Search`.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
 import torch
 from fairseq import checkpoint_utils, tasks, utils
 from fairseq.data import LanguagePairDataset
@@ -19,6 +20,7 @@ from fairseq.tasks.translation import TranslationTask
 from cli import UserError
 from kd.checkpoints import UNREADABLE, first_line
 from kd.dictionaries import check_dictionaries
+from out_of_memory import is_out_of_memory
 
 BPE_MARKER = "@@ "  # what subword-nmt puts between the pieces of a word
 
@@ -37,7 +39,7 @@ class Beam:
     max_len_b: int = 10
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Translation:
     """The best hypothesis of one sentence: tokens with BPE removed, and its length-normalised log-probability."""
 
@@ -74,8 +76,8 @@ class Translator:
         # drops what only training needs (attention weights for alignment, dropout); the outputs stay the same
         self.model.make_generation_fast_(need_attn=False)
 
-    def translate(self, split: str, beam: Beam, max_tokens: int) -> list[Translation]:
-        """Translate a split, in corpus order.
+    def batches(self, split: str, max_tokens: int) -> list[np.ndarray]:
+        """The sentence numbers of a split, batch by batch; always the same ones.
 
         Batches hold sentences of similar length, at most ``max_tokens`` source or target tokens each, padding counted.
         No sentence is left out: one longer than ``max_tokens``, or than any seen in training, gets a batch too.
@@ -84,26 +86,9 @@ class Translator:
             UserError: the split is not in the data folder.
         """
         dataset = self.load(split)
-        generator = SequenceGenerator(
-            [self.model],
-            self.task.target_dictionary,
-            beam_size=beam.size,
-            len_penalty=beam.lenpen,
-            max_len_a=beam.max_len_a,
-            max_len_b=beam.max_len_b,
-        )
-        longest = max((dataset.num_tokens(index) for index in range(len(dataset))), default=0)
-        batches = dataset.batch_by_size(dataset.ordered_indices(), max_tokens=max(max_tokens, longest))
-        translations: list[Translation | None] = [None] * len(dataset)
-        for indices in batches:
-            sample = dataset.collater([dataset[int(index)] for index in indices])
-            sample = utils.move_to_cuda(sample) if self.cuda else sample
-            found = generator.generate([self.model], sample)
-            for index, hypotheses in zip(sample["id"].tolist(), found, strict=True):
-                translations[index] = self._translation(hypotheses[0])
-        missing = [index for index, translation in enumerate(translations) if translation is None]
-        assert not missing, f"{len(missing)} sentences without a hypothesis, the first is {missing[0]}"
-        return translations
+        order = dataset.ordered_indices()
+        longest = max(dataset.num_tokens_vec(order), default=0)
+        return list(dataset.batch_by_size(order, max_tokens=max(max_tokens, int(longest))))
 
     def load(self, split: str) -> LanguagePairDataset:
         """Return the sentence pairs of a split, read once.
@@ -114,12 +99,87 @@ class Translator:
         try:
             if split not in self.task.datasets:
                 self.task.load_dataset(split)
+                # else sentences of one length come in a random order: other batches each time
+                self.task.dataset(split).shuffle = False
         except FileNotFoundError as error:
             raise UserError(f"{self.data}: has no split {split!r}; check --split and --data") from error
         return self.task.dataset(split)
 
+
+class Search:
+    """Beam search over batches of one split.
+
+    Args:
+        translator: the model.
+        split: what to translate.
+        beam: settings of the search.
+        before_batch: called before each search; may raise in order to stop.
+        say: takes a line for the reader of the log.
+
+    Raises:
+        UserError: the split is not in the data folder.
+    """
+
+    def __init__(
+        self,
+        translator: Translator,
+        split: str,
+        beam: Beam,
+        before_batch: Callable[[], None] = lambda: None,
+        say: Callable[[str], None] = print,
+    ) -> None:
+        self._translator, self._split, self._before_batch, self._say = translator, split, before_batch, say
+        self._dataset = translator.load(split)
+        self._dictionary = translator.task.target_dictionary
+        self._halved = False
+        self._generator = SequenceGenerator(
+            [translator.model],
+            self._dictionary,
+            beam_size=beam.size,
+            len_penalty=beam.lenpen,
+            max_len_a=beam.max_len_a,
+            max_len_b=beam.max_len_b,
+        )
+
+    def translate(self, batch: np.ndarray) -> list[Translation]:
+        """Translate the sentences of these numbers, in this order; in halves what does not fit into memory.
+
+        Raises:
+            UserError: a single sentence does not fit.
+        """
+        self._before_batch()
+        try:
+            return self._search(batch)
+        except (RuntimeError, MemoryError) as error:
+            if not is_out_of_memory(error):
+                raise
+            if len(batch) == 1:
+                raise UserError(
+                    f"line {batch[0] + 1} of {self._split}: does not fit into memory, not even alone; ask for more "
+                    "memory, lower the beam or the longest output, or pass --cpu"
+                ) from error
+        # from here on, and not before, the exception no longer holds what the search had allocated
+        if self._translator.cuda:
+            torch.cuda.empty_cache()
+        if not self._halved:
+            self._say(f"a batch of {len(batch)} sentences did not fit into memory; batches are halved")
+            self._halved = True
+        middle = len(batch) // 2
+        return self.translate(batch[:middle]) + self.translate(batch[middle:])
+
+    def _search(self, batch: np.ndarray) -> list[Translation]:
+        numbers = batch.tolist()
+        sample = self._dataset.collater([self._dataset[number] for number in numbers])
+        sample = utils.move_to_cuda(sample) if self._translator.cuda else sample
+        found = self._generator.generate([self._translator.model], sample)
+        best = {
+            number: self._translation(hypotheses[0])
+            for number, hypotheses in zip(sample["id"].tolist(), found, strict=True)
+        }
+        return [best[number] for number in numbers]
+
     def _translation(self, hypothesis: Mapping[str, torch.Tensor]) -> Translation:
-        text = self.task.target_dictionary.string(hypothesis["tokens"].int().cpu(), BPE_MARKER)
+        text = self._dictionary.string(hypothesis["tokens"].int().cpu(), BPE_MARKER)
         return Translation(text, float(hypothesis["score"]))
 
 

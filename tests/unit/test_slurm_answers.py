@@ -1,0 +1,45 @@
+"""slurm/bin: what Snakemake's executor hears when it asks SLURM how its jobs are."""
+
+import os
+import subprocess
+
+import pytest
+
+from project_copy import ROOT
+
+FOLDER = ROOT / "slurm/bin"
+ASKED = ["--noheader", "--format=JobIdRaw,State", "--name", "ekd_1"]
+
+
+@pytest.fixture
+def ask(tmp_path):
+    """Call a command as Snakemake does, with a stand-in for the real one: a shell script."""
+
+    def call(name: str, script: str, arguments: list[str]) -> subprocess.CompletedProcess:
+        real = tmp_path / "real"
+        real.mkdir(exist_ok=True)
+        (real / name).write_text(f"#!/bin/sh\n{script}\n")
+        (real / name).chmod(0o755)
+        path = os.pathsep.join([str(FOLDER), str(real), os.environ["PATH"]])
+        return subprocess.run([name, *arguments], capture_output=True, text=True, env=os.environ | {"PATH": path})
+
+    return call
+
+
+@pytest.mark.parametrize("name", ["sacct", "squeue"])
+def test_a_cancelled_job_is_cancelled(ask, name):
+    done = ask(name, "printf '7|CANCELLED by 1000\\n8|COMPLETED\\n9|RUNNING\\n'", ASKED)
+    assert (done.returncode, done.stdout) == (0, "7|CANCELLED\n8|COMPLETED\n9|RUNNING\n")
+
+
+@pytest.mark.parametrize("name", ["sacct", "squeue"])
+def test_no_answer_is_no_news(ask, name):
+    done = ask(name, "echo half an answer; echo 'Unable to contact slurm controller' >&2; exit 1", ASKED)
+    assert (done.returncode, done.stdout) == (0, "")
+    assert "Unable to contact slurm controller" in done.stderr
+    assert ask(name, "true", ASKED).stdout == ""
+
+
+def test_other_calls_go_to_the_real_command(ask):
+    done = ask("sacct", 'echo "7|CANCELLED by 1000 $1"; exit 3', ["a b"])
+    assert (done.returncode, done.stdout) == (3, "7|CANCELLED by 1000 a b\n")
