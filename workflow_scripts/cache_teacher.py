@@ -11,11 +11,11 @@ import argparse
 import fnmatch
 import signal
 from pathlib import Path
-from typing import Any, Literal, NoReturn
+from typing import Any, Literal
 
 import out_of_memory
 from claims import claimed
-from cli import STOP_SIGNALS, UserError, above_zero, leave_unfinished, run, say, sha256, write_json
+from cli import STOP_SIGNALS, UserError, above_zero, leave_for_signal, leave_unfinished, run, say, sha256, write_json
 from quiet import quiet
 from train import heed_a_kill, input_files
 from unfinished import write_job
@@ -69,7 +69,7 @@ def main() -> None:
     """Check the arguments, claim the folder of the unfinished work, and compute."""
     arguments = parse_arguments()
     for number in STOP_SIGNALS:  # until batches are computed, nothing is lost by leaving at once
-        signal.signal(number, _leave)
+        signal.signal(number, leave_for_signal)
     inputs = input_files(arguments.data, arguments.teacher, None, None)
     check_replaceable(arguments.output)
     quiet()  # before the imports that it is about; they take seconds, so bad arguments are refused before them
@@ -100,7 +100,7 @@ def main() -> None:
         for number in STOP_SIGNALS:
             signal.signal(number, lambda number, frame: asked.append(number))
         try:
-            meta = work.run(before_batch=lambda: _leave(asked[0]) if asked else None)
+            meta = work.run(before_batch=lambda: leave_for_signal(asked[0]) if asked else None)
         except (RuntimeError, MemoryError) as error:
             if not out_of_memory.is_out_of_memory(error):
                 raise
@@ -132,10 +132,6 @@ def finish(work: Any, meta: dict[str, Any], arguments: argparse.Namespace, halvi
         },
     )
     work.publish(arguments.output)
-
-
-def _leave(number: int, frame: Any = None) -> NoReturn:
-    leave_unfinished(f"{signal.Signals(number).name}: progress is saved")
 
 
 if __name__ == "__main__":

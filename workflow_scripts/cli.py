@@ -62,6 +62,11 @@ def leave_unfinished(reason: str) -> NoReturn:
     sys.exit(EXIT_INTERRUPTED)
 
 
+def leave_for_signal(number: int, frame: Any = None) -> NoReturn:
+    """End this process for a stop signal, its progress being saved; a handler of signals."""
+    leave_unfinished(f"{signal.Signals(number).name}: progress is saved")
+
+
 def above_zero(flag: str, kind: type, what: str) -> Callable[[str], Any]:
     """A parser of finite numbers above 0, which raises :class:`UserError` for all else."""
 

@@ -18,7 +18,6 @@ import signal
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from types import FrameType
 from typing import NoReturn
 
 import requests
@@ -27,7 +26,7 @@ from tqdm import tqdm
 from urllib3.exceptions import HTTPError
 
 from claims import claimed
-from cli import STOP_SIGNALS, UserError, leave_unfinished, run, sha256
+from cli import STOP_SIGNALS, UserError, leave_for_signal, run, sha256
 from manifest import RESOURCES, DataFile, find_dataset, find_entry, load_manifest, mismatch
 from mirror import copy_from_mirror, missing, table
 from progress import Progress
@@ -273,7 +272,7 @@ def main() -> None:
         print(table(args.dataset, content, Path(RESOURCES, args.dataset), mirror))
         return
     for number in STOP_SIGNALS:  # what was received is kept, so nothing is lost by leaving at once
-        signal.signal(number, _leave)
+        signal.signal(number, leave_for_signal)
     entry = find_entry(manifest, args.dataset, args.file)
     origin = fetch(
         args.dataset,
@@ -289,10 +288,6 @@ def main() -> None:
     known = entry.sha256 or entry.md5
     verdict = "verified" if known else f"no checksum known, its sha256 is {sha256(args.output)}"
     print(f"{args.output}: from {origin}, {verdict}", file=sys.stderr)
-
-
-def _leave(number: int, frame: FrameType | None) -> NoReturn:
-    leave_unfinished(f"{signal.Signals(number).name}: progress is saved")
 
 
 if __name__ == "__main__":

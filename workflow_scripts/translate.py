@@ -18,13 +18,13 @@ import signal
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NoReturn
+from typing import TYPE_CHECKING, Any
 
 from sacremoses import MosesDetokenizer
 
 import chunks
 from claims import Claim, claimed, clear
-from cli import STOP_SIGNALS, UserError, above_zero, atomic_write, leave_unfinished, read_lines, run, say, sha256
+from cli import STOP_SIGNALS, UserError, above_zero, atomic_write, leave_for_signal, read_lines, run, say, sha256
 from quiet import quiet
 from unfinished import write_job
 
@@ -131,7 +131,7 @@ def stopping_at_batches() -> Iterator[Callable[[], None]]:
 
     def check() -> None:
         if asked:
-            _leave(asked[0])
+            leave_for_signal(asked[0])
 
     before = {number: signal.signal(number, lambda number, frame: asked.append(number)) for number in STOP_SIGNALS}
     try:
@@ -140,10 +140,6 @@ def stopping_at_batches() -> Iterator[Callable[[], None]]:
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
-
-
-def _leave(number: int, frame: Any = None) -> NoReturn:
-    leave_unfinished(f"{signal.Signals(number).name}: progress is saved")
 
 
 def _same_length(first: object, first_count: int, second: object, second_count: int) -> None:
@@ -191,7 +187,7 @@ def main() -> None:
     """Command line: see :func:`parser`."""
     args = parser().parse_args()
     for number in STOP_SIGNALS:  # while no batch is under way, nothing is lost by leaving at once
-        signal.signal(number, _leave)
+        signal.signal(number, leave_for_signal)
     quiet()
     translate(args)
 
