@@ -11,6 +11,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field, create_model, model_validator
 
+from config_cluster import Cluster
 from config_types import Files, Fraction, Name, PositiveInt, Rate, Seed, StoredTokens, Strict, TeacherMode
 
 
@@ -207,6 +208,15 @@ class Distillation(Strict):
     )
 
 
+class Checkpoints(Strict):
+    """How much of a training a kill may cost; no part of what a system is trained with, so a change trains nothing."""
+
+    updates: PositiveInt | None = Field(
+        None, description="updates after which a training saves its progress, within an epoch too; null: by time alone"
+    )
+    minutes: float = Field(10.0, gt=0, description="the same, in minutes")
+
+
 class Decoding(Strict):
     """How the test set is translated."""
 
@@ -283,5 +293,7 @@ class Config(Strict):
     training: Training = Field(Training(), description="defaults of all systems")
     distillation: Distillation = Field(Distillation(), description="defaults of all systems that have a teacher")
     systems: dict[Name, System] = Field(min_length=1, description="what is trained, in the order of the table")
+    checkpoints: Checkpoints = Field(Checkpoints(), description="how often trainings save their progress")
+    cluster: Cluster = Field(Cluster(), description="what jobs ask a cluster for")
     decoding: Decoding = Field(Decoding(), description="translation of the test set")
     table: Table = Field(Table(), description="reference rows of the table")

@@ -35,12 +35,14 @@ class Run:
     """What one call of Snakemake did.
 
     ``jobs`` has, for each job that was planned or started, the rule and the values of its wildcards, but not ``all``.
+    ``resources`` has rule and resources of the same jobs, in the order in which they were planned.
     """
 
     returncode: int
     stdout: str
     stderr: str
     jobs: frozenset[Job]
+    resources: tuple[tuple[str, dict[str, int | str]], ...]
 
     @property
     def output(self) -> str:
@@ -60,12 +62,13 @@ def snakemake(folder: Path, *arguments: str | Path) -> Run:
         if process.is_alive():
             process.kill()
             process.join()
-        planned = [json.loads(line) for line in jobs.read_text().splitlines()]
+        planned = [job for line in jobs.read_text().splitlines() if (job := json.loads(line))[0] != "all"]
         return Run(
             process.exitcode,
             stdout.read_text(),
             stderr.read_text(),
-            frozenset((rule, *wildcards.values()) for rule, wildcards in planned if rule != "all"),
+            frozenset((rule, *wildcards.values()) for rule, wildcards, _ in planned),
+            tuple((rule, resources) for rule, _, resources in planned),
         )
 
 

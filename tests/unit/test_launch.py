@@ -86,6 +86,14 @@ def test_nodes_of_a_job(slurm):
         nodes_of_job(3)
 
 
+def test_nodes_of_a_job_that_knows_its_number_alone(slurm, tmp_path, monkeypatch):
+    monkeypatch.delenv("SLURM_JOB_NODELIST")
+    monkeypatch.setenv("SLURM_JOB_ID", "17")
+    text = '#!/bin/sh\n[ "$*" = "--noheader --jobs 17 --format %N" ] && echo "local[host,host]"\n'
+    program(tmp_path / "slurm", "squeue", text)
+    assert nodes_of_job(2) == ["localhost", "localhost"]
+
+
 @pytest.mark.slow
 def test_two_nodes_of_one_rank_meet(slurm, tiny_corpus, tmp_path):
     process = tiny.start_training(tiny_corpus, tmp_path / "run", tiny.options("plain", nodes=2, max_epoch=1))

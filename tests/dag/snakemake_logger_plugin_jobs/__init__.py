@@ -1,4 +1,4 @@
-"""A logger plugin of Snakemake that writes each job it plans or starts as a line of JSON: [rule, {wildcard: value}].
+"""A logger plugin of Snakemake that writes each job it plans or starts as a line of JSON: rule, wildcards, resources.
 
 Snakemake finds it by its name, because this folder's parent is on ``sys.path``. Tests read this instead of the text
 that is meant for people.
@@ -30,7 +30,8 @@ class LogHandler(LogHandlerBase):
 
     def emit(self, record):
         if getattr(record, "event", None) == LogEvent.JOB_INFO:
-            self.stream.write(json.dumps([record.rule_name, record.wildcards]) + "\n")
+            job = [record.rule_name, record.wildcards, dict(record.resources.items())]
+            self.stream.write(json.dumps(job) + "\n")
 
     def close(self):
         self.stream.close()

@@ -1,0 +1,19 @@
+"""The part of the configuration that is about clusters alone."""
+
+from __future__ import annotations
+
+from pydantic import Field
+
+from config_types import PositiveInt, Strict
+
+
+class Cluster(Strict):
+    """What jobs ask a cluster for, within what the workflow computes; it changes no result, and nothing runs again."""
+
+    gpu: bool = Field(
+        True, description="training, caching and translating ask for GPUs; false where the cluster has none"
+    )
+    max_runtime: PositiveInt = Field(
+        1440,
+        description="longest time limit that a job asks for, in minutes; a longer training goes on in its next attempt",
+    )
