@@ -4,7 +4,7 @@ import shutil
 from pathlib import Path
 
 ROOT = Path(__file__).parents[1]
-PARTS = ("Snakefile", "rules", "config", "envs", "workflow_scripts")
+PARTS = ("Snakefile", "rules", "config", "slurm", "envs", "workflow_scripts")
 
 
 def copy_project(folder: Path) -> Path:
