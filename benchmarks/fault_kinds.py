@@ -1,0 +1,171 @@
+"""The kinds of fault that benchmarks/faults.py brings on a running workflow.
+
+A kind is a function that looks for something to hit, hits it, and tells what that was; None means that there is nothing
+to hit at the moment.
+"""
+
+from __future__ import annotations
+
+import os
+import random
+import signal
+import subprocess
+import time
+from collections.abc import Callable
+from typing import Any
+
+from fault_scene import PATIENCE, Hit, Planned, Scene, Worker
+
+from cli import UserError
+
+
+def _choose(candidates: list[Any], rank: float) -> Any:
+    return candidates[int(rank * len(candidates))] if candidates else None
+
+
+def _signal_worker(worker: Worker | None, number: signal.Signals) -> Hit | None:
+    if worker is None:
+        return None
+    try:
+        os.kill(worker.pid, number)
+    except ProcessLookupError:
+        return None
+    return Hit(worker.words, [worker.pid])
+
+
+def kill_training(scene: Scene, planned: Planned) -> Hit | None:
+    """SIGKILL of a training."""
+    return _signal_worker(_choose(scene.trainings(), planned.rank), signal.SIGKILL)
+
+
+def terminate_training(scene: Scene, planned: Planned) -> Hit | None:
+    """SIGTERM of a training."""
+    return _signal_worker(_choose(scene.trainings(), planned.rank), signal.SIGTERM)
+
+
+def kill_other(scene: Scene, planned: Planned) -> Hit | None:
+    """SIGKILL of a caching or a translation."""
+    return _signal_worker(_choose(scene.others(planned.detail), planned.rank), signal.SIGKILL)
+
+
+def _hit_job(scene: Scene, planned: Planned, *command: str) -> Hit | None:
+    """Call a command of SLURM's on a job, whose number it gets for ``{job}``."""
+    jobs = scene.jobs(planned.detail)
+    job = _choose(sorted(jobs, key=int), planned.rank)
+    if job is None:
+        return None
+    try:
+        scene.slurm(*(word.format(job=job) for word in command))
+    except RuntimeError:  # it has just ended
+        return None
+    return Hit(jobs[job][0].words, [worker.pid for worker in jobs[job]], [job])
+
+
+def cancel(scene: Scene, planned: Planned) -> Hit | None:
+    """scancel of a job."""
+    return _hit_job(scene, planned, "scancel", "{job}")
+
+
+def limit_time(scene: Scene, planned: Planned) -> Hit | None:
+    """Time limit of a job lowered to 1 minute."""
+    return _hit_job(scene, planned, "scontrol", "update", "jobid={job}", "TimeLimit=1")
+
+
+def requeue(scene: Scene, planned: Planned) -> Hit | None:
+    """scontrol requeue of a job."""
+    return _hit_job(scene, planned, "scontrol", "requeue", "{job}")
+
+
+def restart_slurmd(scene: Scene, planned: Planned) -> Hit | None:
+    """SIGKILL of slurmd, back after 2 to 10 seconds."""
+    if not scene.may_fall(planned.detail) or not scene.running():
+        return None
+    seconds = 2 + 8 * planned.rank
+    scene.cluster.kill_slurmd()
+    time.sleep(seconds)
+    scene.cluster.start_slurmd()
+    return Hit(f"away for {seconds:.1f} s")
+
+
+def lose_node(scene: Scene, planned: Planned) -> Hit | None:
+    """slurmd killed and its node declared down: jobs are requeued while the old processes run on."""
+    if not scene.may_fall(planned.detail) or not (jobs := scene.running()):
+        return None
+    hit = Hit(f"{len(jobs)} jobs, for {5 + 15 * planned.rank:.1f} s", [w.pid for w in scene.workers() if w.job], jobs)
+    node = scene.slurm("sinfo", "--noheader", "--Node", "--format=%N").split()[0]
+    scene.cluster.kill_slurmd()
+    scene.slurm("scontrol", "update", f"nodename={node}", "state=down", "reason=fault")
+    time.sleep(5 + 15 * planned.rank)
+    scene.cluster.start_slurmd()
+    return hit
+
+
+def _kill_controller(scene: Scene, planned: Planned, how: str) -> Hit | None:
+    if not scene.may_fall(planned.detail):
+        return None
+    workers, jobs = scene.workers(), scene.running()
+    scene.controller.kill()
+    scene.controller.wait()
+    what = f"process {scene.controller.pid}, {len(workers)} steps left running"
+    hit = Hit(what) if how == "--keep" else Hit(what, [worker.pid for worker in workers], jobs)
+    scene.recover(how)
+    scene.start()
+    return hit
+
+
+def kill_controller(scene: Scene, planned: Planned) -> Hit | None:
+    """SIGKILL of the controller; its jobs stopped (make recover), then started again."""
+    return _kill_controller(scene, planned, "--yes")
+
+
+def abandon_jobs(scene: Scene, planned: Planned) -> Hit | None:
+    """SIGKILL of the controller, started again beside its jobs (make recover KEEP=1): second copies meet the first."""
+    return _kill_controller(scene, planned, "--keep")
+
+
+def interrupt_controller(scene: Scene, planned: Planned) -> Hit | None:
+    """SIGINT of the controller, started again."""
+    if not scene.may_fall(planned.detail):
+        return None
+    workers, jobs, controller = scene.workers(), scene.running(), scene.controller.pid
+    scene.controller.send_signal(signal.SIGINT)
+    try:
+        scene.controller.wait(PATIENCE)
+    except subprocess.TimeoutExpired:
+        raise UserError(f"the controller did not end {PATIENCE} s after SIGINT; see {scene.logs}") from None
+    scene.start()
+    return Hit(f"process {controller}, {len(workers)} steps running", [w.pid for w in workers], jobs)
+
+
+Kind = Callable[[Scene, Planned], Hit | None]
+LOCAL: dict[str, Kind] = {
+    "kill": kill_training,
+    "term": terminate_training,
+    "kill-other": kill_other,
+    "controller-kill": kill_controller,
+    "controller-abandon": abandon_jobs,
+    "controller-int": interrupt_controller,
+}
+KINDS: dict[str, Kind] = LOCAL | {
+    "scancel": cancel,
+    "time-limit": limit_time,
+    "requeue": requeue,
+    "slurmd": restart_slurmd,
+    "node-lost": lose_node,
+}
+
+
+def title(kind: str) -> str:
+    """A kind in words."""
+    return (KINDS[kind].__doc__ or kind).strip().rstrip(".")
+
+
+def draw(seed: int, count: int, kinds: list[str], mean: float) -> list[Planned]:
+    """The plan of a seed: ``count`` faults in equal shares of the kinds, ``mean`` seconds apart on average."""
+    generator = random.Random(seed)
+    order = [kinds[number % len(kinds)] for number in range(count)]
+    generator.shuffle(order)
+    return [
+        Planned(number, kind, generator.expovariate(1 / mean), generator.random(), generator.random())
+        for number, kind in enumerate(order, 1)
+    ]
