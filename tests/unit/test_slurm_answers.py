@@ -2,6 +2,7 @@
 
 import os
 import subprocess
+from pathlib import Path
 
 import pytest
 
@@ -38,6 +39,22 @@ def test_no_answer_is_no_news(ask, name):
     assert (done.returncode, done.stdout) == (0, "")
     assert "Unable to contact slurm controller" in done.stderr
     assert ask(name, "true", ASKED).stdout == ""
+
+
+def test_a_lost_node_is_left_to_slurm(ask):
+    done = ask("sacct", "echo 'None assigned'", "-j 7 -n -X -o nodelist%-256".split())
+    assert (done.returncode, done.stdout) == (0, "")
+
+
+def test_the_executor_still_asks_as_it_did():
+    """These are its words in the version that is installed; slurm/bin knows the questions by them."""
+    import snakemake_executor_plugin_slurm as plugin
+    from snakemake_executor_plugin_slurm.job_status_query import query_job_status_sacct, query_job_status_squeue
+
+    assert "-n -X -o nodelist%-256" in Path(plugin.__file__).read_text(encoding="utf-8")
+    for query in (query_job_status_sacct, query_job_status_squeue):
+        assert " --name run" in query("run")
+    assert "--parsable2" in query_job_status_sacct("run")
 
 
 def test_other_calls_go_to_the_real_command(ask):
