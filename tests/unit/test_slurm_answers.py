@@ -42,7 +42,7 @@ def test_no_answer_is_no_news(ask, name):
 
 
 def test_a_lost_node_is_left_to_slurm(ask):
-    done = ask("sacct", "echo 'None assigned'", "-j 7 -n -X -o nodelist%-256".split())
+    done = ask("sacct", "echo 'None assigned'", ["-j", "7", "-n", "-X", "-o", "nodelist%-256"])
     assert (done.returncode, done.stdout) == (0, "")
 
 
