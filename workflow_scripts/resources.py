@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from corpus_size import CorpusSize
 
 # Memory
-IMPORTS = 500  # a process that has imported torch and fairseq, and read a small corpus
+IMPORTS = 550  # a process that has imported torch and fairseq, and read a small corpus
 CUDA = 3000  # host memory of a process that uses a GPU besides; not measured, a CUDA build of torch takes up to that
 CACHED = 60  # pages of a teacher's cache that are mapped at a time
 FRAGMENTED = 2.0  # freed memory is kept in the process, and not all of it fits what is asked for next
