@@ -1,4 +1,4 @@
-"""The kinds of fault that benchmarks/faults.py brings on a running workflow.
+"""The kinds of fault that benchmarks/faults.py brings on a running workflow, and how it carries out a plan of them.
 
 A kind is a function that looks for something to hit, hits it, and tells what that was; None means that there is nothing
 to hit at the moment.
@@ -14,9 +14,14 @@ import time
 from collections.abc import Callable
 from typing import Any
 
-from fault_scene import PATIENCE, Hit, Planned, Scene, Worker
+from fault_scene import PATIENCE, Fault, Hit, Planned, Scene, Worker
 
-from cli import UserError
+from cli import UserError, say
+from processes import processes
+
+TICK = 0.3  # seconds between two looks for something to hit
+HASTE = 5.0  # seconds between two looks for jobs that SLURM keeps back
+RESTARTS = 5  # of a controller that ended by itself, between two faults
 
 
 def _choose(candidates: list[Any], rank: float) -> Any:
@@ -169,3 +174,75 @@ def draw(seed: int, count: int, kinds: list[str], mean: float) -> list[Planned]:
         Planned(number, kind, generator.expovariate(1 / mean), generator.random(), generator.random())
         for number, kind in enumerate(order, 1)
     ]
+
+
+class Disturbance:
+    """Runs of the workflow under faults, until a plan is carried out.
+
+    Attributes:
+        done: the faults so far.
+        unplanned: how controllers ended that no fault had ended, in words.
+    """
+
+    def __init__(self, plan: list[Planned], deadline: float) -> None:
+        self.left, self.deadline = list(plan), deadline
+        self.done: list[Fault] = []
+        self.unplanned: list[str] = []
+        self.started = time.time()
+
+    def disturb(self, scene: Scene) -> None:
+        """Bring faults on one run of the workflow until it ends, and until nothing of it is left running.
+
+        Raises:
+            UserError: it does not end, or a controller fails again and again.
+        """
+        next_fault = next_look = time.monotonic()
+        restarts = 0
+        scene.start()
+        while (status := scene.controller.poll()) != 0:
+            now = time.monotonic()
+            if now > self.deadline:
+                raise UserError(f"no end in sight with {len(self.left)} faults to come; see {scene.logs}")
+            if status is not None:
+                restarts += 1
+                self._revive(scene, status, restarts)
+                continue
+            if now >= next_look:
+                scene.hasten()
+                next_look = now + HASTE
+            wait = self.left[0].wait if self.left else 0
+            if self.left and now >= next_fault + wait and self._strike(scene):
+                next_fault, restarts = time.monotonic(), 0
+            time.sleep(TICK)
+        say(f"the workflow has ended after {len(self.done)} faults")
+        end = time.monotonic() + PATIENCE
+        while (left := processes(scene.folder)) and time.monotonic() < end:
+            time.sleep(TICK)  # copies that a killed controller has left may still write
+        if left:
+            raise UserError(
+                f"process {left[0].pid} still runs {PATIENCE} s after the end: {' '.join(left[0].arguments)}"
+            )
+
+    def _strike(self, scene: Scene) -> bool:
+        """Carry out the first fault of the plan that finds something to hit."""
+        for planned in self.left:
+            began = time.time()
+            hit = KINDS[planned.kind](scene, planned)
+            if hit is not None:
+                self.left.remove(planned)
+                scene.doomed.update(hit.pids)
+                self.done.append(Fault(planned, began, time.time(), hit))
+                say(f"fault {len(self.done)}: {planned.kind}: {hit.what}")
+                return True
+        return False
+
+    def _revive(self, scene: Scene, status: int, restarts: int) -> None:
+        """Start a controller again that ended by itself."""
+        log = scene.logs / f"controller-{scene.controllers}.log"
+        last = " ".join(log.read_text(encoding="utf-8", errors="replace").split())[-300:]
+        self.unplanned.append(f"after fault {len(self.done)}, exit status {status}: {last}")
+        say(f"the controller has ended by itself: {self.unplanned[-1]}")
+        if restarts > RESTARTS:
+            raise UserError(f"the controller has failed {restarts} times in a row; see {log}")
+        scene.recover("--keep")
+        scene.start()

@@ -8,12 +8,11 @@ import io
 import json
 import time
 from collections import Counter
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from fault_kinds import KINDS, title
-from fault_scene import GRACE, Hit, Planned
+from fault_scene import GRACE, Fault
 from tables import describe_machine, rows
 
 from cli import sha256
@@ -28,16 +27,6 @@ COMPARED = {  # pattern below results/{experiment} → in words
 TABLE = "bleu_table.csv"
 TIMES = ("train_seconds", "teacher_seconds", "tokens_per_second")
 OTHER = "other"  # a start of a training that no fault on its own process or job explains
-
-
-@dataclass(frozen=True)
-class Fault:
-    """A fault that was carried out, with the seconds since the epoch at which that began and ended."""
-
-    planned: Planned
-    began: float
-    ended: float
-    hit: Hit
 
 
 def prints(folder: Path) -> dict[str, str]:

@@ -52,6 +52,16 @@ class Hit:
 
 
 @dataclass(frozen=True)
+class Fault:
+    """A fault that was carried out, with the seconds since the epoch at which that began and ended."""
+
+    planned: Planned
+    began: float
+    ended: float
+    hit: Hit
+
+
+@dataclass(frozen=True)
 class Worker:
     """A process of one of the steps. ``age`` is in seconds, ``updating`` those since a training went to its updates."""
 

@@ -33,21 +33,17 @@ from pathlib import Path
 from typing import Any
 
 import yaml
-from fault_kinds import KINDS, LOCAL, draw
-from fault_report import Fault, attempts_of, attribute, differences, markdown, prints
-from fault_scene import PATIENCE, ROOT, Planned, Scene
+from fault_kinds import KINDS, LOCAL, Disturbance, draw
+from fault_report import attempts_of, attribute, differences, markdown, prints
+from fault_scene import ROOT, Planned, Scene
 
 from cli import UserError, above_zero, atomic_write, run, say, write_json
-from processes import processes
 from project_copy import copy_project
 from slurm_cluster import Cluster, missing
 
 OVERLAY = "faults.yaml"
 SLURM = ("--profile", "slurm", "--slurm-init-seconds-before-status-checks", "2")
 CPUS, GPUS, MEMORY_MB = 4, 3, 16000  # that the node pretends to have
-TICK = 0.3  # seconds between two looks for something to hit
-HASTE = 5.0  # seconds between two looks for jobs that SLURM keeps back
-RESTARTS = 5  # of a controller that ended by itself, between two faults
 
 
 def parse_arguments(arguments: list[str] | None = None) -> argparse.Namespace:
@@ -124,78 +120,6 @@ def undisturbed(folder: Path, cores: int) -> float:
     return time.monotonic() - started
 
 
-class Disturbance:
-    """Runs of the workflow under faults, until a plan is carried out.
-
-    Attributes:
-        done: the faults so far.
-        unplanned: how controllers ended that no fault had ended, in words.
-    """
-
-    def __init__(self, plan: list[Planned], deadline: float) -> None:
-        self.left, self.deadline = list(plan), deadline
-        self.done: list[Fault] = []
-        self.unplanned: list[str] = []
-        self.started = time.time()
-
-    def disturb(self, scene: Scene) -> None:
-        """Bring faults on one run of the workflow until it ends, and until nothing of it is left running.
-
-        Raises:
-            UserError: it does not end, or a controller fails again and again.
-        """
-        next_fault = next_look = time.monotonic()
-        restarts = 0
-        scene.start()
-        while (status := scene.controller.poll()) != 0:
-            now = time.monotonic()
-            if now > self.deadline:
-                raise UserError(f"no end in sight with {len(self.left)} faults to come; see {scene.logs}")
-            if status is not None:
-                restarts += 1
-                self._revive(scene, status, restarts)
-                continue
-            if now >= next_look:
-                scene.hasten()
-                next_look = now + HASTE
-            wait = self.left[0].wait if self.left else 0
-            if self.left and now >= next_fault + wait and self._strike(scene):
-                next_fault, restarts = time.monotonic(), 0
-            time.sleep(TICK)
-        say(f"the workflow has ended after {len(self.done)} faults")
-        end = time.monotonic() + PATIENCE
-        while (left := processes(scene.folder)) and time.monotonic() < end:
-            time.sleep(TICK)  # copies that a killed controller has left may still write
-        if left:
-            raise UserError(
-                f"process {left[0].pid} still runs {PATIENCE} s after the end: {' '.join(left[0].arguments)}"
-            )
-
-    def _strike(self, scene: Scene) -> bool:
-        """Carry out the first fault of the plan that finds something to hit."""
-        for planned in self.left:
-            began = time.time()
-            hit = KINDS[planned.kind](scene, planned)
-            if hit is not None:
-                self.left.remove(planned)
-                scene.doomed.update(hit.pids)
-                self.done.append(Fault(planned, began, time.time(), hit))
-                say(f"fault {len(self.done)}: {planned.kind}: {hit.what}")
-                return True
-        return False
-
-    def _revive(self, scene: Scene, status: int, restarts: int) -> None:
-        """Start a controller again that ended by itself."""
-        log = scene.logs / f"controller-{scene.controllers}.log"
-        last = " ".join(log.read_text(encoding="utf-8", errors="replace").split())[-300:]
-        self.unplanned.append(f"after fault {len(self.done)}, exit status {status}: {last}")
-        say(f"the controller has ended by itself: {self.unplanned[-1]}")
-        if restarts > RESTARTS:
-            raise UserError(f"the controller has failed {restarts} times in a row; see {log}")
-        scene.recover("--keep")
-        scene.start()
-
-
 @contextlib.contextmanager
 def workplace(folder: Path | None) -> Iterator[Path]:
     """The folder to run in: one that stays, or a temporary one that is kept if something goes wrong."""
@@ -257,15 +181,19 @@ def compare(args: argparse.Namespace, plan: list[Planned], base: Path) -> dict[s
         began = time.monotonic()
         disturbance = Disturbance(plan, began + 60 * args.minutes)
         runs, problems, attempts = 0, [], []
-        while disturbance.left or not runs:
+        while not problems and (disturbance.left or not runs):
             runs += 1
             folder, logs = base / f"run-{runs}", base / f"logs-{runs}"
             shutil.copytree(copies, folder)
             logs.mkdir()
             scene = Scene(folder, arguments, logs, cluster)
-            with contextlib.closing(scene):
-                disturbance.disturb(scene)
-            problems += [f"run {runs}: {line}" for line in differences(reference, prints(folder))]
+            try:
+                with contextlib.closing(scene):
+                    disturbance.disturb(scene)
+                problems += [f"run {runs}: {line}" for line in differences(reference, prints(folder))]
+            except (UserError, RuntimeError, KeyboardInterrupt) as error:
+                # what was done until then is reported; there is nothing to compare
+                problems.append(f"run {runs}, given up after {len(disturbance.done)} faults: {error or 'interrupted'}")
             attempts += attempts_of(folder, runs)
     attribute(attempts, disturbance.done)
     problems += [

@@ -13,8 +13,8 @@ from project_copy import ROOT
 sys.path.insert(0, str(ROOT / "benchmarks"))
 
 from fault_kinds import KINDS, LOCAL, draw, title
-from fault_report import OTHER, Fault, attempts_of, attribute, differences, markdown, prints
-from fault_scene import Hit, Planned
+from fault_report import OTHER, attempts_of, attribute, differences, markdown, prints
+from fault_scene import Fault, Hit, Planned
 
 RUN = "results/mini/student/seed1"
 

@@ -1,0 +1,79 @@
+"""The profile fits the rules, and its expressions do what they say; no cluster is needed."""
+
+import asyncio
+import logging
+import re
+
+import pytest
+import snakemake_executor_plugin_slurm as plugin
+import yaml
+import yte
+
+from project_copy import ROOT
+
+PROFILE = ROOT / "slurm/config.v9+.yaml"
+ON_GPU = {"train", "cache_teacher", "translate"}
+WHERE_SNAKEMAKE_RUNS = {"fetch", "score", "bleu_table", "cost_table", "clean_stale"}
+
+
+@pytest.fixture(scope="module")
+def raw():
+    return yaml.safe_load(PROFILE.read_text(encoding="utf-8"))
+
+
+@pytest.fixture
+def evaluated(tmp_path, monkeypatch):
+    """Evaluates the profile on a machine with these programs: name → what each prints."""
+    monkeypatch.setattr(plugin, "query_job_status", plugin.query_job_status)  # the profile replaces it
+
+    def evaluate(**programs: str) -> dict:
+        for name, text in programs.items():
+            path = tmp_path / name
+            path.write_text(f"#!/bin/sh\necho '{text}'\n")
+            path.chmod(0o755)
+        monkeypatch.setenv("PATH", str(tmp_path))
+        with PROFILE.open(encoding="utf-8") as handle:
+            return yte.process_yaml(handle, require_use_yte=True)
+
+    return evaluate
+
+
+def test_every_rule_has_its_place(raw):
+    rules = "".join(path.read_text(encoding="utf-8") for path in (ROOT / "rules").glob("*.smk"))
+    names = set(re.findall(r"^\s*rule (\w+):", rules, re.MULTILINE))
+    assert set(raw["groups"].values()) == {"corpus"}
+    assert set(raw["set-resources"]) == ON_GPU
+    assert names == set(raw["groups"]) | ON_GPU | WHERE_SNAKEMAKE_RUNS
+    snakefile = (ROOT / "Snakefile").read_text(encoding="utf-8") + rules
+    local = {name for block in re.findall(r"localrules:\n((?:\s+\w+,\n)+)", snakefile) for name in block.split(",\n")}
+    assert {name.strip() for name in local} >= WHERE_SNAKEMAKE_RUNS
+
+
+def test_every_key_is_explained():
+    lines = PROFILE.read_text(encoding="utf-8").splitlines()
+    keys = [number for number, line in enumerate(lines) if re.match(r"[\w-]+:", line)]
+    assert len(keys) > 10
+    explained = [line for line in keys if lines[line - 1].startswith("#") or lines[line].startswith("__definitions__")]
+    assert explained == keys
+
+
+def test_sacct_is_asked_where_there_are_accounts(evaluated):
+    config = "AccountingStorageType   = accounting_storage/slurmdbd"
+    assert evaluated(scontrol=config, sacct="")["slurm-status-command"] == "sacct"
+
+
+@pytest.mark.parametrize("kept", ["accounting_storage/none", "(null)"])
+def test_squeue_is_asked_where_there_are_none(evaluated, kept):
+    config = f"AccountingStorageType   = {kept}"
+    assert evaluated(scontrol=config, sacct="")["slurm-status-command"] == "squeue"
+
+
+def test_nothing_is_asked_where_there_is_no_slurm(evaluated):
+    assert evaluated()["slurm-status-command"] is None
+
+
+def test_a_question_without_an_answer_is_asked_again(evaluated):
+    evaluated(squeue="7|RUNNING")
+    logger = logging.getLogger(__name__)
+    assert asyncio.run(plugin.query_job_status("squeue", logger))[0] == {"7": "RUNNING"}
+    assert asyncio.run(plugin.query_job_status("no-such-program", logger)) == ({}, 0.0)
