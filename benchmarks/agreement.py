@@ -48,7 +48,7 @@ def measure(args: argparse.Namespace) -> list[dict[str, float]]:
 
     from kd.cache import record_type
     from kd.cache_parts import batches, tails_distribution, to_records
-    from kd.caching import load_task
+    from kd.corpus import load_task
     from kd.teacher import Teacher
 
     torch.set_num_threads(args.threads)

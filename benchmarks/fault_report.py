@@ -22,7 +22,7 @@ COMPARED = {  # pattern below results/{experiment} → in words
     "*/seed*/test.hyp.jsonl": "files of hypotheses",
     "*/seed*/scores.json": "files of scores",
     "*/seed*/cache/*/meta.json": "caches (by their meta.json, which has the hash of every shard)",
-    "data/binarized/*": "files of the binarised corpus",
+    "data/bin/*": "files of the binarised corpus",
 }
 TABLE = "bleu_table.csv"
 TIMES = ("train_seconds", "teacher_seconds", "tokens_per_second")

@@ -149,14 +149,24 @@ class Scene:
         return sorted(self.slurm("squeue", "--noheader", "--states=RUNNING", "--format=%i").split(), key=int)
 
     def hasten(self) -> None:
-        """SLURM keeps a requeued job back for two minutes, lest a broken node eats the queue; don't wait for that."""
+        """Do what an administrator does after a fault of the node, or time.
+
+        SLURM keeps a requeued job back for two minutes, lest a broken node eats the queue. If old steps of a job are
+        still there when it is started again, SLURM drains the node and holds the job.
+        """
         if self.cluster is None:
             return
         with contextlib.suppress(RuntimeError):
+            for line in self.slurm("sinfo", "--noheader", "--Node", "--format=%N|%T").splitlines():
+                node, state = line.split("|")
+                if state.startswith("drain"):
+                    self.slurm("scontrol", "update", f"nodename={node}", "state=resume")
             for line in self.slurm("squeue", "--noheader", "--states=PENDING", "--format=%i|%r").splitlines():
                 job, reason = line.split("|")
                 if reason == "BeginTime":
                     self.slurm("scontrol", "update", f"jobid={job}", "StartTime=now")
+                elif reason == "launch failed requeued held":
+                    self.slurm("scontrol", "release", job)
 
     def workers(self) -> list[Worker]:
         """The steps that run, oldest first, but for those that a fault has hit already."""

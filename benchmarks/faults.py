@@ -111,10 +111,10 @@ def undisturbed(folder: Path, cores: int) -> float:
     Raises:
         UserError: it fails.
     """
-    scene = Scene(folder, [], folder)
     command = [sys.executable, "-m", "snakemake", "--cores", str(cores), "--configfile", OVERLAY]
     started = time.monotonic()
-    done = subprocess.run(command, cwd=folder, env=scene.environment, capture_output=True, text=True)
+    with contextlib.closing(Scene(folder, [], folder)) as scene:  # so that an interruption leaves no step running
+        done = subprocess.run(command, cwd=folder, env=scene.environment, capture_output=True, text=True)
     if done.returncode:
         raise UserError(f"the undisturbed run failed: {' '.join(done.stderr.strip().splitlines()[-5:])}")
     return time.monotonic() - started

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import math
 import os
 import shutil
 import socket
@@ -26,8 +27,11 @@ from out_of_memory import kill_counter
 LOCK, OWNER, JOB = "lock", "owner.json", "job.json"  # the last tells what the work is: unfinished.py
 # the lease of all processes that meet at a folder must be the same; long enough for a slow network file system
 LEASE_SECONDS = float(os.environ.get("EKD_LEASE_SECONDS", 60))
-CLAIM_SECONDS = float(os.environ.get("EKD_CLAIM_SECONDS", 2 * LEASE_SECONDS))  # to wait for another process
+# To wait for another process that lives. In a job of SLURM nobody sits and waits, and to give up would fail the job
+# although its work is being done: there the job's time limit is the only one.
+CLAIM_SECONDS = float(os.environ.get("EKD_CLAIM_SECONDS") or ("inf" if "SLURM_JOB_ID" in os.environ else 120))
 _POLL_SECONDS = 0.5
+_READ_SECONDS = 5.0  # to try again to read whose the folder is; network file systems now and then fail to
 _TOKEN = "EKD_CLAIM_TOKEN"
 
 
@@ -51,7 +55,9 @@ class Claim:
             UserError: another process has taken over. This one was stopped, or cut off from the file system, for longer
                 than the lease; it must not write any more.
         """
-        owner = self._lease.owner
+        deadline = time.monotonic() + _READ_SECONDS
+        while (owner := self._lease.owner) is None and time.monotonic() < deadline:
+            time.sleep(_POLL_SECONDS)
         if owner is None or owner.token != self.token:
             raise UserError(
                 f"{self._progress}: another {self._work} has taken over here, because this one gave no sign of life "
@@ -63,7 +69,7 @@ class Claim:
 def claimed(progress: Path, work: str = "training") -> Iterator[Claim]:
     """Have a folder of unfinished work for this process alone.
 
-    Another process that has it is waited for, :data:`CLAIM_SECONDS` at most.
+    Another process that has it is waited for: two minutes, and in a job of SLURM as long as it lives.
 
     Args:
         progress: ``{…}/progress/{key}``; made if it is not there, and removed again if nothing came of it.
@@ -113,14 +119,16 @@ def _acquire(lease: SoftFileLease, progress: Path, work: str) -> None:
         lease.acquire(timeout=0)
         return
     other = _in_words(_read_owner(progress) or {})
-    say(f"{progress}: another {work} writes here, {other}; waiting up to {CLAIM_SECONDS:g} s for its end")
+    limit = "" if math.isinf(CLAIM_SECONDS) else f" up to {CLAIM_SECONDS:g} s"
+    say(f"{progress}: another {work} writes here, {other}; waiting{limit} for its end")
     deadline = time.monotonic() + CLAIM_SECONDS
     try:
         while not lease.is_locked:
             # the other process removes the folder when its work is finished
             with contextlib.suppress(FileNotFoundError):
                 progress.mkdir(parents=True, exist_ok=True)
-                lease.acquire(timeout=max(0.0, deadline - time.monotonic()), poll_interval=_POLL_SECONDS)
+                left = -1 if math.isinf(deadline) else max(0.0, deadline - time.monotonic())  # filelock: -1 is for ever
+                lease.acquire(timeout=left, poll_interval=_POLL_SECONDS)
     except Timeout:
         raise UserError(
             f"{progress}: another {work} writes here, {_in_words(_read_owner(progress) or {})}, and it lives; "

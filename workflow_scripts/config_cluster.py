@@ -15,5 +15,9 @@ class Cluster(Strict):
     )
     max_runtime: PositiveInt = Field(
         1440,
-        description="longest time limit that a job asks for, in minutes; a longer training goes on in its next attempt",
+        description="longest time limit that a job asks for, in minutes; a longer training goes on in its next "
+        "attempt. The one job that prepares a corpus asks for what its steps take together",
+    )
+    max_mem_mb: PositiveInt | None = Field(
+        None, description="most memory that a job asks for, in MB, what a node has say; null: no limit"
     )

@@ -22,6 +22,8 @@ SNAKEMAKE = 300  # MB: the two processes of Snakemake in a job of a cluster, 135
 GROWTH = (1.0, 1.5, 2.0)  # of the memory with each attempt, then no more: a request must not outgrow the nodes
 START = 10  # minutes: imports, checksums of the inputs, a busy file system
 STEP = 10  # minutes that times are rounded up to
+START_DATA, STEP_DATA = 3, 1  # the same for steps on the corpus
+LONG = ("train", "cache_teacher", "translate", "fetch")
 CACHING_TOKENS = 4096  # of a batch of cache_teacher.py, which the workflow does not set
 
 
@@ -48,7 +50,8 @@ class Demand:
 
         def mem_mb(wildcards: Any, attempt: int) -> int:
             size = SNAKEMAKE + self._memory(rule, wildcards)
-            return _up(size * GROWTH[min(attempt, len(GROWTH)) - 1], 100)
+            asked = _up(size * GROWTH[min(attempt, len(GROWTH)) - 1], 100)
+            return min(asked, self._cluster.max_mem_mb or asked)
 
         return mem_mb
 
@@ -56,7 +59,9 @@ class Demand:
         """``runtime`` of a rule in minutes: longer with each attempt, and ``cluster.max_runtime`` at most."""
 
         def runtime(wildcards: Any, attempt: int) -> int:
-            minutes = _up(START + self._minutes(rule, wildcards), STEP)
+            # those of a group of rules add up
+            start, step = (START, STEP) if rule in LONG else (START_DATA, STEP_DATA)
+            minutes = _up(start + self._minutes(rule, wildcards), step)
             return min(attempt * minutes, self._cluster.max_runtime)
 
         return runtime

@@ -63,9 +63,11 @@ def torchrun(call: list[str], gpus: int, nodes: int = 1, host: str = "", key: st
         port = _FIRST_PORT + int(key, 16) % _PORTS
         meeting = ["--rdzv-backend", "c10d", "--rdzv-endpoint", f"{host}:{port}", "--rdzv-id", key]
     size = ["--nnodes", str(nodes), "--nproc-per-node", str(gpus)]
-    # SIGUSR1 beside its own: a cluster may send it to all processes of a job, and this one would die of it
-    signals = ["--max-restarts", "0", "--signals-to-handle", "SIGTERM,SIGINT,SIGHUP,SIGQUIT,SIGUSR1"]
-    return [sys.executable, "-m", "torch.distributed.run", *size, *meeting, *signals, *call]
+    # It would kill the ranks 30 s after a signal, and a cluster sends one to all processes of a job. The ranks have
+    # another way to hear of it; so torchrun ignores what asks to stop, and heeds a signal that nobody sends.
+    ignoring = ["sh", "-c", 'trap "" TERM INT HUP QUIT USR1; exec "$@"', "torchrun"]
+    signals = ["--max-restarts", "0", "--signals-to-handle", "SIGUSR2"]
+    return [*ignoring, sys.executable, "-m", "torch.distributed.run", *size, *meeting, *signals, *call]
 
 
 def srun(call: list[str], nodes: int, threads: int) -> list[str]:
@@ -171,8 +173,12 @@ def wait_for_ranks(progress: Path) -> None:
     deadline = time.monotonic() + _RANKS_SECONDS
     with (progress / RANKS_LOCK).open("a") as handle:
         while True:
-            with contextlib.suppress(BlockingIOError):
+            try:
                 fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                break
+            except BlockingIOError:
+                pass
+            except OSError:  # a file system without locks
                 break
             if time.monotonic() > deadline:
                 raise UserError(

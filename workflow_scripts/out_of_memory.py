@@ -22,7 +22,8 @@ from cli import UserError, write_json
 FILE = "out_of_memory.json"
 MOST_HALVINGS = 6  # a batch in 64 parts; what does not fit then will not fit at all
 _GROUPS, _SELF, _BOOT = Path("/sys/fs/cgroup"), Path("/proc/self/cgroup"), Path("/proc/sys/kernel/random/boot_id")
-_WORDS = ("out of memory", "can't allocate memory")  # of torch, on a GPU and on a CPU
+# of torch on a GPU and on a CPU, and of two libraries of CUDA
+_WORDS = ("out of memory", "can't allocate memory", "CUBLAS_STATUS_ALLOC_FAILED", "CUDNN_STATUS_ALLOC_FAILED")
 _ASK_SECONDS = 20
 
 

@@ -37,7 +37,8 @@ def as_rank(outcomes: Path) -> Iterator[None]:
     """
     rank = os.environ["RANK"]
     lock = os.open(outcomes.parent / RANKS_LOCK, os.O_RDWR | os.O_CREAT, 0o644)
-    fcntl.flock(lock, fcntl.LOCK_SH)  # until this process ends, however it does
+    with contextlib.suppress(OSError):  # a file system without locks
+        fcntl.flock(lock, fcntl.LOCK_SH)  # until this process ends, however it does
     os.dup2(1, 2)
     if os.environ["LOCAL_RANK"] == "0":  # one a node: the ranks agree on stopping
         threading.Thread(target=_pass_on_signals, daemon=True).start()

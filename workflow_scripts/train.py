@@ -24,6 +24,7 @@ from cli import (
     STOP_SIGNALS,
     UserError,
     above_zero,
+    finish_undisturbed,
     json_argument,
     leave_unfinished,
     run,
@@ -171,8 +172,7 @@ def heed_a_kill(claim: Claim, progress: Path) -> None:
     """If the kernel killed the attempt before this one for want of memory, have this one use less."""
     cause = claim.previous and out_of_memory.killed_for_memory(claim.previous, os.environ.get("SLURM_JOB_ID"))
     if cause:
-        entries = out_of_memory.read(progress)
-        out_of_memory.add(progress, cause, entries[-1]["update"] if entries else None, len(entries))
+        out_of_memory.add(progress, cause, None, len(out_of_memory.read(progress)))
 
 
 def train(arguments: argparse.Namespace, progress: Path, claim: Claim) -> None:
@@ -282,6 +282,7 @@ def publish(driver: Any, arguments: argparse.Namespace, publish_model: Any) -> N
             ],
         },
     )
+    finish_undisturbed()
     publish_model(driver, output / "model.pt")
 
 

@@ -18,7 +18,8 @@ import torch
 import out_of_memory
 import tiny_ranks
 import tiny_training as tiny
-from cli import UserError
+import train
+from cli import UserError, sha256
 from kd.distributed import Ranks, connect
 from kd.trainer import Trainer
 from launch import RANKS_LOCK, torchrun, wait_for_ranks
@@ -193,6 +194,24 @@ def test_a_rank_that_is_killed_for_want_of_memory(tiny_corpus, tmp_path, monkeyp
     assert stop.value.code == 75
     (progress,) = (tmp_path / "progress").iterdir()
     assert [entry["cause"] for entry in out_of_memory.read(progress)] == ["the kernel killed a rank"]
+
+
+def test_batches_of_ranks_are_split_too(tiny_corpus, together, tmp_path):
+    """One of two ranks lacks its last batch at the end of each epoch."""
+    resolved = tiny.options("plain", gpus=2, **ALIKE | {"max_update": None, "max_epoch": 4})
+    inputs = train.input_files(tiny_corpus, None, None, None)
+    progress = tmp_path / "progress" / train.progress_key(resolved, 1, map(sha256, inputs))
+    progress.mkdir(parents=True)
+    out_of_memory.add(progress, "too large", 1, 0)
+    process = tiny.start_training(tiny_corpus, tmp_path, resolved)
+    log = process.communicate(timeout=SECONDS)[1]
+    assert process.returncode == 0, log
+    assert "update_freq 1 -> 2; an update has the same sentences as before" in log
+    (whole, _), found = together, tiny.history(tmp_path)
+    whole = [record for record in whole["plain"]["history"] if record["event"] == "train"][:4]
+    for one, other in zip(whole, (record for record in found if record["event"] == "train"), strict=True):
+        assert one["updates"] == other["updates"]
+        assert other["loss"] == pytest.approx(one["loss"], rel=1e-4)
 
 
 def test_what_both_ranks_refuse_is_said_once(tiny_corpus, tmp_path):

@@ -8,7 +8,7 @@ import pytest
 import torch
 
 import tiny_driver
-from kd.checkpoints import BEST, LAST
+from kd.checkpoints import BEST, BEST_COPY, LAST
 from kd.driver import Driver, Interrupted
 from kd.trainer import NotFinite
 from tiny_driver import call_after, result, run, same
@@ -111,7 +111,7 @@ def test_lost_loss_names_the_update_and_leaves_the_progress(start, poison, cause
     call_after(driver.trainer, "train_step", UPDATES_AN_EPOCH + 1, lambda: poison(weight))
     with pytest.raises(NotFinite, match=rf"not finite at update {UPDATES_AN_EPOCH + 2} \({cause}\)"):
         run(driver)
-    assert {path.name for path in driver.folder.iterdir()} == {LAST, BEST, "attempts.jsonl", "pulse"}
+    assert {path.name for path in driver.folder.iterdir()} == {LAST, BEST, BEST_COPY, "attempts.jsonl", "pulse"}
     assert start().updates == UPDATES_AN_EPOCH
 
 

@@ -48,7 +48,7 @@ def project(tmp_path):
         f"{RUN}/scores.json": "{}",
         f"{RUN}/train.json": "12 s",
         f"{RUN}/cache/top32/meta.json": "{}",
-        "results/mini/data/binarized/train.de": "ids",
+        "results/mini/data/bin/train.de-en.de.bin": "ids",
         "results/mini/bleu_table.csv": "system,bleu,train_seconds\nstudent,1.5,12.0\n",
     }
     for name, text in files.items():
@@ -69,7 +69,7 @@ def test_a_seed_draws_one_plan_with_equal_shares():
     assert all(0 <= value < 1 for planned in plan for value in (planned.rank, planned.detail))
 
 
-def test_every_kind_of_the_issue_is_there_and_has_a_title():
+def test_every_kind_of_fault_is_there_and_has_a_title():
     words = " ".join(map(title, KINDS))
     for needed in ("SIGKILL of a training", "SIGTERM of a training", "scancel", "Time limit", "requeue", "slurmd"):
         assert needed in words

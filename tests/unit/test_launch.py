@@ -31,8 +31,9 @@ sys.exit(any([task.wait() for task in tasks]))
 
 def test_command_for_one_node():
     command = torchrun(CALL, gpus=4)
-    assert command[:3] == [sys.executable, "-m", "torch.distributed.run"]
-    assert command[3:8] == ["--nnodes", "1", "--nproc-per-node", "4", "--standalone"]
+    assert command[:4] == ["sh", "-c", 'trap "" TERM INT HUP QUIT USR1; exec "$@"', "torchrun"]
+    assert command[4:7] == [sys.executable, "-m", "torch.distributed.run"]
+    assert command[7:12] == ["--nnodes", "1", "--nproc-per-node", "4", "--standalone"]
     assert command[-3:] == CALL
     assert not any("rdzv" in word for word in command)
 
@@ -41,7 +42,8 @@ def test_command_for_several_nodes():
     command = srun(torchrun(CALL, gpus=4, nodes=2, host="node07", key="00ff"), nodes=2, threads=8)
     text = " ".join(command)
     assert text.startswith("srun --overlap --kill-on-bad-exit=1 --nodes 2 --ntasks 2 --ntasks-per-node 1 ")
-    assert f"--cpus-per-task 8 {sys.executable} -m torch.distributed.run --nnodes 2 --nproc-per-node 4 " in text
+    assert "--cpus-per-task 8 sh -c " in text
+    assert f"torchrun {sys.executable} -m torch.distributed.run --nnodes 2 --nproc-per-node 4 " in text
     assert "--rdzv-backend c10d --rdzv-endpoint node07:20255 --rdzv-id 00ff " in text
     assert command[-3:] == CALL
     assert "--standalone" not in command

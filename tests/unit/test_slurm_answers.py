@@ -41,6 +41,12 @@ def test_no_answer_is_no_news(ask, name):
     assert ask(name, "true", ASKED).stdout == ""
 
 
+def test_a_command_that_hangs_is_no_news(ask, monkeypatch):
+    monkeypatch.setenv("EKD_ANSWER_SECONDS", "0.2")
+    done = ask("sacct", "echo '7|COMPLETED'; exec sleep 60", ASKED)
+    assert (done.returncode, done.stdout) == (0, "")
+
+
 def test_a_lost_node_is_left_to_slurm(ask):
     done = ask("sacct", "echo 'None assigned'", ["-j", "7", "-n", "-X", "-o", "nodelist%-256"])
     assert (done.returncode, done.stdout) == (0, "")

@@ -129,7 +129,7 @@ def test_a_disk_that_fills_up_damages_no_checkpoint(tiny_corpus, tmp_path):
     done = subprocess.run(call, preexec_fn=limit, capture_output=True, text=True, env=environment)
     lines = done.stderr.splitlines()
     assert done.returncode == 2, done.stderr
-    assert re.fullmatch(r"error: \S+/checkpoint_new.pt: File too large; make room or mend .*, and run again", lines[-1])
+    assert re.fullmatch(r"error: \S+/checkpoint_new_\d+\.pt: File too large; make room or mend .* run again", lines[-1])
     (progress,) = (tmp_path / "progress").iterdir()
     assert not list(progress.glob("*checkpoint*")), "half a checkpoint is left"
     assert tiny.run_training(tiny_corpus, tmp_path, tiny.options(**OPTIONS)).exists()

@@ -1,7 +1,7 @@
-"""Checkpoint files: what makes one unreadable, which of a run's three to go on from, and how they are replaced.
+"""Checkpoint files: what makes one unreadable, which of a run's to go on from, and how they are replaced.
 
-A run keeps the last checkpoint, the one before it, and the best one, each a file of its own, so that damage to one
-leaves the others whole. A new one is complete, and on the disk, before any of them is replaced.
+A run keeps the last checkpoint, the one before it, and the best one twice, each a file of its own, so that damage to
+one leaves the others whole. A new one is complete, and on the disk, before any of them is replaced.
 """
 
 from __future__ import annotations
@@ -17,13 +17,20 @@ from typing import Any
 import torch
 from fairseq import checkpoint_utils
 
-from cli import atomic_write
+from cli import UserError, atomic_write
+from out_of_memory import is_out_of_memory
 
 # what torch and fairseq raise for truncated, foreign and unsafe files
 UNREADABLE = (OSError, EOFError, RuntimeError, LookupError, AttributeError, TypeError, ValueError, UnpicklingError)
 
-LAST, PREVIOUS, BEST = "checkpoint_last.pt", "checkpoint_previous.pt", "checkpoint_best.pt"
-NEW = "checkpoint_new.pt"
+LAST, PREVIOUS, BEST, BEST_COPY = (f"checkpoint_{name}.pt" for name in ("last", "previous", "best", "best_copy"))
+_NAMES = (LAST, PREVIOUS, BEST, BEST_COPY)
+_UNUSABLE = ".unusable"  # what a file is called after it could not be used
+
+
+def new_name(folder: Path) -> Path:
+    """Where this process writes a checkpoint before it takes the place of the last one."""
+    return folder / f"checkpoint_new_{os.getpid()}.pt"
 
 
 def save(state: dict[str, Any], path: Path) -> None:
@@ -41,35 +48,43 @@ def save(state: dict[str, Any], path: Path) -> None:
         raise
 
 
-def put_in_place(folder: Path, is_best: bool) -> None:
-    """Make ``NEW`` the last checkpoint, and the best one too if it is.
+def put_in_place(new: Path, is_best: bool) -> None:
+    """Make a new checkpoint the last one, and the best one too if it is.
 
     A kill between any two steps repeats updates since the last checkpoint, and the repetition writes the same files.
     """
     if is_best:
-        _copy(folder / NEW, folder / BEST)
-    if (folder / LAST).exists():
-        second_name(folder / LAST, folder / PREVIOUS)
-    os.replace(folder / NEW, folder / LAST)
+        for name in (BEST, BEST_COPY):
+            _copy(new, new.with_name(name))
+    last = new.with_name(LAST)
+    if last.exists():
+        second_name(last, new.with_name(PREVIOUS))
+    os.replace(new, last)
 
 
 def newest_as_last(folder: Path, say: Callable[[str], None]) -> bool:
     """See to it that ``LAST`` is the newest checkpoint that can be read; False if there is none.
 
     A run can go on from an older checkpoint as from the last one, only that it repeats more. It cannot go on without
-    the best one: that is what becomes the model. What a kill has left half-written is removed.
+    the best one: that is what becomes the model, and so there is a copy of it. What cannot be used is kept under
+    another name. What a kill has left half-written is removed.
+
+    Raises:
+        UserError: memory does not suffice to read a checkpoint.
+        OSError: a checkpoint cannot be read, for a reason other than damage.
     """
-    for leftover in [folder / NEW, *folder.glob(".*.tmp")]:
+    for leftover in [*folder.glob("checkpoint_new*"), *folder.glob(".*.tmp")]:
         leftover.unlink(missing_ok=True)
     states = {name: _extra_state(folder / name, say) for name in (LAST, BEST)}
-    if not _can_go_on(states[LAST], states):
-        states[PREVIOUS] = _extra_state(folder / PREVIOUS, say)
+    if not _can_go_on(states[LAST], states) or states[BEST] is None:
+        states |= {name: _extra_state(folder / name, say) for name in (PREVIOUS, BEST_COPY)}
     usable = [name for name, state in states.items() if _can_go_on(state, states)]
     if not usable:
-        if any((folder / name).exists() for name in states):
-            say(f"warning: {folder}: no usable checkpoint is left; training starts anew")
-        for name in states:
-            (folder / name).unlink(missing_ok=True)
+        left = [path for name in _NAMES if (path := folder / name).exists()]
+        for path in left:
+            os.replace(path, path.with_name(path.name + _UNUSABLE))
+        if left:
+            say(f"warning: {folder}: no usable checkpoint is left (kept as *{_UNUSABLE}); training starts anew")
         return False
     chosen = LAST if LAST in usable else max(usable, key=lambda name: states[name]["updates"])
     if states[chosen]["best"] is not None and states[BEST] is None:
@@ -82,14 +97,13 @@ def newest_as_last(folder: Path, say: Callable[[str], None]) -> bool:
 
 def remove_spare(folder: Path) -> None:
     """When all is done, remove what only an interruption would have needed."""
-    for name in (PREVIOUS, NEW):
-        (folder / name).unlink(missing_ok=True)
+    for path in [folder / PREVIOUS, folder / BEST_COPY, *folder.glob(f"*{_UNUSABLE}")]:
+        path.unlink(missing_ok=True)
 
 
 def bytes_on_disk(folder: Path) -> int:
     """Bytes that the checkpoints of a run take."""
-    names = (LAST, PREVIOUS, BEST)
-    return sum(path.stat().st_size for name in names if (path := folder / name).exists())
+    return sum(path.stat().st_size for name in _NAMES if (path := folder / name).exists())
 
 
 def _can_go_on(state: dict[str, Any] | None, states: dict[str, dict[str, Any] | None]) -> bool:
@@ -112,6 +126,8 @@ def _extra_state(path: Path, say: Callable[[str], None]) -> dict[str, Any] | Non
         loaded = checkpoint_utils.load_checkpoint_to_cpu(str(path))
         return loaded["extra_state"] | {"updates": loaded["optimizer_history"][-1]["num_updates"]}
     except UNREADABLE as error:
+        if is_out_of_memory(error):
+            raise UserError(f"{path}: does not fit into memory while it is read; ask for more memory") from error
         # torch's reader says EINVAL of a truncated file; any other failure to read is no reason to give it up
         if isinstance(error, OSError) and error.errno != errno.EINVAL:
             raise

@@ -32,9 +32,8 @@ from omegaconf import OmegaConf
 from cli import STOP_SIGNALS
 from kd import history
 from kd.attempts import Attempt
-from kd.checkpoints import LAST, NEW, newest_as_last, put_in_place
+from kd.checkpoints import LAST, new_name, newest_as_last, put_in_place
 from kd.distributed import Ranks
-from kd.parts import split
 from kd.trainer import NotFinite, Trainer
 from launch import Interrupted
 
@@ -69,7 +68,6 @@ class Driver:
         self.maximize = bool(cfg.checkpoint.maximize_best_checkpoint_metric)
         self.metric = cfg.checkpoint.best_checkpoint_metric
         self.stop_signal: int | None = None
-        self.parts = parts
         self._before_saving = before_saving
 
         metrics.reset()
@@ -78,7 +76,7 @@ class Driver:
         self.task = tasks.setup_task(cfg.task)
         self.model = self.task.build_model(cfg.model)
         self.task.load_dataset("valid", combine=False, epoch=1)
-        self.trainer = Trainer(cfg, self.task, self.model, self.task.build_criterion(cfg.criterion))
+        self.trainer = Trainer(cfg, self.task, self.model, self.task.build_criterion(cfg.criterion), parts)
 
         before_loading(self)
         trainer = self.trainer
@@ -205,9 +203,6 @@ class Driver:
 
     def _update(self, samples: list[dict[str, Any]]) -> None:
         started = time.perf_counter()
-        if self.parts > 1:
-            pad = self.task.target_dictionary.pad()
-            samples = [part for sample in samples if sample for part in split(sample, self.parts, pad)]
         try:
             self.trainer.train_step(samples)
         except NotFinite as error:
@@ -220,7 +215,7 @@ class Driver:
     def _validate(self, epoch: int) -> float:
         """Losses and BLEU on the validation set; returns the metric that chooses the best checkpoint."""
         self.trainer.begin_valid_epoch(epoch)
-        batches = self.trainer.get_whole_valid_iterator(self.parts)
+        batches = self.trainer.get_whole_valid_iterator()
         with metrics.aggregate(new_root=True) as values:
             for sample in batches:
                 self._attend()
@@ -278,9 +273,11 @@ class Driver:
             "update_seconds": self.update_seconds,
         }
         self.trainer.consolidate_optimizer()
-        self.trainer.save_checkpoint(str(self.folder / NEW), state)
+        new = new_name(self.folder)
+        self.trainer.save_checkpoint(str(new), state)
         if self.ranks.first:
-            put_in_place(self.folder, is_best)
+            self._before_saving()  # once more: writing may have taken long
+            put_in_place(new, is_best)
         self._saved_updates, self._saved_at = self.updates, time.monotonic()
 
     def _record(self, event: str, epoch: int, stats: dict[str, Any]) -> None:

@@ -86,18 +86,18 @@ def prepare(
     if halvings:
         say(
             f"for want of memory each batch is split: max_tokens {share['max_tokens']} -> "
-            f"{share['max_tokens'] // driver.parts}, update_freq {share['update_freq']} -> "
-            f"{share['update_freq'] * driver.parts}; an update has the same sentences as before"
+            f"{share['max_tokens'] // 2**halvings}, update_freq {share['update_freq']} -> "
+            f"{share['update_freq'] * 2**halvings}; an update has the same sentences as before"
         )
     return driver
 
 
 def _check_room(driver: Driver) -> None:
-    """The disk has room for the three checkpoints that are kept, and the one that is being written."""
+    """The disk has room for the checkpoints that are kept, and the one that is being written."""
     half = driver.cfg.common.fp16 or driver.cfg.common.bf16
     # weights and Adam's two moments, in 4 bytes each; with half precision also a copy of the weights
     a_checkpoint = driver.parameters * (16 if half else 12)
-    needed = 4 * a_checkpoint - bytes_on_disk(driver.folder)
+    needed = 5 * a_checkpoint - bytes_on_disk(driver.folder)
     if needed > (free := shutil.disk_usage(driver.folder).free):
         raise UserError(
             f"{driver.folder}: the checkpoints of this training take {amount(needed)} more, {amount(free)} are free; "

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,7 @@ from fairseq.trainer import Trainer as FairseqTrainer
 from torch import Tensor, nn
 
 from kd.checkpoints import save
+from kd.parts import split
 from out_of_memory import is_out_of_memory
 
 
@@ -25,7 +27,9 @@ class OutOfMemory(MemoryError):
 
 
 class Trainer(FairseqTrainer):
-    """Raises :class:`NotFinite` and :class:`OutOfMemory`, in training and in validation.
+    """Raises :class:`NotFinite` and :class:`OutOfMemory`, in training and in validation, and splits batches.
+
+    For want of memory, each batch is split into ``parts``, and those of the validation are so many times smaller.
 
     Each rank validates on all of the validation set. The numbers of the first one are everyone's: to the last bit those
     of a single process, and the same ones everywhere, so that all ranks decide alike.
@@ -35,15 +39,18 @@ class Trainer(FairseqTrainer):
     no more than a warning, and leaves the batch out.
     """
 
-    def __init__(self, cfg: Any, task: FairseqTask, model: nn.Module, criterion: nn.Module):
+    parts = 1
+
+    def __init__(self, cfg: Any, task: FairseqTask, model: nn.Module, criterion: nn.Module, parts: int = 1):
         super().__init__(cfg, task, model, criterion)
+        self.parts, self._pad = parts, task.target_dictionary.pad()
         # Between loss and validation BLEU: the beam search of a model that gives NaN ends in an assertion of its own.
         criterion.register_forward_hook(_require_finite_validation)
 
     def train_step(self, samples: list[dict[str, Any]], raise_oom: bool = False) -> Any:
         """One update. Raises NotFinite, also for the FloatingPointError of a criterion, and OutOfMemory."""
         # At the end of an epoch a rank may lack its last batch. fairseq would then count none of the update's tokens.
-        samples = [sample for sample in samples if sample] or samples[:1]
+        samples = [part for sample in samples if sample for part in self._split(sample)] or samples[:1]
         try:
             return super().train_step(samples, raise_oom=True)
         except FloatingPointError as error:
@@ -89,21 +96,25 @@ class Trainer(FairseqTrainer):
         """
         return super().get_train_iterator(1, *args, **kwargs)
 
-    def get_whole_valid_iterator(self, parts: int) -> CountingIterator:
+    def _split(self, sample: dict[str, Any]) -> Iterable[dict[str, Any]]:
+        return split(sample, self.parts, self._pad) if self.parts > 1 else [sample]
+
+    def reset_dummy_batch(self, batch: Any) -> None:
+        """What a rank computes along that lacks its last batch; it must fit into memory as well."""
+        super().reset_dummy_batch(next(iter(self._split(batch))) if isinstance(batch, dict) and batch else batch)
+
+    def get_whole_valid_iterator(self) -> CountingIterator:
         """Batches of all sentences of the validation set.
 
         fairseq's own would leave out up to seven: it drops the end of a corpus that does not fill a batch of a multiple
         of eight sentences.
-
-        Args:
-            parts: for want of memory, batches are so many times smaller.
         """
         cfg, dataset = self.cfg.dataset, self.task.dataset("valid")
         longest = int(max(dataset.src_sizes.max(), dataset.tgt_sizes.max()))
         batches = self.task.get_batch_iterator(
             dataset=dataset,
-            max_tokens=max(cfg.max_tokens_valid // parts, longest),  # a longer sentence is a batch by itself
-            max_sentences=max(1, cfg.batch_size_valid // parts),
+            max_tokens=max(cfg.max_tokens_valid // self.parts, longest),  # a longer sentence is a batch by itself
+            max_sentences=max(1, cfg.batch_size_valid // self.parts),
             max_positions=utils.resolve_max_positions(self.task.max_positions(), self.model.max_positions()),
             required_batch_size_multiple=1,
             seed=self.cfg.common.seed,
