@@ -11,7 +11,7 @@ import tiny_training as tiny
 from binarize import binarize
 from configurations import PRESETS, ROOT, SYSTEMS, experiment, merged
 from corpus_size import CorpusSize, corpus_size
-from demand import Demand
+from demand import LONG, Demand
 from experiment import Experiment
 from manifest import load_manifest
 from resources import caching_memory, parameters, training_memory, training_minutes, translating_memory, word_types
@@ -139,6 +139,19 @@ def test_requests_grow_with_the_attempt_but_not_for_ever():
     assert all(isinstance(time, int) for time in times)
 
 
+def test_memory_has_a_limit():
+    limited, usual = (Demand(iwslt(overlay), MANIFEST) for overlay in ({"cluster": {"max_mem_mb": 1000}}, {}))
+    assert usual.memory("train")(job("student"), attempt=1) > 1000
+    assert limited.memory("train")(job("student"), attempt=3) == 1000
+    assert limited.memory("score")(job(), attempt=1) == usual.memory("score")(job(), attempt=1) < 1000
+
+
+def test_the_steps_of_a_small_corpus_take_less_than_an_hour_together():
+    demand = Demand(Experiment(merged(ROOT / "config/config.yaml")), MANIFEST)
+    rules = DATA_RULES - {"unpack_iwslt14", "collect", "split"}
+    assert sum(demand.runtime(rule)(job(), attempt=1) for rule in rules) <= 60
+
+
 def test_gpus_are_those_of_all_nodes_and_memory_that_of_one():
     overlay = {"systems": {"senior_teacher": {"gpus": 4, "nodes": 2}}, "threads": 2}
     demand = Demand(iwslt(overlay), MANIFEST)
@@ -177,7 +190,7 @@ def test_every_request_of_every_preset_is_a_whole_number_a_node_can_have(preset,
         size, time = (ask(rule)(wildcards, attempt=1) for ask in (demand.memory, demand.runtime))
         assert type(size) is type(time) is int, rule
         assert 300 < size <= 32_000, (rule, size)
-        assert 10 <= time <= 1440, (rule, time)
+        assert (10 if rule in LONG else 3) <= time <= 1440, (rule, time)
 
 
 def test_corpus_is_as_published_until_it_is_binarised(tmp_path):
