@@ -193,7 +193,9 @@ def compare(args: argparse.Namespace, plan: list[Planned], base: Path) -> dict[s
                 problems += [f"run {runs}: {line}" for line in differences(reference, prints(folder))]
             except (UserError, RuntimeError, KeyboardInterrupt) as error:
                 # what was done until then is reported; there is nothing to compare
-                problems.append(f"run {runs}, given up after {len(disturbance.done)} faults: {error or 'interrupted'}")
+                problems.append(
+                    f"run {runs}, given up after {len(disturbance.done)} faults: {str(error) or 'interrupted'}"
+                )
             attempts += attempts_of(folder, runs)
     attribute(attempts, disturbance.done)
     problems += [

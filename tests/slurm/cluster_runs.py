@@ -15,7 +15,7 @@ import keeper
 from slurm_cluster import Cluster
 
 KEEPER = (sys.executable, "-I", "-S", str(Path(keeper.__file__)))
-TIMEOUT = 900  # seconds; what hangs is killed
+TIMEOUT = 600  # seconds; what hangs is killed
 # ask often: the jobs are short, and nobody else uses this cluster
 SLURM = ("--profile", "slurm", "--slurm-init-seconds-before-status-checks", "1", "--seconds-between-status-checks", "1")
 TIMES = {"train_seconds", "teacher_seconds", "tokens_per_second"}  # columns of the table that no two runs share

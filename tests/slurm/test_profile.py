@@ -1,11 +1,8 @@
 """The profile fits the rules, and its expressions do what they say; no cluster is needed."""
 
-import asyncio
-import logging
 import re
 
 import pytest
-import snakemake_executor_plugin_slurm as plugin
 import yaml
 import yte
 
@@ -24,7 +21,6 @@ def raw():
 @pytest.fixture
 def evaluated(tmp_path, monkeypatch):
     """Evaluates the profile on a machine with these programs: name → what each prints."""
-    monkeypatch.setattr(plugin, "query_job_status", plugin.query_job_status)  # the profile replaces it
 
     def evaluate(**programs: str) -> dict:
         for name, text in programs.items():
@@ -70,10 +66,3 @@ def test_squeue_is_asked_where_there_are_none(evaluated, kept):
 
 def test_nothing_is_asked_where_there_is_no_slurm(evaluated):
     assert evaluated()["slurm-status-command"] is None
-
-
-def test_a_question_without_an_answer_is_asked_again(evaluated):
-    evaluated(squeue="7|RUNNING")
-    logger = logging.getLogger(__name__)
-    assert asyncio.run(plugin.query_job_status("squeue", logger))[0] == {"7": "RUNNING"}
-    assert asyncio.run(plugin.query_job_status("no-such-program", logger)) == ({}, 0.0)
