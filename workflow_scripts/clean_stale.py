@@ -21,6 +21,7 @@ from cli import UserError, json_argument, run, sha256
 from experiment import Experiment
 from processes import controllers, steps
 from unfinished import (
+    holds_work,
     in_words,
     living_owner,
     progress_folders,
@@ -48,20 +49,28 @@ class Verdict(NamedTuple):
     reason: str = ""
 
 
-def judge(folder: Path, exp: Experiment, finished: bool = False) -> Verdict:
+def judge(folder: Path, exp: Experiment, finished: bool = False, without_job: bool = False) -> Verdict:
     """Whether a job of the configuration would go on with a folder of unfinished work.
 
     Args:
         folder: one of :func:`unfinished.progress_folders`.
         exp: the configuration.
         finished: whether that of a finished training or cache goes as well.
+        without_job: whether work goes as well that does not say which job it is of.
     """
     owner = living_owner(folder)
     if owner is not None:
         return Verdict(Fate.KEEP, f"{in_words(owner)} works there")
     job = read_job(folder)
     if job is None:
-        return Verdict(Fate.REMOVE, "says not whose it is: of an older version, or killed when it began")
+        if without_job or not holds_work(folder):
+            return Verdict(Fate.REMOVE, "says not whose it is: of an older version, or killed when it began")
+        # it may be of the version before, and be gone on with: its key has not changed
+        return Verdict(
+            Fate.KEEP,
+            "holds unfinished work, perhaps of an older version, and has no job.json that says whose; if no job is to "
+            "go on with it, --without-job (make clean-stale OLD=1) removes it",
+        )
     system, seed = _place(folder, exp)
     reason = _unused(job, system, seed, exp)
     if reason is not None:
@@ -183,7 +192,7 @@ def _digest(path: str) -> str:
     return sha256(path)
 
 
-def clean(exp: Experiment, *, finished: bool = False, dry_run: bool = False) -> None:
+def clean(exp: Experiment, *, finished: bool = False, without_job: bool = False, dry_run: bool = False) -> None:
     """Remove what :func:`judge` gives up, and half-written files; print each, why, and how much room it makes.
 
     Raises:
@@ -200,7 +209,7 @@ def clean(exp: Experiment, *, finished: bool = False, dry_run: bool = False) -> 
         )
     verb, total, count, spared = "would remove" if dry_run else "removed", 0, 0, set()
     for place in progress_folders(root):
-        fate, reason = judge(place, exp, finished)
+        fate, reason = judge(place, exp, finished, without_job)
         if fate is Fate.REMOVE:
             size = size_of(place) if dry_run else remove(place)
             print(f"{verb} {place} ({amount(size)}): {reason}", flush=True)
@@ -226,9 +235,15 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--config", required=True, type=json_argument, help="the configuration, as JSON or @FILE")
     parser.add_argument("--finished", action="store_true", help="also that of finished trainings and caches")
+    parser.add_argument("--without-job", action="store_true", help="also work that does not say which job it is of")
     parser.add_argument("--dry-run", action="store_true", help="remove nothing, say what would be")
     arguments = parser.parse_args()
-    clean(Experiment(arguments.config), finished=arguments.finished, dry_run=arguments.dry_run)
+    clean(
+        Experiment(arguments.config),
+        finished=arguments.finished,
+        without_job=arguments.without_job,
+        dry_run=arguments.dry_run,
+    )
 
 
 if __name__ == "__main__":

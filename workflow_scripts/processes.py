@@ -9,6 +9,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 PROC = Path("/proc")
+# rules whose steps, scripts of the same names, claim what they write: a second copy of one waits for the first
+CLAIMING = frozenset({"cache_teacher", "fetch", "train", "translate"})
 _PYTHON = re.compile(r"python[0-9.]*")
 # scripts that are no steps of a workflow
 _TOOLS = {"build_env.py", "document_config.py", "draw_dag.py", "lock_env.py"}
@@ -52,6 +54,21 @@ class Process:
         if given is None:
             return os.path.basename(self._script or "") == _RECOVERY
         return "--mode" not in given and not _LOOKING & set(given)
+
+    @property
+    def is_led(self) -> bool:
+        """Whether it is part of a training on several GPUs, which another process leads and tells when to stop."""
+        return "--outcomes" in self.arguments or "torch.distributed.run" in self.arguments
+
+    @property
+    def is_claimed(self) -> bool:
+        """Whether a second copy of this step waits for it: all that it does is of :data:`CLAIMING`."""
+        given = self.snakemake
+        if given is None:
+            return Path(self._script or "").stem in CLAIMING
+        after = given[given.index("--target-jobs") + 1 :] if "--target-jobs" in given else ()
+        jobs = list(itertools.takewhile(lambda word: not word.startswith("-"), after))
+        return bool(jobs) and all(job.partition(":")[0] in CLAIMING for job in jobs)
 
     def step(self, folder: Path) -> str | None:
         """What it does for the workflow of ``folder``, in a few words; None if it is no job and no controller of it."""

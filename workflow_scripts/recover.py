@@ -14,59 +14,27 @@ import signal
 import subprocess
 import sys
 import time
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, NamedTuple, NoReturn
+from typing import Any, NoReturn
 
 from cli import UserError, above_zero, run
-from processes import Process, controllers, steps
-from unfinished import in_words, living_owner, progress_folders, remove, silent_seconds, temporaries
+from leftovers import BUILT, Left, look, refuse_second_copies
+from processes import Process, controllers
+from unfinished import in_words, remove, silent_seconds, temporaries
 
-BUILT = ("results", "resources")  # where steps write
+LOCKS = Path(".snakemake/locks")
 SNAKEMAKE = (sys.executable, "-m", "snakemake")
 CORES = ("--cores", "-c", "--jobs", "-j")
-QUERY_SECONDS = 60.0  # SLURM may take so long to answer
-FORMAT = "%A|%T|%M|%j|%Z|%k"  # id, state, time, name, folder, comment
 KILLED_SECONDS = 30.0  # after which a killed process should be gone
-
-
-class Job(NamedTuple):
-    """A job of SLURM."""
-
-    id: str
-    state: str
-    time: str
-    name: str
-    comment: str
-
-    def __str__(self) -> str:
-        return f"SLURM job {self.id}, {self.state.lower()}, {self.time}, {self.comment or self.name}"
-
-
-@dataclass(frozen=True)
-class Left:
-    """What a controller has left behind in a folder.
-
-    Attributes:
-        jobs: of SLURM, that it submitted.
-        others: the user's other jobs of SLURM that work in the folder; they are left alone.
-        problem: why nothing is known of SLURM's jobs, or None.
-        processes: steps that run on this machine outside of these jobs → what each does.
-        claims: folders of unfinished work that a living process of elsewhere has → its ``owner.json``.
-    """
-
-    jobs: list[Job]
-    others: list[Job]
-    problem: str | None
-    processes: dict[Process, str]
-    claims: dict[Path, dict[str, Any]]
 
 
 def parse_arguments(arguments: list[str] | None = None) -> argparse.Namespace:
     """The command line."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--yes", action="store_true", help="stop what is left running without asking")
-    parser.add_argument("--keep", action="store_true", help="let it run: a second copy of a long step waits for it")
+    parser.add_argument(
+        "--keep", action="store_true", help="let long steps run, whose second copies wait for them; not beside others"
+    )
     parser.add_argument("--no-restart", action="store_true", help="do not start Snakemake again")
     parser.add_argument("--prefix", default="ekd", help="of the jobs' names, see slurm/ (default: %(default)s)")
     seconds = {"type": above_zero("seconds", float, "a number"), "metavar": "SECONDS"}
@@ -81,43 +49,6 @@ def parse_arguments(arguments: list[str] | None = None) -> argparse.Namespace:
     )
     parser.add_argument("arguments", nargs="*", metavar="ARGUMENT", help="for snakemake, after --")
     return parser.parse_args(arguments)
-
-
-def queue(folder: Path, prefix: str) -> tuple[list[Job], list[Job], str | None]:
-    """This user's jobs of SLURM that work in a folder: the workflow's, others, and why these are not known."""
-    command = ["squeue", "--me", "--noheader", f"--format={FORMAT}"]
-    try:
-        answer = subprocess.run(command, capture_output=True, text=True, check=False, timeout=QUERY_SECONDS)
-    except FileNotFoundError:
-        return [], [], "there is no squeue on this machine"
-    except subprocess.TimeoutExpired:
-        return [], [], f"squeue gave no answer for {QUERY_SECONDS:g} s"
-    if answer.returncode:
-        reason = (answer.stderr.strip().splitlines() or ["no reason given"])[-1]
-        return [], [], f"squeue failed: {reason}"
-    own, others = [], []
-    for line in answer.stdout.splitlines():
-        number, state, elapsed, name, rest = [*map(str.strip, line.split("|", 4)), *[""] * 5][:5]
-        place, _, comment = rest.rpartition("|")
-        if place and Path(place).resolve() == folder:
-            job = Job(number, state, elapsed, name, "" if comment == "(null)" else comment)
-            (own if name.startswith(f"{prefix}_") else others).append(job)
-    return own, others, None
-
-
-def look(folder: Path, prefix: str) -> Left:
-    """What is left running of the workflow in a folder; a job of SLURM is not listed again as a process or a claim."""
-    jobs, others, problem = queue(folder, prefix)
-    numbers = {job.id for job in (*jobs, *others)}
-    running = {process: task for process, task in steps(folder).items() if process.job not in numbers}
-    here = {process.pid for process in running}
-    claims = {}
-    for progress in (each for experiment in _experiments() for each in progress_folders(experiment)):
-        owner = living_owner(progress)
-        listed = owner is None or str(owner.get("job")) in numbers
-        if not listed and not (owner.get("host") == os.uname().nodename and owner.get("pid") in here):
-            claims[progress] = owner
-    return Left(jobs, others, problem, running, claims)
 
 
 def show(left: Left) -> None:
@@ -139,8 +70,12 @@ def show(left: Left) -> None:
         tell(f"left alone with its steps, because its name is another: {job} ({job.name}); is it a controller?")
 
 
-def agreed(arguments: argparse.Namespace) -> bool:
-    """Whether the user wants to have stopped what was shown.
+def agreed(arguments: argparse.Namespace, running: bool) -> bool:
+    """Whether the user wants to have stopped what was shown, or knows of no controller on another machine.
+
+    Args:
+        arguments: of the command line.
+        running: whether something was shown; if not, Snakemake's lock is all there is.
 
     Raises:
         UserError: there is nobody to ask.
@@ -151,8 +86,16 @@ def agreed(arguments: argparse.Namespace) -> bool:
         raise UserError(
             "nobody is there to be asked, and nothing was stopped: run this on a terminal, add --yes (make recover "
             "YES=1) to stop all of the above, or --keep (KEEP=1) to go on beside it"
+            if running
+            else "Snakemake's lock is here, and nobody is there to be asked: see that no Snakemake works in this "
+            "folder on another machine, and run this on a terminal or add --yes (make recover YES=1)"
         )
-    print("Stop what is still running, and go on? Trainings save their progress. [y/N] ", end="", flush=True)
+    question = (
+        "Stop what is still running, and go on? Trainings save their progress."
+        if running
+        else "Snakemake's lock is here. Go on, because no Snakemake works in this folder on another machine?"
+    )
+    print(f"{question} [y/N] ", end="", flush=True)
     return sys.stdin.readline().strip().lower() in ("y", "yes")
 
 
@@ -183,7 +126,11 @@ def stop(left: Left, folder: Path, arguments: argparse.Namespace) -> None:
             late = waited - asked.setdefault(process, waited)
             if late > arguments.kill_after + KILLED_SECONDS:
                 raise UserError(f"process {process.pid} does not end, though it was killed; see what it waits for")
-            _signal(process, signal.SIGKILL if late > arguments.kill_after else signal.SIGTERM if not late else None)
+            if late > arguments.kill_after:
+                _signal(process, signal.SIGKILL)
+            elif not late and not process.is_led:
+                # ranks are told by their leader; torchrun, told itself, would kill them while they save
+                _signal(process, signal.SIGTERM)
         if jobs and waited > arguments.wait:
             names = ", ".join(job.id for job in jobs)
             raise UserError(
@@ -248,17 +195,26 @@ def main() -> None:
         )
     left = look(folder, arguments.prefix)
     show(left)
-    running = bool(left.jobs or left.processes or left.others)
-    if running and not arguments.keep:
-        if not agreed(arguments):
+    if left.is_blind and not (arguments.yes or arguments.keep):
+        raise UserError(
+            f"{left.problem}: jobs may still run, and second copies of them would write the same files; run again when "
+            "it answers, or add --yes (make recover YES=1) or --keep (KEEP=1) if you know that none does"
+        )
+    running, locked = bool(left.jobs or left.processes or left.others), any(LOCKS.glob("*.lock"))
+    unseen = left.is_blind or (locked and arguments.keep)
+    if arguments.keep:
+        refuse_second_copies(left, folder)
+    elif running or locked:
+        if not agreed(arguments, running):
             tell(
                 "nothing was stopped or changed. --keep (make recover KEEP=1) goes on beside what runs: a second copy "
-                "of a training, a caching or a translation waits for the first"
+                "of a training, a caching, a translation or a download waits for the first"
             )
             sys.exit(1)
-        stop(left, folder, arguments)
-        running = bool(left.others)
-    if running:
+        if running:
+            stop(left, folder, arguments)
+            running = bool(left.others)
+    if running or unseen:
         tell("half-written files stay, because some may be of what still runs")
     else:
         remove_temporaries(left.claims)
@@ -267,14 +223,9 @@ def main() -> None:
         restart(snakemake)
 
 
-def _experiments() -> list[Path]:
-    return sorted(path for path in Path(BUILT[0]).glob("*") if path.is_dir() and not path.is_symlink())
-
-
-def _signal(process: Process, number: signal.Signals | None) -> None:
-    if number is not None:
-        with contextlib.suppress(ProcessLookupError):  # it has just ended
-            os.kill(process.pid, number)
+def _signal(process: Process, number: signal.Signals) -> None:
+    with contextlib.suppress(ProcessLookupError):  # it has just ended
+        os.kill(process.pid, number)
 
 
 if __name__ == "__main__":

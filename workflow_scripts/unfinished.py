@@ -23,6 +23,7 @@ KINDS = ("training", "caching", "translation")
 # the clocks of machines differ. A process of this machine can be looked at instead.
 SIGN_OF_LIFE_SECONDS = max(600.0, 5 * LEASE_SECONDS)
 _KEY = re.compile(r"[0-9a-f]{8,64}")
+_WORK = re.compile(r"checkpoint_.+\.pt|.+\.npy|[0-9]+\.jsonl")  # checkpoints, shards of caches, chunks of translations
 _CLOCK_SECONDS = 60.0  # by how much a process may seem to have started after it wrote down that it works
 
 
@@ -66,6 +67,11 @@ def read_object(path: Path) -> dict[str, Any] | None:
     except (OSError, ValueError):
         return None
     return content if isinstance(content, dict) else None
+
+
+def holds_work(folder: Path) -> bool:
+    """Whether a folder of unfinished work holds a checkpoint, a shard or a chunk, so that removing it loses work."""
+    return any(_WORK.fullmatch(name) for _, _, names in os.walk(folder) for name in names)
 
 
 def progress_folders(experiment: Path) -> list[Path]:

@@ -39,8 +39,14 @@ def make(folder, target, *words):
     for name in ("Makefile", ".venv"):
         if not (folder / name).exists():
             (folder / name).symlink_to(ROOT / name)
+    queue = folder / "slurm_of_the_test/squeue"  # without jobs; the machine's own may have no cluster to ask
+    queue.parent.mkdir(exist_ok=True)
+    queue.write_text("#!/bin/sh\n")
+    queue.chmod(0o755)
+    environment = os.environ | {"PATH": f"{queue.parent}{os.pathsep}{os.environ['PATH']}"}
     command = ["make", "--old-file=env", "--no-print-directory", target, *words]
-    return subprocess.run(command, cwd=folder, stdin=-3, capture_output=True, text=True, check=False, timeout=300)
+    how = {"stdin": subprocess.DEVNULL, "capture_output": True, "text": True, "check": False, "timeout": 300}
+    return subprocess.run(command, cwd=folder, env=environment, **how)
 
 
 def wait_for(condition):
@@ -104,10 +110,14 @@ def test_clean_stale_is_asked_for_by_hand(project):
     assert f"would remove {stale.relative_to(folder)} (1 kB): init was 'junior_student' and is None now" in told.stdout
     assert stale.exists()
 
+    old = progress(folder, "junior_teacher")
+    (old / "job.json").rename(old / "checkpoint_last.pt")
     told = make(folder, "clean-stale")
+    assert f"kept {old.relative_to(folder)} (1 kB): holds unfinished work" in told.stdout
     assert f"removed {stale.relative_to(folder)}" in told.stdout
     assert not stale.parent.exists()
     assert used.exists()
+    assert f"removed {old.relative_to(folder)}" in make(folder, "clean-stale", "OLD=1").stdout
     told = make(folder, "clean-stale", "ARGS=--config systems='{takd_student: {lr: 0.5}}'")
     assert f"removed {used.relative_to(folder)}" in told.stdout
     assert "training.lr was 0.005 and is 0.5 now" in told.stdout

@@ -93,10 +93,7 @@ def test_what_jobs_would_go_on_with_stays(folder, capsys):
 @pytest.mark.parametrize(
     ("overlay", "reason"),
     [
-        (
-            "systems: {master_student: null, senior_student_matched: null}",
-            "master_student is no system",
-        ),
+        ("systems: {master_student: null, senior_student_matched: null}", "master_student is no system"),
         ("seeds: [3, 4]", "1 is no seed of the configuration"),
         ("systems: {master_student: {lr: 0.001}}", "training.lr was 0.005 and is 0.001 now"),
         ("training: {max_epoch: 5, max_update: 7}", "training.max_update was None and is 7 now"),
@@ -136,12 +133,20 @@ def test_an_input_that_has_changed_or_is_missing(folder, capsys):
     assert not both.exists()
 
 
-def test_without_a_record_it_is_of_an_older_version(folder, capsys):
-    old = training()
+def test_without_a_record_work_goes_only_when_asked(folder, capsys):
+    old, empty, damaged = training(), training("student"), caching()
     (old / "job.json").unlink()
+    put(empty / "job.json", "")
+    (empty / "checkpoint_last.pt").unlink()
+    put(damaged / "job.json", "{")
+    (damaged / "checkpoint_last.pt").rename(put(damaged / "cache/train.00000.npy"))
     notes = put("results/demo/student/seed1/progress/notes/mine.txt")
-    assert f"removed {old}" in cleaned(capsys)
-    assert not old.exists()
+    told = cleaned(capsys, finished=True)
+    assert f"removed {empty} (0 kB): says not whose it is" in told
+    assert f"kept {old} (3 MB): holds unfinished work, perhaps of an older version, and has no job.json" in told
+    assert (old.exists(), damaged.exists(), empty.exists()) == (True, True, False)
+    assert f"removed {old} (3 MB): says not whose it is" in cleaned(capsys, without_job=True)
+    assert (old.exists(), damaged.exists()) == (False, False)
     assert notes.exists(), "its name is no key"
 
 
@@ -271,6 +276,9 @@ def test_command_line(folder):
     config.write_text(json.dumps(merged({"seeds": [3]})))
     run = subprocess.run([*command, config.read_text(), "--dry-run"], capture_output=True, text=True, check=True)
     assert f"would remove {place}" in run.stdout
+    (place / "job.json").unlink()
+    run = subprocess.run([*command, f"@{config}", "--without-job"], capture_output=True, text=True, check=True)
+    assert f"removed {place}" in run.stdout
     run = subprocess.run([*command, '{"experiment": "demo"}'], capture_output=True, text=True, check=False)
     assert run.returncode == 2
     assert run.stderr.startswith("error: ")

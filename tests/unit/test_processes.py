@@ -28,6 +28,28 @@ def test_steps_are_those_of_this_folder(tmp_path, tmp_path_factory, monkeypatch)
 
 
 @pytest.mark.parametrize(
+    ("line", "is_led", "is_claimed"),
+    [
+        ("python workflow_scripts/train.py --output x", False, True),
+        ("python -u /f/workflow_scripts/train.py --output x --outcomes y", True, True),
+        ("python -m torch.distributed.run --standalone /f/workflow_scripts/train.py --output x", True, True),
+        ("python workflow_scripts/cache_teacher.py --output x", False, True),
+        ("python workflow_scripts/translate.py --output x", False, True),
+        ("python workflow_scripts/fetch.py --output x", False, True),
+        ("python workflow_scripts/binarize.py --output-dir x", False, False),
+        ("python -m snakemake --target-jobs train:seed=1 --mode remote", False, True),
+        ("python -m snakemake --target-jobs score:seed=1 --mode remote", False, False),
+        ("python -m snakemake --target-jobs fetch:a=1 collect:b=2 --mode remote", False, False),
+        ("python -m snakemake --mode remote --target-jobs fetch:a=1 translate:b=2", False, True),
+        ("python -m snakemake --mode remote", False, False),
+    ],
+)
+def test_who_tells_a_step_to_stop_and_whether_its_copy_waits(line, is_led, is_claimed):
+    process = Process(1, 1, tuple(line.split()))
+    assert (process.is_led, process.is_claimed) == (is_led, is_claimed)
+
+
+@pytest.mark.parametrize(
     ("line", "is_controller", "task"),
     [
         ("python /env/bin/snakemake --cores 2", True, None),

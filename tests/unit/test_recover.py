@@ -1,79 +1,24 @@
 """After the death of a controller: what it left is found, stopped when the user agrees, and nothing else is touched."""
 
-import os
-import pty
 import signal
 import socket
-import subprocess
-import sys
 import time
 from pathlib import Path
 
 import pytest
 
+import leftovers
 import recover
 from cli import UserError
-from left_behind import KEY, RUN, claim, put_step, running, step
+from left_behind import KEY, RUN, claim, running, step
+from left_by_slurm import DOWN, answering, arguments, call, command, put_workflow, with_slurm
 from processes import controllers
-
-ROOT = Path(__file__).parents[2]
-# the queue is a text file, a job a line
-SQUEUE = '#!/bin/sh\necho "$@" > asked; cat queue\n'
-SCANCEL = '#!/bin/sh\nfor job in "$@"; do echo "$job" >> cancelled; sed -i "/^$job|/d" queue; done\n'
-SNAKEFILE = """
-rule all:
-    input: "results/done"
-
-rule done:
-    output: "results/done"
-    shell: "touch runs_too; for i in $(seq 300); do test -e go && break; sleep 0.2; done; touch {output}"
-"""
 
 
 @pytest.fixture
 def folder(tmp_path, monkeypatch):
-    """A folder with a workflow of one rule and a script that only waits; no SLURM."""
-    put_step(tmp_path)
-    (tmp_path / "Snakefile").write_text(SNAKEFILE)
-    (tmp_path / "go").touch()
-    (tmp_path / "bin").mkdir()
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setenv("PATH", f"{tmp_path}/bin:/usr/bin:/bin")
-    monkeypatch.delenv("SLURM_JOB_ID", raising=False)
-    command("squeue", "#!/bin/sh\necho slurm is down >&2; exit 1\n")
-    return tmp_path
-
-
-def command(name, text):
-    path = Path("bin", name)
-    path.write_text(text)
-    path.chmod(0o755)
-
-
-def with_slurm(*lines):
-    Path("queue").write_text("".join(f"{line}\n" for line in lines))
-    command("squeue", SQUEUE)
-    command("scancel", SCANCEL)
-
-
-def call(*flags, stdin=subprocess.DEVNULL):
-    words = [sys.executable, ROOT / "workflow_scripts/recover.py", *flags]
-    return subprocess.run(words, stdin=stdin, capture_output=True, text=True, check=False, timeout=120)
-
-
-def answering(text, *flags):
-    """Call recover.py on a terminal, where somebody types."""
-    ours, theirs = pty.openpty()
-    try:
-        os.write(ours, text.encode())
-        return call(*flags, stdin=theirs)
-    finally:
-        os.close(ours)
-        os.close(theirs)
-
-
-def arguments(*flags):
-    return recover.parse_arguments(["--kill-after", "1", "--wait", "2", *flags])
+    """A folder with a workflow of one rule and a step that only waits; a SLURM without jobs."""
+    return put_workflow(tmp_path, monkeypatch)
 
 
 def test_jobs_of_slurm_are_those_of_this_folder_and_prefix(folder):
@@ -95,13 +40,18 @@ def test_jobs_of_slurm_are_those_of_this_folder_and_prefix(folder):
 
 
 def test_without_an_answer_of_slurm_it_says_so(folder, monkeypatch):
+    command("squeue", DOWN)
     assert recover.look(folder, "ekd").problem == "squeue failed: slurm is down"
     command("squeue", "#!/bin/sh\nsleep 60\n")
-    monkeypatch.setattr(recover, "QUERY_SECONDS", 0.2)
+    monkeypatch.setattr(leftovers, "QUERY_SECONDS", 0.2)
     assert "no answer" in recover.look(folder, "ekd").problem
-    Path("bin/squeue").unlink()
     monkeypatch.setenv("PATH", f"{folder}/bin")
-    assert "no squeue" in recover.look(folder, "ekd").problem
+    Path("bin/squeue").chmod(0o644)
+    left = recover.look(folder, "ekd")
+    assert (left.problem, left.is_blind) == ("squeue failed: Permission denied", True)
+    Path("bin/squeue").unlink()
+    left = recover.look(folder, "ekd")
+    assert (left.problem, left.is_blind) == ("there is no squeue on this machine", False)
 
 
 def test_a_process_of_a_listed_job_is_not_listed_again(folder):
@@ -210,7 +160,6 @@ def test_nobody_to_ask(folder):
         assert len(run.stderr.splitlines()) == 1
         assert "--yes" in run.stderr
         assert f"process {process.pid}, train.py --output {RUN}" in run.stdout
-        assert "jobs of SLURM cannot be seen: squeue failed: slurm is down" in run.stdout
         assert process.poll() is None
     assert Path("results/.x.tmp").exists()
 

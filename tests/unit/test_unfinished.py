@@ -10,6 +10,7 @@ import pytest
 
 from left_behind import KEY, claim
 from unfinished import (
+    holds_work,
     living_owner,
     progress_folders,
     read_job,
@@ -85,6 +86,23 @@ def test_progress_folders_are_found_where_steps_put_them(tmp_path):
     (run / "progress" / KEY[::-1]).symlink_to(run / "progress" / KEY)
     assert sorted(progress_folders(tmp_path / "demo")) == found
     assert progress_folders(tmp_path / "nothing") == []
+
+
+@pytest.mark.parametrize(
+    ("name", "holds"),
+    [
+        ("checkpoint_last.pt", True),
+        ("cache/train.00000.npy", True),
+        ("chunks/000001.jsonl", True),
+        ("attempts.jsonl", False),
+        (".checkpoint_last.pt.x.tmp", False),
+        ("owner.json", False),
+    ],
+)
+def test_what_counts_as_work(tmp_path, name, holds):
+    (tmp_path / name).parent.mkdir(exist_ok=True)
+    (tmp_path / name).touch()
+    assert holds_work(tmp_path) is holds
 
 
 def test_temporaries_are_hidden_and_end_in_tmp(tmp_path):
