@@ -7,9 +7,11 @@ from unittest import mock
 import torch
 
 import cache_teacher
+import handlers
 import kd  # noqa: F401  before fairseq, as the workflow's own steps do
 from kd.cache import SPLITS
-from kd.caching import Caching, Request, load_task
+from kd.caching import Caching, Request
+from kd.corpus import load_task
 from kd.dictionaries import fingerprints
 from tiny_models import make_model, model_options, save_checkpoint
 
@@ -71,7 +73,11 @@ def command(teacher: Path, data: Path, output: Path, *flags: str, k: int | str =
 
 def run_command(arguments: list[str]) -> None:
     """Call cache_teacher.py in this process, which has paid for fairseq's imports, with small shards and batches."""
-    with mock.patch.object(sys, "argv", arguments), mock.patch("kd.caching.SHARD_BYTES", SHARD_BYTES):
+    with (
+        mock.patch.object(sys, "argv", arguments),
+        mock.patch("kd.caching.SHARD_BYTES", SHARD_BYTES),
+        handlers.given_back(),
+    ):
         cache_teacher.main()
 
 

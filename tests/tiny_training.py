@@ -14,6 +14,7 @@ from unittest import mock
 
 import pytest
 
+import handlers
 import train
 from binarize import SPLITS, binarize
 from cli import run
@@ -81,7 +82,7 @@ def command(corpus: Path, output: Path, resolved: dict, seed: int = 1, **files: 
 
 def run_training(corpus: Path, output: Path, resolved: dict, seed: int = 1, **files: Path) -> Path:
     """Train in this process, which has paid for fairseq's imports; returns the model file."""
-    with mock.patch.object(sys, "argv", command(corpus, output, resolved, seed, **files)):
+    with mock.patch.object(sys, "argv", command(corpus, output, resolved, seed, **files)), handlers.given_back():
         train.main()
     return output / "model.pt"
 

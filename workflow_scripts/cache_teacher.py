@@ -14,8 +14,20 @@ from pathlib import Path
 from typing import Any, Literal
 
 import out_of_memory
-from claims import claimed
-from cli import STOP_SIGNALS, UserError, above_zero, leave_for_signal, leave_unfinished, run, say, sha256, write_json
+from claims import claimed, clear
+from cli import (
+    STOP_SIGNALS,
+    UserError,
+    above_zero,
+    finish_undisturbed,
+    json_argument,
+    leave_for_signal,
+    leave_unfinished,
+    run,
+    say,
+    sha256,
+    write_json,
+)
 from quiet import quiet
 from train import heed_a_kill, input_files
 from unfinished import write_job
@@ -71,6 +83,7 @@ def main() -> None:
     for number in STOP_SIGNALS:  # until batches are computed, nothing is lost by leaving at once
         signal.signal(number, leave_for_signal)
     inputs = input_files(arguments.data, arguments.teacher, None, None)
+    existed = arguments.output.exists()
     check_replaceable(arguments.output)
     quiet()  # before the imports that it is about; they take seconds, so bad arguments are refused before them
     import torch
@@ -90,8 +103,14 @@ def main() -> None:
         cpu=arguments.cpu,
     )
     hashes = {path: sha256(path) for path in inputs}
-    progress = arguments.output.parent / "progress" / request.key(hashes.values())
+    key = request.key(hashes.values())
+    progress = arguments.output.parent / "progress" / key
     with claimed(progress, "caching") as claim:
+        if not existed and is_complete(arguments, key):
+            finish_undisturbed()
+            say(f"{arguments.output}: another process has made it in the meantime, so it is taken as it is")
+            clear(progress)
+            return
         write_job(progress, work="caching", options=request.decisive(), seed=None, inputs=hashes)
         heed_a_kill(claim, progress)
         halvings = len(out_of_memory.read(progress))
@@ -99,18 +118,37 @@ def main() -> None:
         asked: list[int] = []
         for number in STOP_SIGNALS:
             signal.signal(number, lambda number, frame: asked.append(number))
+
+        def heed_signals() -> None:
+            if asked:
+                leave_for_signal(asked[0])
+
         try:
-            meta = work.run(before_batch=lambda: leave_for_signal(asked[0]) if asked else None)
+            meta = work.run(before_batch=heed_signals)
         except (RuntimeError, MemoryError) as error:
             if not out_of_memory.is_out_of_memory(error):
                 raise
             out_of_memory.add(progress, str(error).strip().split("\n")[0], None, halvings)
             leave_unfinished("a batch does not fit into memory: the next attempt takes batches half as large")
-        finish(work, meta, arguments, out_of_memory.read(progress))
+        summarise(work, key, meta, arguments, out_of_memory.read(progress))
+        heed_signals()
+        finish_undisturbed()
+        work.publish(arguments.output)  # the last, since it says that all is there
 
 
-def finish(work: Any, meta: dict[str, Any], arguments: argparse.Namespace, halvings: list[dict[str, Any]]) -> None:
-    """Write the summary and put the cache in place; the cache last, since it says that all is there."""
+def is_complete(arguments: argparse.Namespace, key: str) -> bool:
+    """Whether cache and summary are in place, belong together, and are of the work of this key."""
+    try:
+        summary, meta = json_argument(f"@{arguments.summary}"), sha256(arguments.output / "meta.json")
+    except (OSError, UserError):
+        return False
+    return isinstance(summary, dict) and (summary.get("key"), summary.get("meta_sha256")) == (key, meta)
+
+
+def summarise(
+    work: Any, key: str, meta: dict[str, Any], arguments: argparse.Namespace, halvings: list[dict[str, Any]]
+) -> None:
+    """Say what the teacher's most probable tokens hold, and write the summary."""
     splits, seconds = meta["splits"], work.seconds
     share = "all tokens hold" if meta["k"] == "full" else f"top {meta['k']} tokens hold"
     for split, entry in splits.items():
@@ -129,9 +167,10 @@ def finish(work: Any, meta: dict[str, Any], arguments: argparse.Namespace, halvi
             "tokens_per_second": round(work.tokens / seconds, 1),
             "device": work.device,
             "out_of_memory": [each["cause"] for each in halvings],
+            "key": key,
+            "meta_sha256": work.meta_sha256,
         },
     )
-    work.publish(arguments.output)
 
 
 if __name__ == "__main__":

@@ -67,6 +67,16 @@ def leave_for_signal(number: int, frame: Any = None) -> NoReturn:
     leave_unfinished(f"{signal.Signals(number).name}: progress is saved")
 
 
+def finish_undisturbed() -> None:
+    """Ignore stop signals from here to the end of this process; to be called just before its result is put in place.
+
+    A step that left with another status than 0 after that would have its result deleted by Snakemake, when the progress
+    from which it was made is gone already. A signal that came before is heeded if its handler leaves at once.
+    """
+    for number in STOP_SIGNALS:
+        signal.signal(number, signal.SIG_IGN)
+
+
 def above_zero(flag: str, kind: type, what: str) -> Callable[[str], Any]:
     """A parser of finite numbers above 0, which raises :class:`UserError` for all else."""
 

@@ -26,8 +26,8 @@ from tqdm import tqdm
 from urllib3.exceptions import HTTPError
 
 from claims import claimed
-from cli import STOP_SIGNALS, UserError, leave_for_signal, run, sha256
-from manifest import RESOURCES, DataFile, find_dataset, find_entry, load_manifest, mismatch
+from cli import STOP_SIGNALS, UserError, finish_undisturbed, leave_for_signal, run
+from manifest import RESOURCES, DataFile, find_dataset, find_entry, load_manifest, mismatch, verdict
 from mirror import copy_from_mirror, missing, table
 from progress import Progress
 
@@ -166,8 +166,11 @@ def attempt(entry: DataFile, part: Path, max_bytes: int, progress_fd: int) -> No
 
 def download(
     entry: DataFile, output: Path, attempts: int, back_off: float, max_bytes: int = MAX_BYTES, progress_fd: int = 2
-) -> None:
+) -> str:
     """Download to ``output``, waiting about ``back_off`` seconds after the first failure and twice as long each time.
+
+    Returns:
+        What :func:`manifest.verdict` says of it.
 
     Raises:
         Unavailable: the file cannot be had.
@@ -186,10 +189,14 @@ def download(
         existed = output.exists()
         with claimed(output.with_name(output.name + ".progress"), "download") as claim:
             if not existed and output.exists() and mismatch(output, entry) is None:
-                return  # another process put it there while this one waited
+                finish_undisturbed()
+                return verdict(output, entry)  # another process put it there while this one waited
             retrying(attempt, entry, part, max_bytes, progress_fd)
+            known = verdict(part, entry)
             claim.check()
+            finish_undisturbed()
             part.replace(output)
+            return known
     except TemporaryFailure as error:
         raise Unavailable(f"{error}; gave up at attempt {attempts}, so check the connection and the URL") from error
     except OSError as error:
@@ -210,7 +217,7 @@ def fetch(
     max_bytes: int = MAX_BYTES,
     progress_fd: int = 2,
 ) -> str:
-    """Put a verified copy of ``entry`` at ``output`` and return where it came from.
+    """Put a verified copy of ``entry`` at ``output``; return where it came from, and :func:`manifest.verdict` of it.
 
     Args:
         dataset: name of the data set.
@@ -227,14 +234,14 @@ def fetch(
         UserError: neither the mirror nor the URL gives the file; the message tells what to put where by hand.
     """
     if mirror is not None and (path := copy_from_mirror(mirror, dataset, entry, output)) is not None:
-        return str(path)
+        return f"{path}, {verdict(path, entry)}"
     try:
-        download(entry, output, attempts, back_off, max_bytes, progress_fd)
+        known = download(entry, output, attempts, back_off, max_bytes, progress_fd)
     except Unavailable as error:
         names = ", ".join(missing(dataset, files or [entry], output.parent, mirror))
         note = "" if mirror else " (MIRROR: a folder that EKD_DATA_MIRROR or data.mirror names)"
         raise UserError(f"{error}; or put these into {mirror or 'MIRROR'}/{dataset}/: {names}{note}") from error
-    return entry.url
+    return f"{entry.url}, {known}"
 
 
 def parse_arguments() -> argparse.Namespace:
@@ -285,9 +292,7 @@ def main() -> None:
         max_bytes=args.max_bytes,
         progress_fd=args.progress_fd,
     )
-    known = entry.sha256 or entry.md5
-    verdict = "verified" if known else f"no checksum known, its sha256 is {sha256(args.output)}"
-    print(f"{args.output}: from {origin}, {verdict}", file=sys.stderr)
+    print(f"{args.output}: from {origin}", file=sys.stderr)
 
 
 if __name__ == "__main__":

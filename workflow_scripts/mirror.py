@@ -10,7 +10,7 @@ from textwrap import fill
 
 from tabulate import tabulate
 
-from cli import UserError, atomic_write
+from cli import UserError, atomic_write, finish_undisturbed
 from manifest import DataFile, Dataset, mismatch
 
 WIDTH = 120  # columns of running text in the table
@@ -39,6 +39,7 @@ def copy_from_mirror(mirror: Path, dataset: str, entry: DataFile, output: Path) 
             raise UserError(f"{path}: {problem}; replace this copy, or remove it to download the file instead")
         with open(path, "rb") as source, atomic_write(output, "wb") as target:
             shutil.copyfileobj(source, target)
+            finish_undisturbed()
     except OSError as error:
         raise UserError(
             f"{path}: cannot be copied to {output} ({error.strerror}); check permissions and disk"

@@ -24,7 +24,18 @@ from sacremoses import MosesDetokenizer
 
 import chunks
 from claims import Claim, claimed, clear
-from cli import STOP_SIGNALS, UserError, above_zero, atomic_write, leave_for_signal, read_lines, run, say, sha256
+from cli import (
+    STOP_SIGNALS,
+    UserError,
+    above_zero,
+    atomic_write,
+    finish_undisturbed,
+    leave_for_signal,
+    read_lines,
+    run,
+    say,
+    sha256,
+)
 from quiet import quiet
 from unfinished import write_job
 
@@ -79,7 +90,13 @@ def translate(args: argparse.Namespace) -> None:
     options = {name: getattr(args, name) for name in OPTIONS} | {"cuda": translator.cuda}
     inputs = {path: sha256(path) for path in input_files(args)}
     progress = args.output.parent / "progress" / progress_key(options, list(inputs.values()))
+    existed = args.output.exists()  # if not, and it does then, it is of the process that had this very folder
     with claimed(progress, "translation") as claim:
+        if not existed and is_complete(args.output, sources, references):
+            finish_undisturbed()
+            say(f"{args.output}: another process has made it while this one waited, so it is taken as it is")
+            clear(progress)
+            return
         write_job(progress, work="translation", options=options, seed=None, inputs=inputs)
         store = chunks.Chunks(progress, claim, chunks.plan(translator.batches(args.split, args.max_tokens)))
         with stopping_at_batches() as before_batch:
@@ -88,6 +105,16 @@ def translate(args: argparse.Namespace) -> None:
             translations, account = chunks.translate_chunks(search, store, dataset.src_sizes)
         publish(records(sources, references, translations, args.target_lang), progress, args.output, claim)
     print(account, file=sys.stderr)
+
+
+def is_complete(output: Path, sources: Sequence[str], references: Sequence[str]) -> bool:
+    """Whether a file has one result for each sentence, of these sources and references, in their order."""
+    try:
+        with open(output, encoding="utf-8", newline="\n") as handle:
+            rows = [json.loads(line) for line in handle]
+        return [(row["source"], row["reference"]) for row in rows] == list(zip(sources, references, strict=True))
+    except (OSError, ValueError, LookupError, TypeError):
+        return False
 
 
 def publish(results: Iterator[dict[str, Any]], progress: Path, output: Path, claim: Claim) -> None:
@@ -103,6 +130,7 @@ def publish(results: Iterator[dict[str, Any]], progress: Path, output: Path, cla
         for record in results:
             handle.write(json.dumps(record, ensure_ascii=False) + "\n")
     claim.check()
+    finish_undisturbed()
     os.replace(whole, output)
     clear(progress)
 

@@ -1,9 +1,8 @@
 """Fixtures that several tests share. fairseq takes seconds to import, so only those that ask for it pay."""
 
-import signal
-
 import pytest
 
+import handlers
 from failing_server import serving
 
 
@@ -85,14 +84,11 @@ def configuration(tiny_corpus, tmp_path_factory):
     return prepare(options(), data=tiny_corpus, progress=folder, seed=1, cpu=True, say=lambda line: None).cfg
 
 
-@pytest.fixture
+@pytest.fixture(autouse=True)
 def signal_handlers():
-    """train.py sets handlers; pytest wants its own back."""
-    numbers = (signal.SIGTERM, signal.SIGINT, signal.SIGUSR1)
-    before = {number: signal.getsignal(number) for number in numbers}
-    yield
-    for number, handler in before.items():
-        signal.signal(number, handler)
+    """Steps set handlers, and in the end ignore stop signals, as would all that is started after that."""
+    with handlers.given_back():
+        yield
 
 
 @pytest.fixture

@@ -12,7 +12,7 @@ import tiny_cache as tiny
 import tiny_training
 from cli import UserError
 from kd.cache import TeacherCache, as_teaching, record_type
-from kd.caching import load_task
+from kd.corpus import load_task
 from kd.teacher import CachedTeacher, Teacher
 
 pytestmark = pytest.mark.filterwarnings("ignore")  # models are built by fairseq, whose warnings are not ours

@@ -16,7 +16,7 @@ import cache_teacher
 import tiny_cache as tiny
 import tiny_training
 from claims import claimed
-from cli import STOP_SIGNALS, UserError, error_lines, run
+from cli import STOP_SIGNALS, UserError, error_lines, run, sha256
 from kd.cache import TeacherCache, record_type
 from kd.teacher import Teacher
 
@@ -89,8 +89,10 @@ def test_cache_summary_and_log(command, model, tmp_path, capsys):
     summary = json.loads((folder / "top5.json").read_text())
     expected = {"teacher": str(model), "k": 5, "temperature": 1.0, "tokens": tokens, "device": "cpu"}
     assert {key: summary[key] for key in expected} == expected
-    assert summary.keys() - expected.keys() == {"bytes", "coverage", "seconds", "tokens_per_second", "out_of_memory"}
+    others = {"bytes", "coverage", "seconds", "tokens_per_second", "out_of_memory", "key", "meta_sha256"}
+    assert summary.keys() - expected.keys() == others
     assert summary["out_of_memory"] == []
+    assert summary["meta_sha256"] == sha256(folder / "top5" / "meta.json")
     assert summary["bytes"] == sum(path.stat().st_size for path in (folder / "top5").glob("*.0*.npy"))
     assert summary["coverage"] == splits["train"]["coverage"]
     assert summary["tokens_per_second"] == pytest.approx(tokens / summary["seconds"], rel=0.05)

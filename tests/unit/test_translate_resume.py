@@ -16,6 +16,7 @@ import pytest
 
 import chunks
 import claims
+import handlers
 import translate
 from cli import EXIT_INTERRUPTED, STOP_SIGNALS, UserError
 
@@ -47,7 +48,7 @@ class Job:
 
     def run(self, *flags: str) -> bytes:
         """Translate in this process, which has paid for fairseq's imports."""
-        with mock.patch.object(sys, "argv", ["translate.py", *self.flags, *flags]):
+        with mock.patch.object(sys, "argv", ["translate.py", *self.flags, *flags]), handlers.given_back():
             translate.main()
         return self.output.read_bytes()
 
@@ -66,10 +67,7 @@ def job(plain, tiny_corpus, tmp_path, monkeypatch, signal_handlers):
 
 @pytest.fixture(scope="module")
 def undisturbed(plain, tiny_corpus, tmp_path_factory):
-    handlers = {number: signal.getsignal(number) for number in STOP_SIGNALS}
     content = Job(plain, tiny_corpus, tmp_path_factory.mktemp("undisturbed") / "out.jsonl").run()
-    for number, handler in handlers.items():
-        signal.signal(number, handler)
     assert content.count(b"\n") == SENTENCES
     return content
 

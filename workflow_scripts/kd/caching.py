@@ -22,8 +22,6 @@ from typing import Any, Literal
 import numpy as np
 import torch
 from fairseq import utils
-from fairseq.data.data_utils import infer_language_pair
-from fairseq.tasks.translation import TranslationConfig, TranslationTask
 
 from cache_size import amount
 from claims import clear
@@ -39,6 +37,7 @@ from kd.cache_parts import (
     to_records,
     write_array,
 )
+from kd.corpus import load_task
 from kd.dictionaries import fingerprints
 from kd.teacher import Teacher
 
@@ -75,30 +74,6 @@ class Request:
         """
         parts = [json.dumps(self.decisive(), sort_keys=True), *hashes]
         return hashlib.sha256("\n".join(parts).encode()).hexdigest()[:16]
-
-
-def load_task(data: Path) -> TranslationTask:
-    """The translation task of a binarised corpus, its splits loaded (mapped into memory).
-
-    Raises:
-        UserError: the folder holds no binarised corpus, or not all of it.
-    """
-    fix = "run workflow_scripts/binarize.py first"
-    source, target = infer_language_pair(str(data))
-    if source is None or target is None:
-        raise UserError(f"{data}: no binarised corpus there; {fix}")
-    try:
-        # by default these refer to other parts of fairseq's configuration
-        own = {"dataset_impl": None, "required_seq_len_multiple": 1}
-        config = TranslationConfig(data=str(data), source_lang=source, target_lang=target, **own)
-        task = TranslationTask.setup_task(config)
-        for split in SPLITS:
-            task.load_dataset(split)
-            if task.dataset(split).tgt is None:  # fairseq takes a missing target side for a corpus without one
-                raise FileNotFoundError(f"no target side of {split}")
-    except FileNotFoundError as error:
-        raise UserError(f"{data}: the binarised corpus is incomplete ({error}); {fix}") from error
-    return task
 
 
 class Caching:
@@ -154,6 +129,11 @@ class Caching:
     def device(self) -> str:
         """Where the teacher runs, in words."""
         return torch.cuda.get_device_name() if self.request.cuda else "cpu"
+
+    @property
+    def meta_sha256(self) -> str:
+        """Hexadecimal SHA-256 of ``meta.json``, when the cache is complete and not published yet."""
+        return sha256(self._cache / META)
 
     def run(self, before_batch: Callable[[], None] = lambda: None) -> dict[str, Any]:
         """Compute what is not there yet, and complete the cache in the folder of the unfinished work.
