@@ -38,7 +38,7 @@ def assert_nothing_left(output, *names):
 
 def test_downloads_and_creates_the_folder(server, output):
     server.answers = [whole]
-    assert get(entry(server.url), output) == server.url
+    assert get(entry(server.url), output) == f"{server.url}, verified"
     assert_complete(output)
     assert server.requests == [("/file.gz", None)]
 
@@ -259,7 +259,7 @@ def mirror(tmp_path):
 
 def test_the_mirror_comes_first(server, output, mirror):
     (mirror / "set" / "file.gz").write_bytes(CONTENT)
-    assert get(entry(server.url), output, mirror) == str(mirror / "set" / "file.gz")
+    assert get(entry(server.url), output, mirror) == f"{mirror}/set/file.gz, verified"
     assert_complete(output)
     assert server.requests == []
 
