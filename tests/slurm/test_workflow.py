@@ -29,7 +29,11 @@ def runs(cluster, start, tmp_path_factory):
     second = start(there, "--configfile", str(OVERLAY), cluster=cluster)
     status = second.wait()
     listed = subprocess.run(
-        ["make", "--no-print-directory", "-f", ROOT / "Makefile", "queue"], cwd=there, env=cluster.environment, capture_output=True, text=True
+        ["make", "--no-print-directory", "-f", ROOT / "Makefile", "queue"],
+        cwd=there,
+        env=cluster.environment,
+        capture_output=True,
+        text=True,
     )
     assert first.wait() == 0, first.said()
     assert local.wait() == 0, local.said()
