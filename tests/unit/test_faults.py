@@ -1,4 +1,4 @@
-"""What benchmarks/faults.py draws, compares, counts and says; tests/slurm/test_random_faults.py runs it on a cluster."""
+"""What benchmarks/faults.py draws, compares, counts and says; tests/slurm runs it on a cluster."""
 
 import json
 import subprocess
