@@ -78,7 +78,7 @@ def claimed(progress: Path, work: str = "training") -> Iterator[Claim]:
     Raises:
         UserError: another process has it, and lives.
     """
-    progress.mkdir(parents=True, exist_ok=True)
+    _make(progress)
     lease = _lease(progress)
     try:
         _acquire(lease, progress, work)
@@ -115,7 +115,7 @@ def to_inherit(claim: Claim) -> dict[str, str]:
 
 
 def _acquire(lease: SoftFileLease, progress: Path, work: str) -> None:
-    with contextlib.suppress(Timeout, FileNotFoundError):
+    with contextlib.suppress(Timeout, FileNotFoundError, FileExistsError):
         lease.acquire(timeout=0)
         return
     other = _in_words(_read_owner(progress) or {})
@@ -124,9 +124,9 @@ def _acquire(lease: SoftFileLease, progress: Path, work: str) -> None:
     deadline = time.monotonic() + CLAIM_SECONDS
     try:
         while not lease.is_locked:
-            # the other process removes the folder when its work is finished
-            with contextlib.suppress(FileNotFoundError):
-                progress.mkdir(parents=True, exist_ok=True)
+            # the other process removes the folder when its work is finished; see _make for the second error
+            with contextlib.suppress(FileNotFoundError, FileExistsError):
+                _make(progress)
                 left = -1 if math.isinf(deadline) else max(0.0, deadline - time.monotonic())  # filelock: -1 is for ever
                 lease.acquire(timeout=left, poll_interval=_POLL_SECONDS)
     except Timeout:
@@ -134,6 +134,16 @@ def _acquire(lease: SoftFileLease, progress: Path, work: str) -> None:
             f"{progress}: another {work} writes here, {_in_words(_read_owner(progress) or {})}, and it lives; "
             "wait for its end or stop it (make recover), and run again"
         ) from None
+
+
+def _make(progress: Path) -> None:
+    """Make the folder. pathlib says that it exists, and is no folder, if another process removes it just then."""
+    while True:
+        try:
+            return progress.mkdir(parents=True, exist_ok=True)
+        except FileExistsError:
+            if os.path.lexists(progress) and not progress.is_dir():
+                raise
 
 
 def _this_process(work: str) -> dict[str, Any]:

@@ -80,6 +80,37 @@ def test_a_second_one_goes_on_when_the_first_has_ended(progress, other, short, m
     assert os.listdir(progress) == ["checkpoint"]
 
 
+@pytest.mark.parametrize("look", [1, 2, 3, 4])
+def test_a_folder_that_is_removed_between_two_looks_at_it(progress, other, short, monkeypatch, look):
+    """pathlib tries to make a folder, and looks whether it is one if it exists."""
+    monkeypatch.setattr(claims, "CLAIM_SECONDS", 60)
+    mkdir, looks = os.mkdir, []
+
+    def late(path, *arguments, **options):
+        try:
+            mkdir(path, *arguments, **options)
+        except FileExistsError:
+            if Path(path) == progress:
+                looks.append(path)
+                if len(looks) == look:
+                    other.stdin.close()
+                    other.wait()
+                    assert not progress.exists()
+            raise
+
+    monkeypatch.setattr(os, "mkdir", late)
+    with claimed(progress) as claim:
+        claim.check()
+    assert len(looks) >= look
+
+
+def test_a_file_in_the_place_of_the_folder(progress):
+    progress.parent.mkdir(parents=True)
+    progress.touch()
+    with pytest.raises(FileExistsError), claimed(progress):
+        pass
+
+
 def test_the_work_of_a_killed_one_is_taken_over_at_once(progress, other, short, capsys):
     other.kill()
     other.wait()

@@ -3,12 +3,14 @@
 Snakemake deletes the outputs of a step that ends otherwise, and nothing would be left: the progress is gone by then.
 """
 
+import contextlib
 import os
 import signal
 from pathlib import Path
 
 import pytest
 
+import fetch
 import manifest
 import tiny_steps
 from cli import EXIT_INTERRUPTED, STOP_SIGNALS
@@ -74,6 +76,21 @@ def test_signals_when_a_download_is_in_place(server, tmp_path, when_placed, monk
     assert step.output.read_bytes() == CONTENT
     assert read == ["file.gz.part"], "the checksum is not computed once, before the file is in place"
     assert f"{step.output}: from {server.url}, " in capsys.readouterr().err
+
+
+def test_signals_when_another_process_has_put_the_download_in_place(server, tmp_path, monkeypatch):
+    step = tiny_steps.fetching(entry(server.url), tmp_path / "file.gz")
+    verdict = manifest.verdict
+
+    @contextlib.contextmanager
+    def waiting(progress, work):
+        step.output.write_bytes(CONTENT)
+        yield
+
+    monkeypatch.setattr(fetch, "claimed", waiting)
+    monkeypatch.setattr(fetch, "verdict", lambda *arguments: (send_all(), verdict(*arguments))[1])
+    assert_finishes(step)
+    assert server.requests == []
 
 
 def test_signals_when_a_copy_is_in_place(server, tmp_path, when_placed):
