@@ -104,29 +104,6 @@ def pair_filter(split):
     return "" if split == "test" else f"{length_filter(split)} {flags(exp.data.filter, *set_ones)}".strip()
 
 
-def teacher_model(wildcards):
-    """The teacher's model file, or nothing for plain training."""
-    teacher = exp.teacher(wildcards.system)
-    if teacher is None:
-        return []
-    return exp.run_path(teacher, exp.teacher_seed(wildcards.system, int(wildcards.seed)), "model.pt")
-
-
-def teacher_cache(wildcards):
-    """The folder of the teacher's stored distributions, or nothing if the system learns from none."""
-    system = wildcards.system
-    if not exp.cached(system):
-        return []
-    seed = exp.teacher_seed(system, int(wildcards.seed))
-    return exp.cache_path(exp.teacher(system), seed, exp.cache_variant(system))
-
-
-def init_model(wildcards):
-    """The model file of the stage before, or nothing for a random start."""
-    init = exp.init(wildcards.system)
-    return [] if init is None else exp.run_path(init, wildcards.seed, "model.pt")
-
-
 onerror:
     logs = [*Path(exp.root).glob("**/logs/*.log"), *Path("resources").glob("*/logs/*.log")]
     for line in error_lines(logs, since=STARTED):

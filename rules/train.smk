@@ -5,9 +5,9 @@ rule train:
     input:
         data=exp.binarized(("train", "valid")),
         # its file also when a cache is read: the cache is compared with it
-        teacher=teacher_model,
-        cache=teacher_cache,
-        init=init_model,
+        teacher=lambda w: exp.teacher_file(w.system, int(w.seed)) or [],
+        cache=lambda w: exp.teacher_cache(w.system, int(w.seed)) or [],
+        init=lambda w: exp.init_file(w.system, int(w.seed)) or [],
     output:
         model=f"{RUN}/model.pt",
         summary=f"{RUN}/train.json",

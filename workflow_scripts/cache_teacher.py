@@ -9,27 +9,27 @@ from __future__ import annotations
 
 import argparse
 import fnmatch
-import signal
 from pathlib import Path
 from typing import Any, Literal
 
 import out_of_memory
 from claims import claimed, clear
 from cli import (
-    STOP_SIGNALS,
     UserError,
     above_zero,
     finish_undisturbed,
+    handle_stop_signals,
     json_argument,
     leave_for_signal,
     leave_unfinished,
     run,
     say,
     sha256,
+    stopping_between_batches,
     write_json,
 )
 from quiet import quiet
-from train import heed_a_kill, input_files
+from train import input_files
 from unfinished import write_job
 
 OWN_FILES = ("meta.json", "*.npy", ".snakemake_timestamp")  # of a cache
@@ -80,8 +80,7 @@ def check_replaceable(output: Path) -> None:
 def main() -> None:
     """Check the arguments, claim the folder of the unfinished work, and compute."""
     arguments = parse_arguments()
-    for number in STOP_SIGNALS:  # until batches are computed, nothing is lost by leaving at once
-        signal.signal(number, leave_for_signal)
+    handle_stop_signals(leave_for_signal)  # until batches are computed, nothing is lost by leaving at once
     inputs = input_files(arguments.data, arguments.teacher, None, None)
     existed = arguments.output.exists()
     check_replaceable(arguments.output)
@@ -89,6 +88,7 @@ def main() -> None:
     import torch
 
     from kd import caching
+    from kd.checkpoints import first_line
     from kd.memory import keep_freed_memory
 
     keep_freed_memory()
@@ -112,26 +112,18 @@ def main() -> None:
             clear(progress)
             return
         write_job(progress, work="caching", options=request.decisive(), seed=None, inputs=hashes)
-        heed_a_kill(claim, progress)
+        out_of_memory.heed_a_kill(claim.previous, progress)
         halvings = len(out_of_memory.read(progress))
         work = caching.Caching(request, progress, say, before_saving=claim.check, parts=2**halvings)
-        asked: list[int] = []
-        for number in STOP_SIGNALS:
-            signal.signal(number, lambda number, frame: asked.append(number))
-
-        def heed_signals() -> None:
-            if asked:
-                leave_for_signal(asked[0])
-
-        try:
-            meta = work.run(before_batch=heed_signals)
-        except (RuntimeError, MemoryError) as error:
-            if not out_of_memory.is_out_of_memory(error):
-                raise
-            out_of_memory.add(progress, str(error).strip().split("\n")[0], None, halvings)
-            leave_unfinished("a batch does not fit into memory: the next attempt takes batches half as large")
-        summarise(work, key, meta, arguments, out_of_memory.read(progress))
-        heed_signals()
+        with stopping_between_batches() as before_batch:
+            try:
+                meta = work.run(before_batch)
+            except (RuntimeError, MemoryError) as error:
+                if not out_of_memory.is_out_of_memory(error):
+                    raise
+                out_of_memory.add(progress, first_line(error), None, halvings)
+                leave_unfinished("a batch does not fit into memory: the next attempt takes batches half as large")
+            summarise(work, key, meta, arguments, out_of_memory.read(progress))
         finish_undisturbed()
         work.publish(arguments.output)  # the last, since it says that all is there
 

@@ -9,19 +9,18 @@ time of the lease. File locks of the system would not do, since many network fil
 from __future__ import annotations
 
 import contextlib
-import json
 import math
 import os
 import shutil
 import socket
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 from filelock import LeaseSettingsMismatch, SoftFileLease, Timeout
 
-from cli import UserError, say, write_json
+from cli import UserError, read_object, say, write_json
 from out_of_memory import kill_counter
 
 LOCK, OWNER, JOB = "lock", "owner.json", "job.json"  # the last tells what the work is: unfinished.py
@@ -87,9 +86,9 @@ def claimed(progress: Path, work: str = "training") -> Iterator[Claim]:
             f"{progress}: another {work} writes here with another EKD_LEASE_SECONDS; give all processes the same"
         ) from None
     try:
-        previous = _read_owner(progress)
+        previous = read_object(progress / OWNER)
         if previous is not None:
-            say(f"the {work} before this one, {_in_words(previous)}, was killed; its progress is gone on with")
+            say(f"the {work} before this one, {in_words(previous)}, was killed; its progress is gone on with")
         write_json(progress / OWNER, _this_process(work))
         yield Claim(progress, work, lease.token, previous)
     finally:
@@ -118,7 +117,7 @@ def _acquire(lease: SoftFileLease, progress: Path, work: str) -> None:
     with contextlib.suppress(Timeout, FileNotFoundError, FileExistsError):
         lease.acquire(timeout=0)
         return
-    other = _in_words(_read_owner(progress) or {})
+    other = in_words(read_object(progress / OWNER) or {})
     limit = "" if math.isinf(CLAIM_SECONDS) else f" up to {CLAIM_SECONDS:g} s"
     say(f"{progress}: another {work} writes here, {other}; waiting{limit} for its end")
     deadline = time.monotonic() + CLAIM_SECONDS
@@ -131,7 +130,7 @@ def _acquire(lease: SoftFileLease, progress: Path, work: str) -> None:
                 lease.acquire(timeout=left, poll_interval=_POLL_SECONDS)
     except Timeout:
         raise UserError(
-            f"{progress}: another {work} writes here, {_in_words(_read_owner(progress) or {})}, and it lives; "
+            f"{progress}: another {work} writes here, {in_words(read_object(progress / OWNER) or {})}, and it lives; "
             "wait for its end or stop it (make recover), and run again"
         ) from None
 
@@ -157,15 +156,8 @@ def _this_process(work: str) -> dict[str, Any]:
     }
 
 
-def _read_owner(progress: Path) -> dict[str, Any] | None:
-    try:
-        owner = json.loads((progress / OWNER).read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        return None
-    return owner if isinstance(owner, dict) else None
-
-
-def _in_words(owner: dict[str, Any]) -> str:
+def in_words(owner: Mapping[str, Any]) -> str:
+    """Who an ``owner.json`` names."""
     job = f" in SLURM job {owner['job']}" if owner.get("job") else ""
     return f"process {owner.get('pid', '?')} on {owner.get('host', 'some machine')}{job}"
 

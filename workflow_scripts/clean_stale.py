@@ -11,22 +11,21 @@ import argparse
 import functools
 import math
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from enum import Enum
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from cache_size import amount
-from cli import UserError, json_argument, run, sha256
+from claims import in_words
+from cli import UserError, json_argument, read_object, run, sha256
 from experiment import Experiment
 from processes import controllers, steps
 from unfinished import (
     holds_work,
-    in_words,
     living_owner,
     progress_folders,
     read_job,
-    read_object,
     remove,
     remove_if_empty,
     size_of,
@@ -117,7 +116,7 @@ def _unused(job: Mapping[str, Any], system: str, seed: str, exp: Experiment) -> 
         reason = differences(options, exp.options(system))
         if reason is not None:
             return reason
-        wanted_models = set(_models(system, int(seed), exp))
+        wanted_models = _models(system, int(seed), exp)
     if models != wanted_models:
         other = min(models ^ wanted_models)
         return f"it {'read' if other in models else 'did not read'} {other}, {'not' if other in models else 'but'} now"
@@ -157,15 +156,11 @@ def _short(value: Any) -> str:
     return repr(value) if len(repr(value)) <= 60 else f"{repr(value)[:57]}..."
 
 
-def _models(system: str, seed: int, exp: Experiment) -> Iterator[str]:
+def _models(system: str, seed: int, exp: Experiment) -> set[str]:
     """The files that a training reads besides the corpus: teacher, its cache, and what it starts from."""
-    if exp.teacher(system) is not None:
-        teacher, number = exp.teacher(system), exp.teacher_seed(system, seed)
-        yield exp.run_path(teacher, number, "model.pt")
-        if exp.cached(system):
-            yield f"{exp.cache_path(teacher, number, exp.cache_variant(system))}/meta.json"
-    if exp.init(system) is not None:
-        yield exp.run_path(exp.init(system), seed, "model.pt")
+    cache = exp.teacher_cache(system, seed)
+    meta = None if cache is None else f"{cache}/meta.json"
+    return {path for path in (exp.teacher_file(system, seed), meta, exp.init_file(system, seed)) if path is not None}
 
 
 def _is_finished(job: Mapping[str, Any], system: str, seed: int, exp: Experiment) -> bool:

@@ -67,14 +67,49 @@ def leave_for_signal(number: int, frame: Any = None) -> NoReturn:
     leave_unfinished(f"{signal.Signals(number).name}: progress is saved")
 
 
+Handler = Callable[[int, Any], Any] | signal.Handlers
+
+
+def handle_stop_signals(handler: Handler) -> dict[signal.Signals, Any]:
+    """Handle all stop signals so; returns the handlers that they had."""
+    return {number: signal.signal(number, handler) for number in STOP_SIGNALS}
+
+
+@contextmanager
+def stop_signals_handled(handler: Handler) -> Iterator[None]:
+    """Handle all stop signals so for the time of a block, and give back the handlers that they had."""
+    previous = handle_stop_signals(handler)
+    try:
+        yield
+    finally:
+        for number, before in previous.items():
+            signal.signal(number, before)
+
+
+@contextmanager
+def stopping_between_batches() -> Iterator[Callable[[], None]]:
+    """Let stop signals wait for the next batch; gives what to call before each, which leaves if one has come.
+
+    So does the end of the block.
+    """
+    asked: list[int] = []
+
+    def check() -> None:
+        if asked:
+            leave_for_signal(asked[0])
+
+    with stop_signals_handled(lambda number, frame: asked.append(number)):
+        yield check
+        check()
+
+
 def finish_undisturbed() -> None:
     """Ignore stop signals from here to the end of this process; to be called just before its result is put in place.
 
     A step that left with another status than 0 after that would have its result deleted by Snakemake, when the progress
     from which it was made is gone already. A signal that came before is heeded if its handler leaves at once.
     """
-    for number in STOP_SIGNALS:
-        signal.signal(number, signal.SIG_IGN)
+    handle_stop_signals(signal.SIG_IGN)
 
 
 def above_zero(flag: str, kind: type, what: str) -> Callable[[str], Any]:
@@ -109,6 +144,15 @@ def error_lines(logs: Iterable[Path], since: float) -> list[str]:
             told = [line for line in text.splitlines() if line.startswith("error: ") or _GOES_ON in line]
             found += [f"{line}  [{path}]" for line in told]
     return found
+
+
+def read_object(path: Path) -> dict[str, Any] | None:
+    """The JSON object of a file, or None if there is none."""
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return None
+    return content if isinstance(content, dict) else None
 
 
 def json_argument(text: str) -> Any:

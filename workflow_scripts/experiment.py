@@ -87,6 +87,24 @@ class Experiment:
         limits = [self.updates(stage) for stage in self.lineage(budget)]
         return None if None in limits else sum(limits)
 
+    # What a training reads besides the corpus
+
+    def teacher_file(self, system: str, seed: int) -> str | None:
+        """The model file of the teacher, or None for plain training."""
+        teacher = self.teacher(system)
+        return None if teacher is None else self.run_path(teacher, self.teacher_seed(system, seed), "model.pt")
+
+    def teacher_cache(self, system: str, seed: int) -> str | None:
+        """The folder of the teacher's stored distributions, or None if the system learns from none."""
+        if not self.cached(system):
+            return None
+        return self.cache_path(self.teacher(system), self.teacher_seed(system, seed), self.cache_variant(system))
+
+    def init_file(self, system: str, seed: int) -> str | None:
+        """The model file of the stage before, or None for a random start."""
+        init = self.init(system)
+        return None if init is None else self.run_path(init, seed, "model.pt")
+
     # Teacher caches
 
     def cached(self, system: str) -> bool:

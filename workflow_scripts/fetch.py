@@ -14,7 +14,6 @@ import argparse
 import errno
 import os
 import shutil
-import signal
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -26,7 +25,7 @@ from tqdm import tqdm
 from urllib3.exceptions import HTTPError
 
 from claims import claimed
-from cli import STOP_SIGNALS, UserError, finish_undisturbed, leave_for_signal, run
+from cli import UserError, finish_undisturbed, handle_stop_signals, leave_for_signal, run
 from manifest import RESOURCES, DataFile, find_dataset, find_entry, load_manifest, mismatch, verdict
 from mirror import copy_from_mirror, missing, table
 from progress import Progress
@@ -278,8 +277,7 @@ def main() -> None:
     if args.list:
         print(table(args.dataset, content, Path(RESOURCES, args.dataset), mirror))
         return
-    for number in STOP_SIGNALS:  # what was received is kept, so nothing is lost by leaving at once
-        signal.signal(number, leave_for_signal)
+    handle_stop_signals(leave_for_signal)  # what was received is kept, so nothing is lost by leaving at once
     entry = find_entry(manifest, args.dataset, args.file)
     origin = fetch(
         args.dataset,

@@ -16,7 +16,6 @@ import json
 import os
 import secrets
 import shutil
-import signal
 import subprocess
 import sys
 import tempfile
@@ -27,7 +26,7 @@ from typing import Any, NoReturn
 
 import out_of_memory
 from claims import Claim, to_inherit
-from cli import STOP_SIGNALS, UserError
+from cli import UserError, stop_signals_handled
 from out_of_memory import kill_counter, killed_for_memory
 
 _FIRST_PORT, _PORTS = 20000, 10000  # below those that Linux gives to outgoing connections
@@ -161,10 +160,8 @@ def _run(command: list[str], noise: Any, environment: Mapping[str, str]) -> tupl
             with contextlib.suppress(OSError):  # it has just ended
                 os.write(launcher.stdin.fileno(), bytes([number]))
 
-        previous = {number: signal.signal(number, ask) for number in STOP_SIGNALS}
-        launcher.wait()
-        for number, handler in previous.items():
-            signal.signal(number, handler)
+        with stop_signals_handled(ask):
+            launcher.wait()
     return launcher.returncode, asked
 
 

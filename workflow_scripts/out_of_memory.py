@@ -9,6 +9,7 @@ update.
 from __future__ import annotations
 
 import json
+import os
 import re
 import socket
 import subprocess
@@ -66,6 +67,18 @@ def add(progress: Path, cause: str, update: int | None, halvings: int) -> None:
             "choose a smaller model, or lower data.filter.max_tokens"
         )
     write_json(progress / FILE, [*entries, {"time": round(time.time(), 2), "update": update, "cause": cause}])
+
+
+def heed_a_kill(owner: Mapping[str, Any] | None, progress: Path) -> None:
+    """If the attempt before this one was killed for want of memory, have this one use less.
+
+    Args:
+        owner: what that attempt left, :attr:`claims.Claim.previous`.
+        progress: folder of the unfinished work.
+    """
+    cause = owner and killed_for_memory(owner, os.environ.get("SLURM_JOB_ID"))
+    if cause:
+        add(progress, cause, None, len(read(progress)))
 
 
 def kill_counter() -> dict[str, Any] | None:

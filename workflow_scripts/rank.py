@@ -16,7 +16,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, NoReturn
 
-from cli import EXIT_INTERRUPTED, STOP_SIGNALS, UserError, write_json
+from cli import EXIT_INTERRUPTED, UserError, finish_undisturbed, stop_signals_handled, write_json
 from launch import RANKS_LOCK, Interrupted, TooLarge
 
 _COLLECTIVES = "torch/distributed/distributed_c10d.py"
@@ -47,7 +47,7 @@ def as_rank(outcomes: Path) -> Iterator[None]:
         warnings.simplefilter("ignore")
 
     def leave(status: int, kind: str, **details: Any) -> NoReturn:
-        _ignore_stop_signals()  # torchrun sends one to each rank when another one has failed
+        finish_undisturbed()  # torchrun sends one to each rank when another one has failed
         write_json(outcomes / f"{rank}.json", {"kind": kind, "time": time.time(), **details})
         _exit(status)
 
@@ -65,7 +65,7 @@ def as_rank(outcomes: Path) -> Iterator[None]:
     except Exception as error:
         if isinstance(error, OSError) and error.errno is not None:
             leave(2, "hindered", arguments=[error.errno, error.strerror, error.filename])
-        _ignore_stop_signals()
+        finish_undisturbed()
         frames = traceback.extract_tb(error.__traceback__)
         kind = "lost" if any(frame.filename.endswith(_COLLECTIVES) for frame in frames) else "failed"
         leave(1, kind, traceback=traceback.format_exc())
@@ -77,23 +77,14 @@ def mortal(ranks: int) -> Iterator[None]:
 
     Python's handlers have to wait as long as a rank waits for another one, which may be gone.
     """
-    previous = {number: signal.signal(number, signal.SIG_DFL) for number in STOP_SIGNALS if ranks > 1}
-    try:
+    with stop_signals_handled(signal.SIG_DFL) if ranks > 1 else contextlib.nullcontext():
         yield
-    finally:
-        for number, handler in previous.items():
-            signal.signal(number, handler)
 
 
 def _exit(status: int) -> NoReturn:
     """End this process without Python's tidying up, in which the threads of a process group now and then crash."""
     sys.stderr.flush()
     os._exit(status)
-
-
-def _ignore_stop_signals() -> None:
-    for number in STOP_SIGNALS:
-        signal.signal(number, signal.SIG_IGN)
 
 
 def _pass_on_signals() -> None:

@@ -17,10 +17,11 @@ import time
 from pathlib import Path
 from typing import Any, NoReturn
 
+from claims import in_words
 from cli import UserError, above_zero, run
 from leftovers import BUILT, Left, look, refuse_second_copies
 from processes import Process, controllers
-from unfinished import in_words, remove, silent_seconds, temporaries
+from unfinished import remove, silent_seconds, temporaries
 
 LOCKS = Path(".snakemake/locks")
 SNAKEMAKE = (sys.executable, "-m", "snakemake")

@@ -21,10 +21,10 @@ import out_of_memory
 from claims import Claim, claimed, inherited
 from cli import (
     EXIT_INTERRUPTED,
-    STOP_SIGNALS,
     UserError,
     above_zero,
     finish_undisturbed,
+    handle_stop_signals,
     json_argument,
     leave_unfinished,
     run,
@@ -146,8 +146,7 @@ def main() -> None:
     options = arguments.options
     check_options(arguments)
     # while nothing is trained yet, and when all is but the results are not in place, there is nothing to save
-    for number in STOP_SIGNALS:
-        signal.signal(number, leave if arguments.outcomes is None else lambda *_: sys.exit(EXIT_INTERRUPTED))
+    handle_stop_signals(leave if arguments.outcomes is None else lambda *_: sys.exit(EXIT_INTERRUPTED))
     if arguments.outcomes is not None:
         with as_rank(arguments.outcomes):
             train(arguments, arguments.outcomes.parent, inherited(arguments.outcomes.parent))
@@ -159,20 +158,13 @@ def main() -> None:
     try:
         with claimed(progress) as claim:
             write_job(progress, work="training", options=options, seed=arguments.seed, inputs=hashes)
-            heed_a_kill(claim, progress)
+            out_of_memory.heed_a_kill(claim.previous, progress)
             if count_ranks(options["training"]) == 1:
                 train(arguments, progress, claim)
             else:
                 launch([__file__, *sys.argv[1:]], options["training"], arguments.threads, progress, claim)
     except Interrupted as stop:
         leave_unfinished(str(stop))
-
-
-def heed_a_kill(claim: Claim, progress: Path) -> None:
-    """If the kernel killed the attempt before this one for want of memory, have this one use less."""
-    cause = claim.previous and out_of_memory.killed_for_memory(claim.previous, os.environ.get("SLURM_JOB_ID"))
-    if cause:
-        out_of_memory.add(progress, cause, None, len(out_of_memory.read(progress)))
 
 
 def train(arguments: argparse.Namespace, progress: Path, claim: Claim) -> None:

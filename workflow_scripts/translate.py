@@ -9,14 +9,12 @@ not depend on what was translated before, so the output is the same to the byte 
 from __future__ import annotations
 
 import argparse
-import contextlib
 import glob
 import hashlib
 import json
 import os
-import signal
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -25,16 +23,17 @@ from sacremoses import MosesDetokenizer
 import chunks
 from claims import Claim, claimed, clear
 from cli import (
-    STOP_SIGNALS,
     UserError,
     above_zero,
     atomic_write,
     finish_undisturbed,
+    handle_stop_signals,
     leave_for_signal,
     read_lines,
     run,
     say,
     sha256,
+    stopping_between_batches,
 )
 from quiet import quiet
 from unfinished import write_job
@@ -99,7 +98,7 @@ def translate(args: argparse.Namespace) -> None:
             return
         write_job(progress, work="translation", options=options, seed=None, inputs=inputs)
         store = chunks.Chunks(progress, claim, chunks.plan(translator.batches(args.split, args.max_tokens)))
-        with stopping_at_batches() as before_batch:
+        with stopping_between_batches() as before_batch:
             beam = Beam(args.beam, args.lenpen, args.max_len_a, args.max_len_b)
             search = Search(translator, args.split, beam, before_batch, say)
             translations, account = chunks.translate_chunks(search, store, dataset.src_sizes)
@@ -152,24 +151,6 @@ def progress_key(options: dict[str, Any], digests: list[str]) -> str:
     return hashlib.sha256("\n".join([json.dumps(decisive, sort_keys=True), *digests]).encode()).hexdigest()[:16]
 
 
-@contextlib.contextmanager
-def stopping_at_batches() -> Iterator[Callable[[], None]]:
-    """Let stop signals wait for the next batch; gives what to call before each, which leaves if one has come."""
-    asked: list[int] = []
-
-    def check() -> None:
-        if asked:
-            leave_for_signal(asked[0])
-
-    before = {number: signal.signal(number, lambda number, frame: asked.append(number)) for number in STOP_SIGNALS}
-    try:
-        yield check
-        check()
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
-
-
 def _same_length(first: object, first_count: int, second: object, second_count: int) -> None:
     if first_count != second_count:
         raise UserError(
@@ -214,8 +195,7 @@ def parser() -> argparse.ArgumentParser:
 def main() -> None:
     """Command line: see :func:`parser`."""
     args = parser().parse_args()
-    for number in STOP_SIGNALS:  # while no batch is under way, nothing is lost by leaving at once
-        signal.signal(number, leave_for_signal)
+    handle_stop_signals(leave_for_signal)  # while no batch is under way, nothing is lost by leaving at once
     quiet()
     translate(args)
 

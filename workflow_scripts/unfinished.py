@@ -10,12 +10,11 @@ import shutil
 import socket
 import time
 from collections.abc import Collection, Iterator, Mapping
-from json import loads
 from pathlib import Path
 from typing import Any
 
 from claims import JOB, LEASE_SECONDS, LOCK, OWNER
-from cli import write_json
+from cli import read_object, write_json
 from processes import started_at
 
 KINDS = ("training", "caching", "translation")
@@ -60,15 +59,6 @@ def read_job(folder: Path) -> dict[str, Any] | None:
     return job
 
 
-def read_object(path: Path) -> dict[str, Any] | None:
-    """The JSON object of a file, or None if there is none."""
-    try:
-        content = loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        return None
-    return content if isinstance(content, dict) else None
-
-
 def holds_work(folder: Path) -> bool:
     """Whether a folder of unfinished work holds a checkpoint, a shard or a chunk, so that removing it loses work."""
     return any(_WORK.fullmatch(name) for _, _, names in os.walk(folder) for name in names)
@@ -111,12 +101,6 @@ def silent_seconds(progress: Path) -> float | None:
         return max(0.0, time.time() - (progress / LOCK).lstat().st_mtime)
     except OSError:
         return None
-
-
-def in_words(owner: Mapping[str, Any]) -> str:
-    """Who an ``owner.json`` names."""
-    job = f", SLURM job {owner['job']}" if owner.get("job") else ""
-    return f"process {owner.get('pid', '?')} on {owner.get('host', 'some machine')}{job}"
 
 
 def temporaries(root: Path, spared: Collection[Path] = ()) -> Iterator[Path]:

@@ -84,6 +84,46 @@ def configuration(tiny_corpus, tmp_path_factory):
     return prepare(options(), data=tiny_corpus, progress=folder, seed=1, cpu=True, say=lambda line: None).cfg
 
 
+@pytest.fixture
+def start(configuration, tmp_path):
+    """Start a training, or go on with it: ``start("name")`` has its checkpoints in a folder of that name."""
+    import tiny_driver
+
+    return lambda name="run", **checkpoint: tiny_driver.start(configuration, tmp_path / name, **checkpoint)
+
+
+@pytest.fixture(scope="session")
+def undisturbed_training(configuration, tmp_path_factory):
+    """Model and history of the training that ``start`` starts, run to its end without a disturbance."""
+    from tiny_driver import result, run, start
+
+    return result(run(start(configuration, tmp_path_factory.mktemp("undisturbed"))))
+
+
+@pytest.fixture(scope="session")
+def cached_model(tiny_corpus, tmp_path_factory):
+    """Model file of a teacher, untrained; not to be changed."""
+    import tiny_cache
+
+    return tiny_cache.save_teacher(tiny_corpus, tmp_path_factory.mktemp("teacher") / "model.pt")
+
+
+@pytest.fixture(scope="session")
+def cache_request(cached_model, tiny_corpus):
+    """What to cache of that teacher."""
+    import tiny_cache
+
+    return tiny_cache.request(cached_model, tiny_corpus)
+
+
+@pytest.fixture(scope="session")
+def undisturbed_cache(cache_request, tmp_path_factory):
+    """Content of the cache of that request, written without a disturbance."""
+    import tiny_cache
+
+    return tiny_cache.content(tiny_cache.write(cache_request, tmp_path_factory.mktemp("undisturbed")))
+
+
 @pytest.fixture(autouse=True)
 def signal_handlers():
     """Steps set handlers, and in the end ignore stop signals, as would all that is started after that."""

@@ -19,21 +19,6 @@ from kd.corpus import load_task
 pytestmark = pytest.mark.filterwarnings("ignore")  # models are built by fairseq, whose warnings are not ours
 
 
-@pytest.fixture(scope="module")
-def model(tiny_corpus, tmp_path_factory):
-    return tiny.save_teacher(tiny_corpus, tmp_path_factory.mktemp("teacher") / "model.pt")
-
-
-@pytest.fixture(scope="module")
-def wanted(model, tiny_corpus):
-    return tiny.request(model, tiny_corpus)
-
-
-@pytest.fixture(scope="module")
-def undisturbed(wanted, tmp_path_factory):
-    return tiny.content(tiny.write(wanted, tmp_path_factory.mktemp("undisturbed")))
-
-
 def stored(cache) -> dict[str, list[np.ndarray]]:
     """Records of each sentence, by split, as they lie in the files."""
     meta = json.loads((cache / "meta.json").read_text())
@@ -52,9 +37,11 @@ def stored(cache) -> dict[str, list[np.ndarray]]:
 
 @pytest.mark.parametrize("temperature", [1.0, 2.0])
 @pytest.mark.parametrize("k", [5, 1000, "full"], ids=["top 5", "more than there are", "full"])
-def test_records_are_the_teachers_probabilities(model, tiny_corpus, tmp_path, k, temperature):
-    cache = tiny.write(tiny.request(model, tiny_corpus, k=k, temperature=temperature, shard_bytes=3000), tmp_path)
-    expected = tiny.reference(model, tiny_corpus, temperature)
+def test_records_are_the_teachers_probabilities(cached_model, tiny_corpus, tmp_path, k, temperature):
+    cache = tiny.write(
+        tiny.request(cached_model, tiny_corpus, k=k, temperature=temperature, shard_bytes=3000), tmp_path
+    )
+    expected = tiny.reference(cached_model, tiny_corpus, temperature)
     found = stored(cache)
     size = expected["train"][0].size(1)
     for split, sentences in expected.items():
@@ -97,26 +84,26 @@ def test_blocks_of_rows_change_nothing(monkeypatch):
     assert to_records(log_probs, record).tobytes() == whole.tobytes()
 
 
-def test_meta_says_what_it_is_of(model, tiny_corpus, wanted, undisturbed):
-    meta = json.loads(undisturbed["meta.json"])
+def test_meta_says_what_it_is_of(cached_model, tiny_corpus, cache_request, undisturbed_cache):
+    meta = json.loads(undisturbed_cache["meta.json"])
     task = load_task(tiny_corpus)
     expected = {"format": 1, "k": 5, "vocabulary": len(task.target_dictionary), "temperature": 1.0}
     assert {key: meta[key] for key in expected} == expected
-    assert meta["teacher"] == sha256(model)
+    assert meta["teacher"] == sha256(cached_model)
     shards = meta["splits"]["train"]["shards"]
     assert len(shards) > 3
     assert [shard["file"] for shard in shards] == [f"train.{number:05d}.npy" for number in range(len(shards))]
     size = record_type(5, meta["vocabulary"]).itemsize
     assert all(shard["tokens"] * size <= tiny.SHARD_BYTES for shard in shards)
     listed = {part["file"] for entry in meta["splits"].values() for part in (entry["starts"], *entry["shards"])}
-    assert undisturbed.keys() == listed | {"meta.json", meta["tails"]["file"]}, "something else is published"
+    assert undisturbed_cache.keys() == listed | {"meta.json", meta["tails"]["file"]}, "something else is published"
 
 
 @pytest.mark.parametrize("k", [5, 1000, "full"], ids=["top 5", "more than there are", "full"])
-def test_tails_are_the_average_of_what_the_training_sets_records_leave_out(model, tiny_corpus, tmp_path, k):
-    cache = tiny.write(tiny.request(model, tiny_corpus, k=k), tmp_path)
+def test_tails_are_the_average_of_what_the_training_sets_records_leave_out(cached_model, tiny_corpus, tmp_path, k):
+    cache = tiny.write(tiny.request(cached_model, tiny_corpus, k=k), tmp_path)
     tails = TeacherCache(cache).tails().double()
-    log_probs = torch.cat(tiny.reference(model, tiny_corpus)["train"])
+    log_probs = torch.cat(tiny.reference(cached_model, tiny_corpus)["train"])
     size = log_probs.size(1)
     expected = torch.full((size,), 1 / size, dtype=torch.float64)  # nothing is left out
     if k == 5:
@@ -126,9 +113,9 @@ def test_tails_are_the_average_of_what_the_training_sets_records_leave_out(model
     torch.testing.assert_close(tails, expected, rtol=1e-5, atol=1e-8)
 
 
-def test_coverage_is_mean_and_percentile_of_all_positions(model, tiny_corpus, tmp_path):
-    cache = tiny.write(tiny.request(model, tiny_corpus), tmp_path)
-    meta, expected = TeacherCache(cache).meta, tiny.reference(model, tiny_corpus)
+def test_coverage_is_mean_and_percentile_of_all_positions(cached_model, tiny_corpus, tmp_path):
+    cache = tiny.write(tiny.request(cached_model, tiny_corpus), tmp_path)
+    meta, expected = TeacherCache(cache).meta, tiny.reference(cached_model, tiny_corpus)
     for split, sentences in expected.items():
         mass = torch.cat([log_probs.topk(5, dim=1).values.exp().sum(dim=1) for log_probs in sentences]).numpy()
         found = meta["splits"][split]["coverage"]
@@ -147,8 +134,8 @@ def test_coverage_of_several_shards_is_that_of_one():
     assert coverage(parts)["p5"] == pytest.approx(np.percentile(mass, 5, method="inverted_cdf"), abs=0.5e-4)
 
 
-def test_full_covers_everything(model, tiny_corpus, tmp_path):
-    meta = TeacherCache(tiny.write(tiny.request(model, tiny_corpus, k="full"), tmp_path)).meta
+def test_full_covers_everything(cached_model, tiny_corpus, tmp_path):
+    meta = TeacherCache(tiny.write(tiny.request(cached_model, tiny_corpus, k="full"), tmp_path)).meta
     assert {split: entry["coverage"] for split, entry in meta["splits"].items()} == {
         split: {"mean": 1.0, "p5": 1.0} for split in ("train", "valid")
     }
@@ -185,9 +172,11 @@ def test_batches_leave_no_sentence_out(max_tokens):
     assert np.concatenate(widths).tolist() == sorted(target.tolist()), "not of similar length"
 
 
-def test_batch_sizes_change_no_more_than_rounding(model, tiny_corpus, tmp_path, wanted, undisturbed):
-    single = stored(tiny.write(replace(wanted, max_tokens=1), tmp_path / "single"))
-    large = stored(tiny.write(replace(wanted, max_tokens=4096), tmp_path / "large"))
+def test_batch_sizes_change_no_more_than_rounding(
+    cached_model, tiny_corpus, tmp_path, cache_request, undisturbed_cache
+):
+    single = stored(tiny.write(replace(cache_request, max_tokens=1), tmp_path / "single"))
+    large = stored(tiny.write(replace(cache_request, max_tokens=4096), tmp_path / "large"))
     for one, other in zip(single["train"], large["train"], strict=True):
         np.testing.assert_allclose(one["logp"].astype(float), other["logp"].astype(float), rtol=2**-10)
 
@@ -195,8 +184,8 @@ def test_batch_sizes_change_no_more_than_rounding(model, tiny_corpus, tmp_path, 
 # Refusals
 
 
-def test_a_diverged_teacher(model, tiny_corpus, tmp_path):
-    state = torch.load(model)
+def test_a_diverged_teacher(cached_model, tiny_corpus, tmp_path):
+    state = torch.load(cached_model)
     state["model"]["decoder.layers.0.fc1.weight"].fill_(float("nan"))
     torch.save(state, tmp_path / "diverged.pt")
     with pytest.raises(UserError, match=r"diverged\.pt: its probabilities are not finite in line \d+ of train"):

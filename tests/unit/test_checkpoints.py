@@ -6,7 +6,6 @@ from types import SimpleNamespace
 
 import pytest
 
-import tiny_driver
 from cli import UserError
 from kd import checkpoints
 from kd.checkpoints import BEST, BEST_COPY, LAST, PREVIOUS, newest_as_last
@@ -17,17 +16,6 @@ from tiny_training import UPDATES_AN_EPOCH
 NAMES = (LAST, PREVIOUS, BEST, BEST_COPY)
 
 pytestmark = [pytest.mark.slow, pytest.mark.filterwarnings("ignore")]  # they train, through fairseq
-
-
-@pytest.fixture
-def start(configuration, tmp_path):
-    """Start a training, or go on with it: ``start("name")`` has its checkpoints in a folder of that name."""
-    return lambda name="run", **checkpoint: tiny_driver.start(configuration, tmp_path / name, **checkpoint)
-
-
-@pytest.fixture(scope="module")
-def undisturbed(configuration, tmp_path_factory):
-    return result(run(tiny_driver.start(configuration, tmp_path_factory.mktemp("undisturbed"))))
 
 
 def truncate(path) -> None:
@@ -44,7 +32,7 @@ def interrupted_at(start, update: int, **changes):
     return driver
 
 
-def test_the_checkpoint_before_a_damaged_one_stands_in(start, undisturbed):
+def test_the_checkpoint_before_a_damaged_one_stands_in(start, undisturbed_training):
     folder = interrupted_at(start, UPDATES - 1, checkpoint_updates=1).folder
     truncate(folder / LAST)
     driver = start()
@@ -55,21 +43,21 @@ def test_the_checkpoint_before_a_damaged_one_stands_in(start, undisturbed):
         f"going on from update {UPDATES - 2} ({folder / LAST})",
         "made before and made again: 1 of the updates that follow",
     ]
-    assert result(run(driver)) == undisturbed
+    assert result(run(driver)) == undisturbed_training
 
 
-def test_the_best_checkpoint_stands_in_for_two_damaged_ones(start, undisturbed):
+def test_the_best_checkpoint_stands_in_for_two_damaged_ones(start, undisturbed_training):
     folder = interrupted_at(start, UPDATES - 1, checkpoint_updates=1).folder
     for name in (LAST, PREVIOUS):
         truncate(folder / name)
     driver = start()
     assert driver.updates == UPDATES_AN_EPOCH
     assert f"taking {folder / BEST} instead; the updates after it are repeated" in driver.said
-    assert result(run(driver)) == undisturbed
+    assert result(run(driver)) == undisturbed_training
 
 
 @pytest.mark.parametrize("damage", [truncate, lambda path: path.write_bytes(b"")])
-def test_without_a_usable_checkpoint_it_starts_anew(start, undisturbed, damage):
+def test_without_a_usable_checkpoint_it_starts_anew(start, undisturbed_training, damage):
     folder = run(start()).folder
     for name in NAMES:
         damage(folder / name)
@@ -77,28 +65,28 @@ def test_without_a_usable_checkpoint_it_starts_anew(start, undisturbed, damage):
     assert driver.updates == 0
     assert f"warning: {folder}: no usable checkpoint is left (kept as *.unusable); training starts anew" in driver.said
     assert {path.name for path in folder.glob("*.unusable")} == {f"{name}.unusable" for name in NAMES}
-    assert result(run(driver)) == undisturbed
+    assert result(run(driver)) == undisturbed_training
 
 
-def test_a_damaged_best_checkpoint_is_restored_from_its_twin(start, undisturbed):
+def test_a_damaged_best_checkpoint_is_restored_from_its_twin(start, undisturbed_training):
     folder = run(start(), max_epoch=1).folder
     truncate(folder / BEST)
     driver = start()
     assert driver.updates == UPDATES_AN_EPOCH
     assert (folder / BEST).read_bytes() == (folder / LAST).read_bytes()
-    assert result(run(driver)) == undisturbed
+    assert result(run(driver)) == undisturbed_training
 
 
-def test_a_damaged_best_checkpoint_is_restored_from_its_copy(start, undisturbed):
+def test_a_damaged_best_checkpoint_is_restored_from_its_copy(start, undisturbed_training):
     folder = interrupted_at(start, UPDATES - 1, checkpoint_updates=1).folder
     truncate(folder / BEST)
     driver = start()
     assert driver.updates == UPDATES - 1
     assert (folder / BEST).read_bytes() == (folder / BEST_COPY).read_bytes()
-    assert result(run(driver)) == undisturbed
+    assert result(run(driver)) == undisturbed_training
 
 
-def test_without_the_best_checkpoint_it_starts_anew_and_keeps_the_others(start, undisturbed):
+def test_without_the_best_checkpoint_it_starts_anew_and_keeps_the_others(start, undisturbed_training):
     folder = interrupted_at(start, UPDATES - 1, checkpoint_updates=1).folder
     last = (folder / LAST).read_bytes()
     for name in (BEST, BEST_COPY):
@@ -106,7 +94,7 @@ def test_without_the_best_checkpoint_it_starts_anew_and_keeps_the_others(start, 
     driver = start()
     assert driver.updates == 0
     assert (folder / f"{LAST}.unusable").read_bytes() == last
-    assert result(run(driver)) == undisturbed
+    assert result(run(driver)) == undisturbed_training
 
 
 def test_want_of_memory_is_no_damage(start, monkeypatch):

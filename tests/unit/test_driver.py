@@ -7,7 +7,6 @@ import signal
 import pytest
 import torch
 
-import tiny_driver
 from kd.checkpoints import BEST, BEST_COPY, LAST
 from kd.driver import Driver, Interrupted
 from kd.trainer import NotFinite
@@ -15,12 +14,6 @@ from tiny_driver import call_after, result, run, same
 from tiny_training import UPDATES_AN_EPOCH
 
 pytestmark = [pytest.mark.slow, pytest.mark.filterwarnings("ignore")]  # they train, through fairseq
-
-
-@pytest.fixture
-def start(configuration, tmp_path):
-    """Start a training, or go on with it: ``start("name")`` has its checkpoints in a folder of that name."""
-    return lambda name="run", **checkpoint: tiny_driver.start(configuration, tmp_path / name, **checkpoint)
 
 
 def test_history_has_every_epoch_once(start):

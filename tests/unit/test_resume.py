@@ -19,20 +19,9 @@ NAMES = (LAST, PREVIOUS, BEST, BEST_COPY)
 pytestmark = [pytest.mark.slow, pytest.mark.filterwarnings("ignore")]  # they train, through fairseq
 
 
-@pytest.fixture
-def start(configuration, tmp_path):
-    """Start a training, or go on with it: ``start("name")`` has its checkpoints in a folder of that name."""
-    return lambda name="run", **checkpoint: tiny_driver.start(configuration, tmp_path / name, **checkpoint)
-
-
-@pytest.fixture(scope="module")
-def undisturbed(configuration, tmp_path_factory):
-    return result(run(tiny_driver.start(configuration, tmp_path_factory.mktemp("undisturbed"))))
-
-
 # in mid-epoch, at the end of an epoch (its validation is still due), and at the end of all
 @pytest.mark.parametrize("update", [1, UPDATES_AN_EPOCH, UPDATES_AN_EPOCH + 2, UPDATES])
-def test_stopped_at_an_update(start, undisturbed, update):
+def test_stopped_at_an_update(start, undisturbed_training, update):
     driver = start()
     call_after(driver.trainer, "train_step", update, lambda: os.kill(os.getpid(), signal.SIGUSR1))
     with pytest.raises(Interrupted, match=f"SIGUSR1 at update {update}: progress is saved"):
@@ -40,27 +29,27 @@ def test_stopped_at_an_update(start, undisturbed, update):
     driver = start()
     assert driver.updates == update
     assert driver.said == [f"going on from update {update} ({driver.folder / LAST})"]
-    assert result(run(driver)) == undisturbed
+    assert result(run(driver)) == undisturbed_training
 
 
 @pytest.mark.parametrize("number", STOP_SIGNALS)
-def test_stopped_while_validating(start, undisturbed, number):
+def test_stopped_while_validating(start, undisturbed_training, number):
     driver = start()
     call_after(driver.trainer, "valid_step", 1, lambda: os.kill(os.getpid(), number))
     with pytest.raises(Interrupted, match=f"{number.name} at update {UPDATES_AN_EPOCH}"):
         run(driver)
-    assert result(run(start())) == undisturbed
+    assert result(run(start())) == undisturbed_training
 
 
-def test_stopped_before_the_first_update(start, undisturbed):
+def test_stopped_before_the_first_update(start, undisturbed_training):
     driver = start()
     driver.stop_signal = signal.SIGTERM
     with pytest.raises(Interrupted, match="SIGTERM at update 1"):
         run(driver)
-    assert result(run(start())) == undisturbed
+    assert result(run(start())) == undisturbed_training
 
 
-def test_stopped_again_and_again(start, undisturbed):
+def test_stopped_again_and_again(start, undisturbed_training):
     for updates in range(1, UPDATES + 1):
         driver = start()
         call_after(driver.trainer, "train_step", 1, lambda: os.kill(os.getpid(), signal.SIGTERM))
@@ -68,7 +57,7 @@ def test_stopped_again_and_again(start, undisturbed):
             run(driver)
     driver = start()
     assert driver.updates == UPDATES
-    assert result(run(driver)) == undisturbed
+    assert result(run(driver)) == undisturbed_training
 
 
 def test_signal_handlers_are_given_back(start):
@@ -89,15 +78,15 @@ def test_signal_handlers_are_given_back(start):
         ("save_checkpoint", 2),
     ],
 )
-def test_killed(start, undisturbed, method, call):
+def test_killed(start, undisturbed_training, method, call):
     driver = start()
     call_after(driver.trainer, method, call, kill)
     with pytest.raises(Killed):
         run(driver)
-    assert result(run(start())) == undisturbed
+    assert result(run(start())) == undisturbed_training
 
 
-def test_killed_while_a_checkpoint_is_written(start, undisturbed, monkeypatch):
+def test_killed_while_a_checkpoint_is_written(start, undisturbed_training, monkeypatch):
     driver = start()
 
     def half(state, file):
@@ -108,14 +97,14 @@ def test_killed_while_a_checkpoint_is_written(start, undisturbed, monkeypatch):
     with pytest.raises(Killed):
         run(driver)
     monkeypatch.undo()
-    assert result(run(start())) == undisturbed
+    assert result(run(start())) == undisturbed_training
 
 
-def test_a_finished_training_is_not_repeated(start, undisturbed):
+def test_a_finished_training_is_not_repeated(start, undisturbed_training):
     run(start())
     driver = start()
     call_after(driver.trainer, "train_step", 1, kill)
-    assert result(run(driver)) == undisturbed
+    assert result(run(driver)) == undisturbed_training
 
 
 def test_tokens_and_their_seconds_are_kept(start):
@@ -135,7 +124,7 @@ def test_tokens_and_their_seconds_are_kept(start):
 # the new one is copied as the best, of the second save too; the last one becomes the previous one
 @pytest.mark.parametrize(("name", "call"), [("_copy", 1), ("_copy", 2), ("_copy", 3), ("second_name", 1)])
 @pytest.mark.parametrize("after", [False, True])
-def test_killed_while_checkpoints_change_places(start, undisturbed, monkeypatch, name, call, after):
+def test_killed_while_checkpoints_change_places(start, undisturbed_training, monkeypatch, name, call, after):
     driver, original, calls = start(), getattr(checkpoints, name), []
 
     def killing(*paths):
@@ -149,12 +138,12 @@ def test_killed_while_checkpoints_change_places(start, undisturbed, monkeypatch,
     with pytest.raises(Killed):
         run(driver)
     monkeypatch.undo()
-    assert result(run(start())) == undisturbed
+    assert result(run(start())) == undisturbed_training
     assert {path.name for path in driver.folder.iterdir()} == {*NAMES, "model.pt", "attempts.jsonl", "pulse"}
 
 
 @pytest.mark.parametrize("update", range(2, UPDATES + 1))
-def test_a_kill_costs_no_more_than_the_interval(start, undisturbed, update):
+def test_a_kill_costs_no_more_than_the_interval(start, undisturbed_training, update):
     driver = start()
     call_after(driver.trainer, "train_step", update, kill)
     with pytest.raises(Killed):
@@ -163,27 +152,27 @@ def test_a_kill_costs_no_more_than_the_interval(start, undisturbed, update):
     # the update under way counts for nothing
     assert driver.updates >= update - 2
     assert driver.attempt.repeated == update - 1 - driver.updates < 2
-    assert result(run(driver)) == undisturbed
+    assert result(run(driver)) == undisturbed_training
 
 
-def test_checkpoints_by_the_clock(start, undisturbed):
+def test_checkpoints_by_the_clock(start, undisturbed_training):
     driver = start()
     call_after(driver.trainer, "train_step", 3, kill)
     with pytest.raises(Killed):
         run(driver, checkpoint_minutes=1e-9)
     driver = start()
     assert driver.updates == 2
-    assert result(run(driver)) == undisturbed
+    assert result(run(driver)) == undisturbed_training
 
 
-def test_a_checkpoint_is_due_in_a_validation_too(start, undisturbed):
+def test_a_checkpoint_is_due_in_a_validation_too(start, undisturbed_training):
     driver = start()
     call_after(driver.trainer, "valid_step", 1, kill)
     with pytest.raises(Killed):
         run(driver, checkpoint_minutes=1e-9)
     driver = start()
     assert (driver.updates, driver.unvalidated) == (UPDATES_AN_EPOCH, 1)
-    assert result(run(driver)) == undisturbed
+    assert result(run(driver)) == undisturbed_training
 
 
 def test_attempts_are_counted(start):

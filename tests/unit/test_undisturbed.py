@@ -55,6 +55,17 @@ def assert_finishes(step: tiny_steps.Step) -> None:
     assert [signal.getsignal(number) for number in STOP_SIGNALS] == [signal.SIG_IGN] * len(STOP_SIGNALS)
 
 
+def assert_leaves_and_goes_on(step: tiny_steps.Step, monkeypatch, computing: str) -> None:
+    """It leaves without a result, and finishes the next time without computing anything again."""
+    with pytest.raises(SystemExit) as left:
+        step.run()
+    assert left.value.code == EXIT_INTERRUPTED
+    assert not step.output.exists()
+    monkeypatch.undo()
+    monkeypatch.setattr(computing, None)
+    assert_finishes(step)
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("make", STEPS.values(), ids=STEPS)
 def test_signals_when_the_result_is_in_place(make, plain, tiny_corpus, tmp_path, when_placed):
@@ -107,13 +118,7 @@ def test_signals_when_a_copy_is_in_place(server, tmp_path, when_placed):
 def test_a_signal_just_before_a_cache_would_be_in_place(plain, tiny_corpus, tmp_path, when_placed, number, monkeypatch):
     step = tiny_steps.caching(plain, tiny_corpus, tmp_path / "run" / "output")
     when_placed(step.output.with_suffix(".json"), lambda: os.kill(os.getpid(), number))
-    with pytest.raises(SystemExit) as left:
-        step.run()
-    assert left.value.code == EXIT_INTERRUPTED
-    assert not step.output.exists()
-    monkeypatch.undo()
-    monkeypatch.setattr("kd.teacher.Teacher.teach", None)  # nothing is computed again
-    assert_finishes(step)
+    assert_leaves_and_goes_on(step, monkeypatch, "kd.teacher.Teacher.teach")
 
 
 @pytest.mark.slow
@@ -130,10 +135,4 @@ def test_a_signal_just_before_a_translation_would_be_in_place(
             os.kill(os.getpid(), number)
 
     monkeypatch.setattr("claims.Claim.check", check)
-    with pytest.raises(SystemExit) as left:
-        step.run()
-    assert left.value.code == EXIT_INTERRUPTED
-    assert not step.output.exists()
-    monkeypatch.undo()
-    monkeypatch.setattr("kd.translating.Search._search", None)  # nothing is computed again
-    assert_finishes(step)
+    assert_leaves_and_goes_on(step, monkeypatch, "kd.translating.Search._search")

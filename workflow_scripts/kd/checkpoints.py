@@ -150,16 +150,8 @@ def second_name(source: Path, target: Path) -> None:
 
 def _copy(source: Path, target: Path) -> None:
     """Copy a file, replacing ``target`` in one step once all of it is on the disk."""
-    temporary = target.with_name(f".{target.name}.tmp")
-    try:
-        with source.open("rb") as reader, temporary.open("wb") as writer:
-            shutil.copyfileobj(reader, writer, 1 << 22)
-            writer.flush()
-            os.fsync(writer.fileno())
-        os.replace(temporary, target)
-    except BaseException:
-        temporary.unlink(missing_ok=True)
-        raise
+    with source.open("rb") as reader, atomic_write(target, "wb") as writer:
+        shutil.copyfileobj(reader, writer, 1 << 22)
 
 
 def first_line(error: BaseException) -> str:

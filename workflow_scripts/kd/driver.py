@@ -29,7 +29,7 @@ from fairseq.data.iterators import GroupedIterator
 from fairseq.logging import metrics
 from omegaconf import OmegaConf
 
-from cli import STOP_SIGNALS
+from cli import stop_signals_handled
 from kd import history
 from kd.attempts import Attempt
 from kd.checkpoints import LAST, new_name, newest_as_last, put_in_place
@@ -157,8 +157,7 @@ class Driver:
         """
         limit = max_update or math.inf
         self._every = (checkpoint_updates or math.inf, 60 * (checkpoint_minutes or math.inf))
-        previous = {number: signal.signal(number, self._on_signal) for number in STOP_SIGNALS}
-        try:
+        with stop_signals_handled(self._on_signal):
             if self.updates == 0 and self.cfg.checkpoint.finetune_from_model is not None:
                 self._validate(epoch=0)
             while self.unvalidated is not None or (
@@ -175,9 +174,6 @@ class Driver:
                 self.unvalidated = None
                 self._save(is_best)
                 self.batches = self.trainer.get_train_iterator(self.batches.next_epoch_idx, load_dataset=False)
-        finally:
-            for number, handler in previous.items():
-                signal.signal(number, handler)
 
     def _train_epoch(self, limit: float) -> int:
         """Make the updates of an epoch, or what is left of it; returns its number."""

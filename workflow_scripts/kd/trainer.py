@@ -13,7 +13,7 @@ from fairseq.tasks import FairseqTask
 from fairseq.trainer import Trainer as FairseqTrainer
 from torch import Tensor, nn
 
-from kd.checkpoints import save
+from kd.checkpoints import first_line, save
 from kd.parts import split
 from out_of_memory import is_out_of_memory
 
@@ -140,7 +140,7 @@ class Trainer(FairseqTrainer):
 def _raise_out_of_memory(error: Exception) -> None:
     """Raise OutOfMemory if that is what an error is about."""
     if is_out_of_memory(error):
-        raise OutOfMemory(str(error).strip().split("\n")[0]) from error
+        raise OutOfMemory(first_line(error)) from error
 
 
 def _require_finite_validation(criterion: nn.Module, _: Any, output: tuple[Tensor, int, dict[str, Any]]) -> None:
