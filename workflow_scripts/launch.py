@@ -28,6 +28,8 @@ import out_of_memory
 from claims import Claim, to_inherit
 from cli import UserError, stop_signals_handled
 from out_of_memory import kill_counter, killed_for_memory
+from processes import TORCHRUN
+from torchrun import UNHEEDED
 
 _FIRST_PORT, _PORTS = 20000, 10000  # below those that Linux gives to outgoing connections
 RANKS_LOCK, _RANKS_SECONDS = "ranks.lock", 120
@@ -62,11 +64,9 @@ def torchrun(call: list[str], gpus: int, nodes: int = 1, host: str = "", key: st
         port = _FIRST_PORT + int(key, 16) % _PORTS
         meeting = ["--rdzv-backend", "c10d", "--rdzv-endpoint", f"{host}:{port}", "--rdzv-id", key]
     size = ["--nnodes", str(nodes), "--nproc-per-node", str(gpus)]
-    # It would kill the ranks 30 s after a signal, and a cluster sends one to all processes of a job. The ranks have
-    # another way to hear of it; so torchrun ignores what asks to stop, and heeds a signal that nobody sends.
-    ignoring = ["sh", "-c", 'trap "" TERM INT HUP QUIT USR1; exec "$@"', "torchrun"]
-    signals = ["--max-restarts", "0", "--signals-to-handle", "SIGUSR2"]
-    return [*ignoring, sys.executable, "-m", "torch.distributed.run", *size, *meeting, *signals, *call]
+    ignoring = ["sh", "-c", f'trap "" {" ".join(UNHEEDED)}; exec "$@"', "torchrun"]
+    script = str(Path(__file__).with_name(TORCHRUN))
+    return [*ignoring, sys.executable, script, *size, *meeting, "--max-restarts", "0", *call]
 
 
 def srun(call: list[str], nodes: int, threads: int) -> list[str]:

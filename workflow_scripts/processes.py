@@ -15,6 +15,7 @@ _PYTHON = re.compile(r"python[0-9.]*")
 # scripts that are no steps of a workflow
 _TOOLS = {"build_env.py", "document_config.py", "draw_dag.py", "lock_env.py"}
 _RECOVERY = "recover.py"  # ends as a controller
+TORCHRUN = "torchrun.py"  # runs another script, which is the step
 # calls of Snakemake that run nothing
 _LOOKING = {"-n", "--dry-run", "--dryrun", "--unlock", "--lint", "--dag", "--rulegraph", "--summary", "--report"}
 _PLACES = ("--output", "--output-dir", "--output-source", "--csv", "--report")  # what tells one step from another
@@ -58,7 +59,7 @@ class Process:
     @property
     def is_led(self) -> bool:
         """Whether it is part of a training on several GPUs, which another process leads and tells when to stop."""
-        return "--outcomes" in self.arguments or "torch.distributed.run" in self.arguments
+        return "--outcomes" in self.arguments
 
     @property
     def is_claimed(self) -> bool:
@@ -83,10 +84,11 @@ class Process:
 
     @property
     def _script(self) -> str | None:
-        """The first script of a workflow on the command line of a Python, be it run by another program (torchrun)."""
+        """The first script of a workflow on the command line of a Python, or the one that it has torchrun run."""
         if not _PYTHON.fullmatch(os.path.basename(self.arguments[0])):
             return None
-        return next((each for each in self.arguments[1:] if re.search(r"(^|/)workflow_scripts/\w+\.py$", each)), None)
+        scripts = (each for each in self.arguments[1:] if re.search(r"(^|/)workflow_scripts/\w+\.py$", each))
+        return next((each for each in scripts if os.path.basename(each) != TORCHRUN), None)
 
 
 def processes(folder: Path) -> list[Process]:

@@ -12,9 +12,17 @@ import pytest
 import tiny_training as tiny
 from cli import UserError
 from launch import Interrupted, count_ranks, judge, nodes_of_job, srun, torchrun
+from project_copy import ROOT
 from tiny_ranks import children
 
 CALL = ["train.py", "--seed", "1"]
+TORCHRUN = str(ROOT / "workflow_scripts/torchrun.py")
+
+# of the Python that runs a training's second rank: it takes as long as on a machine that has much else to do
+LATE = """import os, sys, time
+if os.environ.get("RANK") == "1" and "--outcomes" in sys.orig_argv:
+    time.sleep(2.5)
+"""
 
 # as the real one, it ends the tasks of all nodes when one fails, and gives its standard input to all
 SRUN = f"""#!{sys.executable}
@@ -32,8 +40,8 @@ sys.exit(any([task.wait() for task in tasks]))
 def test_command_for_one_node():
     command = torchrun(CALL, gpus=4)
     assert command[:4] == ["sh", "-c", 'trap "" TERM INT HUP QUIT USR1; exec "$@"', "torchrun"]
-    assert command[4:7] == [sys.executable, "-m", "torch.distributed.run"]
-    assert command[7:12] == ["--nnodes", "1", "--nproc-per-node", "4", "--standalone"]
+    assert command[4:6] == [sys.executable, TORCHRUN]
+    assert command[6:11] == ["--nnodes", "1", "--nproc-per-node", "4", "--standalone"]
     assert command[-3:] == CALL
     assert not any("rdzv" in word for word in command)
 
@@ -43,7 +51,7 @@ def test_command_for_several_nodes():
     text = " ".join(command)
     assert text.startswith("srun --overlap --kill-on-bad-exit=1 --nodes 2 --ntasks 2 --ntasks-per-node 1 ")
     assert "--cpus-per-task 8 sh -c " in text
-    assert f"torchrun {sys.executable} -m torch.distributed.run --nnodes 2 --nproc-per-node 4 " in text
+    assert f"torchrun {sys.executable} {TORCHRUN} --nnodes 2 --nproc-per-node 4 " in text
     assert "--rdzv-backend c10d --rdzv-endpoint node07:20255 --rdzv-id 00ff " in text
     assert command[-3:] == CALL
     assert "--standalone" not in command
@@ -122,14 +130,20 @@ def test_several_nodes_need_a_cluster(tiny_corpus, tmp_path, monkeypatch):
 
 @pytest.mark.slow
 @pytest.mark.skipif(sys.platform != "linux", reason="finds the ranks in /proc")
-def test_ranks_that_are_stopped_while_they_start_leave_at_once(tiny_corpus, tmp_path):
+@pytest.mark.parametrize("told", ["leader", "everyone"])
+@pytest.mark.parametrize("late", [False, True])
+def test_ranks_that_are_stopped_while_they_start_leave_at_once(told, late, tiny_corpus, tmp_path, monkeypatch):
+    if late:
+        program(tmp_path, "sitecustomize.py", LATE)
+        monkeypatch.setenv("PYTHONPATH", str(tmp_path))
     process = tiny.start_training(tiny_corpus, tmp_path / "run", tiny.options("plain", gpus=2))
     deadline = time.monotonic() + 60
-    while not any(children(launcher) for launcher in children(process.pid)):
+    while len(ranks := [rank for launcher in children(process.pid) for rank in children(launcher)]) < 2:
         assert time.monotonic() < deadline
         time.sleep(0.05)
-    process.send_signal(signal.SIGTERM)
-    said = process.communicate(timeout=20)[1]  # torchrun would wait for half a minute; the ranks hold the pipe open
+    for each in [process.pid, *children(process.pid), *ranks] if told == "everyone" else [process.pid]:
+        os.kill(each, signal.SIGTERM)
+    said = process.communicate(timeout=25)[1]  # torchrun would wait for half a minute; the ranks hold the pipe open
     assert process.returncode == 75
     assert re.fullmatch(r"[\d:]+ stopped while no update was under way: progress is saved; run the same .*\n", said)
     assert not (tmp_path / "run").exists()

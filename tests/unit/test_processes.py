@@ -32,7 +32,7 @@ def test_steps_are_those_of_this_folder(tmp_path, tmp_path_factory, monkeypatch)
     [
         ("python workflow_scripts/train.py --output x", False, True),
         ("python -u /f/workflow_scripts/train.py --output x --outcomes y", True, True),
-        ("python -m torch.distributed.run --standalone /f/workflow_scripts/train.py --output x", True, True),
+        ("python /f/workflow_scripts/torchrun.py --standalone /f/workflow_scripts/train.py --outcomes y", True, True),
         ("python workflow_scripts/cache_teacher.py --output x", False, True),
         ("python workflow_scripts/translate.py --output x", False, True),
         ("python workflow_scripts/fetch.py --output x", False, True),
@@ -59,7 +59,11 @@ def test_who_tells_a_step_to_stop_and_whether_its_copy_waits(line, is_led, is_cl
         ("python /env/bin/snakemake -n", False, None),
         ("vi snakemake", False, None),
         ("bash -c python workflow_scripts/train.py --output x", False, None),
-        ("python -m torch.distributed.run /f/workflow_scripts/train.py --seed 1", False, "train.py"),
+        (
+            "python /f/workflow_scripts/torchrun.py /f/workflow_scripts/train.py --output x",
+            False,
+            "train.py --output x",
+        ),
         ("python /elsewhere/workflow_scripts/train.py --output x", False, None),
         ("python workflow_scripts/draw_dag.py --output x", False, None),
         ("sleep 60", False, None),
