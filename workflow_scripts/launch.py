@@ -26,7 +26,7 @@ from typing import Any, NoReturn
 
 import out_of_memory
 from claims import Claim, to_inherit
-from cli import UserError, stop_signals_handled
+from cli import UserError, finish_undisturbed, handle_stop_signals
 from out_of_memory import kill_counter, killed_for_memory
 from processes import TORCHRUN
 from torchrun import UNHEEDED
@@ -104,7 +104,7 @@ def nodes_of_job(nodes: int) -> list[str]:
 
 
 def launch(call: list[str], training: Mapping[str, Any], threads: int, progress: Path, claim: Claim) -> None:
-    """Run a training of several ranks to its end.
+    """Run a training of several ranks to its end, after which this process heeds no stop signal.
 
     One node is tested from end to end, several only as far as the text of the commands goes.
 
@@ -143,12 +143,16 @@ def launch(call: list[str], training: Mapping[str, Any], threads: int, progress:
                 out_of_memory.add(progress, cause, None, len(out_of_memory.read(progress)))
                 raise TooLarge(f"{cause}: the next attempt takes batches half as large, and twice as many an update")
             judge(found, count_ranks(training), status=status, asked=asked, noise=noise.read())
+            finish_undisturbed()
     finally:
         shutil.rmtree(outcomes)
 
 
 def _run(command: list[str], noise: Any, environment: Mapping[str, str]) -> tuple[int, bool]:
-    """Run torchrun; returns its exit status, and whether it was asked to stop."""
+    """Run torchrun; returns its exit status, and whether it was asked to stop.
+
+    A stop signal that comes later has no effect: how the ranks ended is known by then, and is told soon.
+    """
     asked = False
     with subprocess.Popen(
         command, stdin=subprocess.PIPE, stdout=2, stderr=noise, start_new_session=True, env=environment
@@ -157,11 +161,11 @@ def _run(command: list[str], noise: Any, environment: Mapping[str, str]) -> tupl
         def ask(number: int, frame: Any) -> None:
             nonlocal asked
             asked = True
-            with contextlib.suppress(OSError):  # it has just ended
+            with contextlib.suppress(OSError, ValueError):  # it has ended
                 os.write(launcher.stdin.fileno(), bytes([number]))
 
-        with stop_signals_handled(ask):
-            launcher.wait()
+        handle_stop_signals(ask)
+        launcher.wait()
     return launcher.returncode, asked
 
 

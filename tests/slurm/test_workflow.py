@@ -85,8 +85,12 @@ def test_jobs_tell_what_they_are(jobs):
     assert "rule_train_wildcards_senior_student_matched_1" in comments
     assert "rule_translate_wildcards_master_student_1" in comments
     assert "rule_cache_teacher_wildcards_senior_teacher_1_top32" in comments
-    assert {job["name"].partition("_")[0] for job in jobs} == {"ekd"}
-    assert len({job["name"] for job in jobs}) == 1, "jobs of a run are looked up by its one name"
+    runs = {job["name"].rpartition("_")[2] for job in jobs}
+    assert [len(run) for run in runs] == [8]
+    names = {job["name"].rpartition("_")[0] for job in jobs}
+    assert len(names) == 22
+    assert "ekd_train_senior_student_matched_1" in names
+    assert "ekd_cache_teacher_senior_teacher_1_top32" in names
 
 
 def test_jobs_say_what_they_need_and_stop_before_their_limit(jobs):
@@ -101,7 +105,7 @@ def test_queue_shows_system_and_seed(runs):
     assert queue.returncode == 0, queue.stderr
     header, *lines = queue.stdout.splitlines()
     assert header.split()[:3] == ["JOBID", "ST", "TIME"]
-    assert [line.split()[-1].startswith("rule_corpus") for line in lines] == [True]
+    assert [line.split()[-1].startswith("ekd_corpus_") for line in lines] == [True]
 
 
 def test_a_second_controller_says_why_it_does_not_start(runs):

@@ -10,8 +10,8 @@ from pathlib import Path
 import pytest
 
 import tiny_training as tiny
-from cli import UserError
-from launch import Interrupted, count_ranks, judge, nodes_of_job, srun, torchrun
+from cli import UserError, handle_stop_signals, leave_for_signal
+from launch import Interrupted, count_ranks, judge, launch, nodes_of_job, srun, torchrun
 from project_copy import ROOT
 from tiny_ranks import children
 
@@ -147,6 +147,24 @@ def test_ranks_that_are_stopped_while_they_start_leave_at_once(told, late, tiny_
     assert process.returncode == 75
     assert re.fullmatch(r"[\d:]+ stopped while no update was under way: progress is saved; run the same .*\n", said)
     assert not (tmp_path / "run").exists()
+
+
+def test_a_signal_after_the_end_of_the_ranks_changes_nothing(tmp_path, monkeypatch, signal_handlers):
+    """The model is in place then: with an exit status that asks for another attempt, Snakemake would delete it."""
+    asked = []
+
+    def wait_for_ranks(progress: Path) -> None:
+        asked.append(progress)
+        if len(asked) == 2:  # after torchrun
+            os.kill(os.getpid(), signal.SIGTERM)
+
+    monkeypatch.setattr("launch.wait_for_ranks", wait_for_ranks)
+    monkeypatch.setattr("launch.torchrun", lambda call, gpus: ["true"])
+    monkeypatch.setattr("launch.to_inherit", lambda claim: os.environ)
+    handle_stop_signals(leave_for_signal)
+    launch(CALL, {"gpus": 2, "nodes": 1}, 1, tmp_path, None)
+    os.kill(os.getpid(), signal.SIGTERM)
+    assert asked == [tmp_path] * 2
 
 
 INTERRUPTED = {"kind": "interrupted", "text": "SIGTERM at update 3: progress is saved"}

@@ -1,15 +1,19 @@
-"""slurm/bin: what Snakemake's executor hears when it asks SLURM how its jobs are."""
+"""slurm/bin: how Snakemake's executor names its jobs, and what it hears when it asks SLURM how they are."""
 
 import os
+import shlex
 import subprocess
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
 from project_copy import ROOT
 
 FOLDER = ROOT / "slurm/bin"
-ASKED = ["--noheader", "--format=JobIdRaw,State", "--name", "ekd_1"]
+RUN = "ekd_3f2a9c01-5d7e-4b16-8a43-0c9e7d215f68"
+ASKED = ["--noheader", "--format=JobIdRaw,State", "--name", RUN]
+NAMED = "ekd_train_student_1_3f2a9c01"
 
 
 @pytest.fixture
@@ -29,21 +33,71 @@ def ask(tmp_path):
 
 @pytest.mark.parametrize("name", ["sacct", "squeue"])
 def test_a_cancelled_job_is_cancelled(ask, name):
-    done = ask(name, "printf '7|CANCELLED by 1000\\n8|COMPLETED\\n9|RUNNING\\n'", ASKED)
+    rows = [f"7|CANCELLED by 1000|{NAMED}", f"8|COMPLETED|{NAMED}", f"9|RUNNING|{RUN}"]
+    done = ask(name, "\n".join(f"echo '{row}'" for row in rows), ASKED)
     assert (done.returncode, done.stdout) == (0, "7|CANCELLED\n8|COMPLETED\n9|RUNNING\n")
 
 
 @pytest.mark.parametrize("name", ["sacct", "squeue"])
 def test_no_answer_is_no_news(ask, name):
-    done = ask(name, "echo half an answer; echo 'Unable to contact slurm controller' >&2; exit 1", ASKED)
+    done = ask(name, f"echo '7|RUNNING|{NAMED}'; echo 'Unable to contact slurm controller' >&2; exit 1", ASKED)
     assert (done.returncode, done.stdout) == (0, "")
     assert "Unable to contact slurm controller" in done.stderr
     assert ask(name, "true", ASKED).stdout == ""
 
 
+def test_jobs_of_a_run_are_found_among_the_users(ask):
+    others = ["mine", "ekd_train_student_1_3f2a9c02", "other_train_student_1_3f2a9c01", "", "ekd_a|b"]
+    rows = [f"{number}|RUNNING|{name}" for number, name in enumerate([*others, NAMED, "ekd_corpus_3f2a9c01"])]
+    assert ask("sacct", "\n".join(f"echo '{row}'" for row in rows), ASKED).stdout == "5|RUNNING\n6|RUNNING\n"
+
+
+@pytest.mark.parametrize(
+    ("name", "columns", "asked"),
+    [("sacct", "JobIdRaw,State", "JobIdRaw,State,JobName"), ("squeue", "%i|%T", "%i|%T|%j")],
+)
+def test_the_question(ask, name, columns, asked):
+    script = f"""[ "$*" = "--user {os.getuid()} -X --format={asked} --noheader" ] && echo '7|RUNNING|{NAMED}'"""
+    assert ask(name, script, ["-X", f"--format={columns}", "--noheader", "--name", RUN]).stdout == "7|RUNNING\n"
+
+
+def test_the_report_on_efficiency_asks_for_steps_too(ask):
+    rows = [
+        f"7|{NAMED}|1|{NAMED}",
+        "7.batch|batch|2|batch",
+        "7.0|python|3|python",
+        "8|mine|4|mine",
+        "8.0|python|5|python",
+    ]
+    done = ask("sacct", "\n".join(f"echo '{row}'" for row in rows), [f"--name={RUN}", "--format=JobID,JobName,Elapsed"])
+    assert done.stdout == f"7|{NAMED}|1\n7.batch|batch|2\n7.0|python|3\n"
+
+
+@pytest.mark.parametrize(
+    ("comment", "named"),
+    [
+        ("rule_train_wildcards_student_1", NAMED),
+        ("rule_cache_teacher_wildcards_senior_teacher_1_top32", "ekd_cache_teacher_senior_teacher_1_top32_3f2a9c01"),
+        ("rule_corpus_wildcards_de,en $HOME '", "ekd_corpus_de_en__HOME___3f2a9c01"),
+        ("rule_" + "x" * 400, f"ekd_{'x' * 150}_3f2a9c01"),
+        ("", "ekd_job_3f2a9c01"),
+    ],
+)
+def test_a_job_is_named_for_what_it_does(ask, comment, named):
+    given = ["--parsable", "--job-name", RUN, "--comment", comment, "-t", "20", "--wrap", 'python -c "a  b" --name x']
+    done = ask("sbatch", """printf '%s\n' "$@"; cat; exit 4""", given)
+    assert done.returncode == 4
+    assert done.stdout.splitlines() == ["--job-name", named, *given[:1], *given[3:]]
+
+
+def test_jobs_of_others_keep_their_names(ask):
+    done = ask("sbatch", """printf '%s\n' "$@" """, ["--job-name", "mine", "--comment", "rule_train", "a.sh"])
+    assert done.stdout.splitlines() == ["--job-name", "mine", "--comment", "rule_train", "a.sh"]
+
+
 def test_a_command_that_hangs_is_no_news(ask, monkeypatch):
     monkeypatch.setenv("EKD_ANSWER_SECONDS", "0.2")
-    done = ask("sacct", "echo '7|COMPLETED'; exec sleep 60", ASKED)
+    done = ask("sacct", f"echo '7|COMPLETED|{NAMED}'; exec sleep 60", ASKED)
     assert (done.returncode, done.stdout) == (0, "")
 
 
@@ -56,11 +110,19 @@ def test_the_executor_still_asks_as_it_did():
     """These are its words in the version that is installed; slurm/bin knows the questions by them."""
     import snakemake_executor_plugin_slurm as plugin
     from snakemake_executor_plugin_slurm.job_status_query import query_job_status_sacct, query_job_status_squeue
+    from snakemake_executor_plugin_slurm.submit_string import get_submit_command
 
     assert "-n -X -o nodelist%-256" in Path(plugin.__file__).read_text(encoding="utf-8")
     for query in (query_job_status_sacct, query_job_status_squeue):
-        assert " --name run" in query("run")
+        words = shlex.split(query("run"))
+        assert words[words.index("--name") + 1] == "run"
+        assert len([word for word in words if word.startswith("--format=")]) == 1
     assert "--parsable2" in query_job_status_sacct("run")
+    job = SimpleNamespace(resources={}, threads=1)
+    call = {"run_uuid": RUN, "comment_str": "rule_train", "slurm_logfile": "x", "account": "", "partition": ""}
+    words = shlex.split(get_submit_command(job, call | {"workdir": ""}))
+    assert words[words.index("--job-name") + 1] == RUN
+    assert words[words.index("--comment") + 1] == "rule_train"
 
 
 def test_other_calls_go_to_the_real_command(ask):
