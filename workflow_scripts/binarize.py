@@ -93,7 +93,8 @@ def replace_directory(new: Path, place: Path) -> None:
     if not place.exists():
         new.rename(place)
         return
-    old = Path(tempfile.mkdtemp(prefix=f".{place.name}.", suffix=".old", dir=place.parent))
+    # the suffix of what killed steps leave, which `make clean-stale` finds
+    old = Path(tempfile.mkdtemp(prefix=f".{place.name}.old.", suffix=".tmp", dir=place.parent))
     place.rename(old)
     try:
         new.rename(place)

@@ -13,6 +13,7 @@ import pytest
 from binarize import binarize, check_replaceable, replace_directory
 from binarize import summary as describe
 from cli import SPLITS, UserError
+from unfinished import temporaries
 
 SCRIPT = Path(__file__).parents[2] / "workflow_scripts" / "binarize.py"
 LANGUAGES = ("de", "en")
@@ -162,6 +163,15 @@ def test_an_earlier_result_is_replaced_whole(tmp_path, bpe_dir):
     assert not (output / "dict.fr.txt").exists()
     assert (output / "dict.en.txt").exists()
     assert {path.name for path in tmp_path.iterdir()} == {"bpe", "bin"}
+
+
+def test_what_a_kill_leaves_of_the_earlier_result_is_found(tmp_path, monkeypatch):
+    (tmp_path / "bin").mkdir()
+    (tmp_path / "new").mkdir()
+    monkeypatch.setattr("binarize.shutil.rmtree", lambda path: None)  # killed before
+    replace_directory(tmp_path / "new", tmp_path / "bin")
+    (left,) = set(tmp_path.iterdir()) - {tmp_path / "bin"}
+    assert list(temporaries(tmp_path)) == [left]
 
 
 def test_a_failed_rename_brings_the_earlier_result_back(tmp_path):
