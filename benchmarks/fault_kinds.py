@@ -54,8 +54,8 @@ def kill_other(scene: Scene, planned: Planned) -> Hit | None:
 
 
 def _hit_job(scene: Scene, planned: Planned, *command: str) -> Hit | None:
-    """Call a command of SLURM's on a job, whose number it gets for ``{job}``."""
-    jobs = scene.jobs(planned.detail)
+    """Call a command of SLURM's on the job of a training, whose number it gets for ``{job}``."""
+    jobs = {worker.job: worker for worker in scene.trainings() if worker.job is not None}
     job = _choose(sorted(jobs, key=int), planned.rank)
     if job is None:
         return None
@@ -63,21 +63,21 @@ def _hit_job(scene: Scene, planned: Planned, *command: str) -> Hit | None:
         scene.slurm(*(word.format(job=job) for word in command))
     except RuntimeError:  # it has just ended
         return None
-    return Hit(jobs[job][0].words, [worker.pid for worker in jobs[job]], [job])
+    return Hit(jobs[job].words, [jobs[job].pid], [job])
 
 
 def cancel(scene: Scene, planned: Planned) -> Hit | None:
-    """scancel of a job."""
+    """scancel of a training's job."""
     return _hit_job(scene, planned, "scancel", "{job}")
 
 
 def limit_time(scene: Scene, planned: Planned) -> Hit | None:
-    """Time limit of a job lowered to 1 minute."""
+    """Time limit of a training's job lowered to 1 minute."""
     return _hit_job(scene, planned, "scontrol", "update", "jobid={job}", "TimeLimit=1")
 
 
 def requeue(scene: Scene, planned: Planned) -> Hit | None:
-    """scontrol requeue of a job."""
+    """scontrol requeue of a training's job."""
     return _hit_job(scene, planned, "scontrol", "requeue", "{job}")
 
 

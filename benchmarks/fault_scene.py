@@ -207,16 +207,6 @@ class Scene:
         """Cachings and translations that are 1 to 8 seconds old, so that a hit finds them at any of their work."""
         return [worker for worker in self.workers() if worker.script in LONG[1:] and worker.age >= 1 + 7 * detail]
 
-    def jobs(self, detail: float) -> dict[str, list[Worker]]:
-        """SLURM jobs in which something runs that may be hit."""
-        if self.cluster is None:
-            return {}
-        found: dict[str, list[Worker]] = {}
-        for worker in [*self.trainings(), *self.others(detail)]:
-            if worker.job is not None:
-                found.setdefault(worker.job, []).append(worker)
-        return found
-
     def may_fall(self, detail: float) -> bool:
         """Whether the controller or the node may be hit: the controller is no longer at its start, and there is work.
 

@@ -3,6 +3,7 @@
 import json
 import os
 import re
+import shutil
 import sys
 import time
 from pathlib import Path
@@ -27,7 +28,9 @@ if workflow.is_main_process:  # every job reads this file again
 # Rules call plain `python`: with --sdm conda the one of envs/nmt.yaml, otherwise the one that runs Snakemake. A path
 # in the rules themselves would make every job look changed when the environment moves.
 prepend_to_path(Path(sys.executable).parent)
-prepend_to_path(Path(workflow.basedir) / "slurm/bin")  # answers that Snakemake's executor for SLURM understands
+for slurm_command in ("sbatch", "sacct", "squeue"):
+    if shutil.which(slurm_command) is not None:  # what stands between Snakemake's executor and SLURM
+        prepend_to_path(Path(workflow.basedir).resolve() / "slurm/bin" / slurm_command)
 if exp.data.mirror is not None:
     os.environ.setdefault("EKD_DATA_MIRROR", exp.data.mirror)
 # not a parameter of the rule: how often it saves is no reason to train again

@@ -162,9 +162,9 @@ class Cluster:
         self._kill("slurmctld")
 
     def start_slurmd(self) -> None:
-        """Start the node's daemon and wait until the node takes jobs."""
+        """Start the node's daemon and wait until the node takes jobs, or is drained for those that it ran before."""
         self._start("slurmd", "-D", own_configuration=True)
-        usable = {"idle", "mixed", "allocated", "completing"}
+        usable = {"idle", "mixed", "allocated", "completing", "draining", "drained"}
         self._wait("slurmd", lambda: set(self.command("sinfo", "--noheader", "--format=%T").split()) <= usable)
 
     def kill_slurmd(self) -> None:

@@ -81,7 +81,8 @@ def queue(folder: Path, prefix: str) -> tuple[list[Job], list[Job], str | None]:
         place, _, comment = rest.rpartition("|")
         if place and Path(place).resolve() == folder:
             job = Job(number, state, elapsed, name, "" if comment == "(null)" else comment)
-            (own if name.startswith(f"{prefix}_") else others).append(job)
+            # the comment is the executor's, also with another prefix
+            (own if name.startswith(f"{prefix}_") or comment.startswith("rule_") else others).append(job)
     return own, others, None
 
 

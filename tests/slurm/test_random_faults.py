@@ -21,8 +21,8 @@ def configuration(tmp_path):
     """That of the benchmark with a plain training and a distilled one."""
     overlay = yaml.safe_load((ROOT / "benchmarks/faults.yaml").read_text(encoding="utf-8"))
     systems = yaml.safe_load((ROOT / "config/config.yaml").read_text(encoding="utf-8"))["systems"]
-    kept = {"student": {}, "senior_teacher": {}, "senior_student": {"max_epoch": 3}}
-    overlay["training"]["max_epoch"] = 3
+    kept = {"student": {}, "senior_teacher": {}, "senior_student": {"max_epoch": 6}}
+    overlay["training"]["max_epoch"] = 6
     overlay["systems"] = dict.fromkeys(systems) | kept
     path = tmp_path / "overlay.yaml"
     path.write_text(yaml.safe_dump(overlay), encoding="utf-8")

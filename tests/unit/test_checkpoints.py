@@ -1,7 +1,9 @@
 """kd/checkpoints.py: which file a training goes on from when some are damaged, and what is kept of them."""
 
+import json
 import os
 import signal
+from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
@@ -84,6 +86,43 @@ def test_a_damaged_best_checkpoint_is_restored_from_its_copy(start, undisturbed_
     assert driver.updates == UPDATES - 1
     assert (folder / BEST).read_bytes() == (folder / BEST_COPY).read_bytes()
     assert result(run(driver)) == undisturbed_training
+
+
+def state(updates: int, best: float, best_updates: int) -> str:
+    extra = {"best": best, "best_updates": best_updates, "is_best": updates == best_updates}
+    return json.dumps({"extra_state": extra, "optimizer_history": [{"num_updates": updates}]})
+
+
+OLD, NEW = state(10, 5.0, 10), state(20, 6.0, 20)
+
+
+@pytest.mark.parametrize(
+    ("found", "left"),
+    [
+        pytest.param([NEW, OLD, OLD, OLD], [NEW, OLD, NEW, NEW], id="killed before the best one was replaced"),
+        pytest.param([NEW, OLD, NEW, OLD], [NEW, OLD, NEW, NEW], id="killed before its copy was"),
+        pytest.param(
+            [state(20, 5.0, 20), OLD, OLD, OLD],
+            [state(20, 5.0, 20), OLD, state(20, 5.0, 20), state(20, 5.0, 20)],
+            id="one that is as good as the one before",
+        ),
+        pytest.param([state(15, 5.0, 10), OLD, NEW, OLD], [state(15, 5.0, 10), OLD, OLD, OLD], id="best one of later"),
+        pytest.param([state(15, 5.0, 10), NEW, NEW, NEW], [NEW] * 4, id="all others of later"),
+        pytest.param([state(15, 6.0, 10), None, OLD, OLD], None, id="best one of another run"),
+    ],
+)
+def test_the_best_checkpoint_is_the_best_of_the_last(found, left, tmp_path, monkeypatch):
+    monkeypatch.setattr(
+        "kd.checkpoints.checkpoint_utils.load_checkpoint_to_cpu",
+        lambda path: json.loads(Path(path).read_text(encoding="utf-8")),
+    )
+    for name, text in zip(NAMES, found, strict=True):
+        if text is not None:
+            (tmp_path / name).write_text(text, encoding="utf-8")
+    newest_as_last(tmp_path, print)
+    assert left is None or [(tmp_path / name).read_text(encoding="utf-8") for name in NAMES] == left
+    if left is None:
+        assert (tmp_path / LAST).read_text(encoding="utf-8") == (tmp_path / BEST).read_text(encoding="utf-8") == OLD
 
 
 def test_without_the_best_checkpoint_it_starts_anew_and_keeps_the_others(start, undisturbed_training):

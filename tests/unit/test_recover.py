@@ -21,22 +21,24 @@ def folder(tmp_path, monkeypatch):
     return put_workflow(tmp_path, monkeypatch)
 
 
-def test_jobs_of_slurm_are_those_of_this_folder_and_prefix(folder):
+def test_jobs_of_slurm_are_those_of_this_folder_with_the_prefix_or_a_rule(folder):
     with_slurm(
         f"11|RUNNING|1:02|ekd_ab-cd|{folder}|rule_train_wildcards_student_1",
         f"12|PENDING|0:00|ekd_ab-cd|{folder}|(null)",
         f"13|RUNNING|5|ekd_ab-cd|{folder}/other|rule_train",
+        f"15|PENDING|0:00|nmt_ab-cd|{folder}|rule_score_wildcards_student_1",
         f"14|RUNNING|9|nightly|{folder}|(null)",
     )
     left = recover.look(folder, "ekd")
     assert list(map(str, left.jobs)) == [
         "SLURM job 11, running, 1:02, rule_train_wildcards_student_1",
         "SLURM job 12, pending, 0:00, ekd_ab-cd",
+        "SLURM job 15, pending, 0:00, rule_score_wildcards_student_1",
     ]
     assert [job.id for job in left.others] == ["14"]
     assert left.problem is None
     assert "--me" in Path("asked").read_text()
-    assert [job.id for job in recover.look(folder, "night").jobs] == []
+    assert [job.id for job in recover.look(folder, "night").jobs] == ["11", "15"]
 
 
 def test_without_an_answer_of_slurm_it_says_so(folder, monkeypatch):

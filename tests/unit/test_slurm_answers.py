@@ -1,7 +1,9 @@
 """slurm/bin: how Snakemake's executor names its jobs, and what it hears when it asks SLURM how they are."""
 
 import os
+import re
 import shlex
+import shutil
 import subprocess
 from pathlib import Path
 from types import SimpleNamespace
@@ -10,7 +12,7 @@ import pytest
 
 from project_copy import ROOT
 
-FOLDER = ROOT / "slurm/bin"
+BETWEEN = [ROOT / "slurm/bin" / name for name in ("sbatch", "sacct", "squeue")]
 RUN = "ekd_3f2a9c01-5d7e-4b16-8a43-0c9e7d215f68"
 ASKED = ["--noheader", "--format=JobIdRaw,State", "--name", RUN]
 NAMED = "ekd_train_student_1_3f2a9c01"
@@ -20,13 +22,17 @@ NAMED = "ekd_train_student_1_3f2a9c01"
 def ask(tmp_path):
     """Call a command as Snakemake does, with a stand-in for the real one: a shell script."""
 
-    def call(name: str, script: str, arguments: list[str]) -> subprocess.CompletedProcess:
+    def call(name: str, script: str | None, arguments: list[str], between=BETWEEN):
         real = tmp_path / "real"
         real.mkdir(exist_ok=True)
-        (real / name).write_text(f"#!/bin/sh\n{script}\n")
-        (real / name).chmod(0o755)
-        path = os.pathsep.join([str(FOLDER), str(real), os.environ["PATH"]])
-        return subprocess.run([name, *arguments], capture_output=True, text=True, env=os.environ | {"PATH": path})
+        if script is not None:
+            (real / name).write_text(f"#!/bin/sh\n{script}\n")
+            (real / name).chmod(0o755)
+        path = os.pathsep.join([*map(str, between), str(real), os.environ["PATH"]])
+        environment = os.environ | {"PATH": path}
+        return subprocess.run(
+            [name, *arguments], input="a script", capture_output=True, text=True, cwd=tmp_path, env=environment
+        )
 
     return call
 
@@ -46,6 +52,20 @@ def test_no_answer_is_no_news(ask, name):
     assert ask(name, "true", ASKED).stdout == ""
 
 
+def test_what_slurm_said_is_noted(ask, tmp_path):
+    (tmp_path / ".snakemake/log").mkdir(parents=True)
+    failing = "echo 'Unable to contact slurm controller' >&2; exit 1"
+    assert (ask("sacct", failing, ASKED).stderr, ask("squeue", failing, ASKED).stderr) == ("", "")
+    noted = (tmp_path / ".snakemake/log/slurm-answers.log").read_text()
+    said = r"Unable to contact slurm controller\n[-\d]+ [:\d]+ {}: exit status 1 .*\n"
+    assert re.fullmatch(said.format("sacct") + said.format("squeue"), noted)
+
+
+def test_a_log_that_cannot_be_written_is_no_reason_not_to_ask(ask, tmp_path):
+    (tmp_path / ".snakemake/log/slurm-answers.log").mkdir(parents=True)
+    assert ask("sacct", f"echo '7|RUNNING|{NAMED}'", ASKED).stdout == "7|RUNNING\n"
+
+
 def test_jobs_of_a_run_are_found_among_the_users(ask):
     others = ["mine", "ekd_train_student_1_3f2a9c02", "other_train_student_1_3f2a9c01", "", "ekd_a|b"]
     rows = [f"{number}|RUNNING|{name}" for number, name in enumerate([*others, NAMED, "ekd_corpus_3f2a9c01"])]
@@ -54,11 +74,20 @@ def test_jobs_of_a_run_are_found_among_the_users(ask):
 
 @pytest.mark.parametrize(
     ("name", "columns", "asked"),
-    [("sacct", "JobIdRaw,State", "JobIdRaw,State,JobName"), ("squeue", "%i|%T", "%i|%T|%j")],
+    [
+        ("sacct", "JobIdRaw,State", "-X --format=JobIdRaw,State,JobName"),
+        ("squeue", "%i|%T", "--me -X --format=%i|%T|%j"),
+    ],
 )
 def test_the_question(ask, name, columns, asked):
-    script = f"""[ "$*" = "--user {os.getuid()} -X --format={asked} --noheader" ] && echo '7|RUNNING|{NAMED}'"""
+    script = f"""[ "$*" = "{asked} --noheader" ] && echo '7|RUNNING|{NAMED}'"""
     assert ask(name, script, ["-X", f"--format={columns}", "--noheader", "--name", RUN]).stdout == "7|RUNNING\n"
+
+
+def test_a_job_of_the_same_number_on_another_cluster_is_another_job(ask):
+    rows = [f"7|RUNNING|{NAMED}", "7|COMPLETED|mine"]
+    for order in (rows, rows[::-1]):
+        assert ask("sacct", "\n".join(f"echo '{row}'" for row in order), ASKED).stdout == "7|RUNNING\n"
 
 
 def test_the_report_on_efficiency_asks_for_steps_too(ask):
@@ -78,7 +107,8 @@ def test_the_report_on_efficiency_asks_for_steps_too(ask):
     [
         ("rule_train_wildcards_student_1", NAMED),
         ("rule_cache_teacher_wildcards_senior_teacher_1_top32", "ekd_cache_teacher_senior_teacher_1_top32_3f2a9c01"),
-        ("rule_corpus_wildcards_de,en $HOME '", "ekd_corpus_de_en__HOME___3f2a9c01"),
+        ("rule_corpus_apply_bpe_binarize_collect", "ekd_corpus_3f2a9c01"),
+        ("rule_fetch_wildcards_de,en $HOME '*", "ekd_fetch_de_en__HOME____3f2a9c01"),
         ("rule_" + "x" * 400, f"ekd_{'x' * 150}_3f2a9c01"),
         ("", "ekd_job_3f2a9c01"),
     ],
@@ -87,7 +117,15 @@ def test_a_job_is_named_for_what_it_does(ask, comment, named):
     given = ["--parsable", "--job-name", RUN, "--comment", comment, "-t", "20", "--wrap", 'python -c "a  b" --name x']
     done = ask("sbatch", """printf '%s\n' "$@"; cat; exit 4""", given)
     assert done.returncode == 4
-    assert done.stdout.splitlines() == ["--job-name", named, *given[:1], *given[3:]]
+    assert done.stdout.splitlines() == ["--job-name", named, *given[:1], *given[3:], "a script"]
+
+
+def test_variables_of_the_user_reach_the_jobs_as_they_are(ask, monkeypatch):
+    names = ("name", "path", "run", "number", "first", "last", "option", "left", "comment", "what", "command", "before")
+    for name in names:
+        monkeypatch.setenv(name, "mine")
+    done = ask("sbatch", "env", ["--job-name", RUN, "--comment", "rule_train"])
+    assert {f"{name}=mine" for name in names} <= set(done.stdout.splitlines())
 
 
 def test_jobs_of_others_keep_their_names(ask):
@@ -123,6 +161,24 @@ def test_the_executor_still_asks_as_it_did():
     words = shlex.split(get_submit_command(job, call | {"workdir": ""}))
     assert words[words.index("--job-name") + 1] == RUN
     assert words[words.index("--comment") + 1] == "rule_train"
+
+
+@pytest.mark.parametrize("spelled", ["{}/../{}", "{}/../{}/", "{}/.././{}"])
+def test_the_real_command_is_found_however_the_path_is_spelled(ask, spelled):
+    between = [spelled.format(folder, folder.name) for folder in BETWEEN]
+    assert ask("sacct", f"echo '7|RUNNING|{NAMED}'", ASKED, between).stdout == "7|RUNNING\n"
+    assert ask("sbatch", "echo it", ["a.sh"], between).stdout == "it\n"
+
+
+@pytest.mark.parametrize("name", ["sacct", "squeue", "sbatch"])
+def test_without_the_real_command_there_is_none(ask, name, tmp_path, monkeypatch):
+    bare = tmp_path / "bare"
+    bare.mkdir()
+    for tool in ("sh", "sed", "tr", "cut", "awk", "timeout", "date"):
+        (bare / tool).symlink_to(shutil.which(tool))
+    monkeypatch.setenv("PATH", str(bare))
+    done = ask(name, None, ["--version"])
+    assert (done.returncode, done.stdout) == (127, "")
 
 
 def test_other_calls_go_to_the_real_command(ask):

@@ -51,15 +51,15 @@ def save(state: dict[str, Any], path: Path) -> None:
 def put_in_place(new: Path, is_best: bool) -> None:
     """Make a new checkpoint the last one, and the best one too if it is.
 
-    A kill between any two steps repeats updates since the last checkpoint, and the repetition writes the same files.
+    What a kill between any two steps leaves undone, :func:`newest_as_last` does. The last one comes first: the best one
+    is never newer, since on a GPU what is repeated may come out otherwise.
     """
-    if is_best:
-        for name in (BEST, BEST_COPY):
-            _copy(new, new.with_name(name))
     last = new.with_name(LAST)
     if last.exists():
         second_name(last, new.with_name(PREVIOUS))
     os.replace(new, last)
+    if is_best:
+        _keep_as_best(last)
 
 
 def newest_as_last(folder: Path, say: Callable[[str], None]) -> bool:
@@ -76,7 +76,7 @@ def newest_as_last(folder: Path, say: Callable[[str], None]) -> bool:
     for leftover in [*folder.glob("checkpoint_new*"), *folder.glob(".*.tmp")]:
         leftover.unlink(missing_ok=True)
     states = {name: _extra_state(folder / name, say) for name in (LAST, BEST)}
-    if not _can_go_on(states[LAST], states) or states[BEST] is None:
+    if not _can_go_on(states[LAST], states) or _best_of(states[LAST], states) != BEST:
         states |= {name: _extra_state(folder / name, say) for name in (PREVIOUS, BEST_COPY)}
     usable = [name for name, state in states.items() if _can_go_on(state, states)]
     if not usable:
@@ -87,8 +87,9 @@ def newest_as_last(folder: Path, say: Callable[[str], None]) -> bool:
             say(f"warning: {folder}: no usable checkpoint is left (kept as *{_UNUSABLE}); training starts anew")
         return False
     chosen = LAST if LAST in usable else max(usable, key=lambda name: states[name]["updates"])
-    if states[chosen]["best"] is not None and states[BEST] is None:
-        _copy(folder / _twin_of_best(states[chosen], states), folder / BEST)
+    best = _best_of(states[chosen], states)
+    if best is not None and (best != BEST or states[chosen]["is_best"]):
+        _keep_as_best(folder / best)
     if chosen != LAST:
         say(f"taking {folder / chosen} instead; the updates after it are repeated")
         _copy(folder / chosen, folder / LAST)
@@ -106,14 +107,22 @@ def bytes_on_disk(folder: Path) -> int:
     return sum(path.stat().st_size for name in _NAMES if (path := folder / name).exists())
 
 
+def _keep_as_best(path: Path) -> None:
+    for name in (BEST, BEST_COPY):
+        if name != path.name:
+            _copy(path, path.with_name(name))
+
+
 def _can_go_on(state: dict[str, Any] | None, states: dict[str, dict[str, Any] | None]) -> bool:
-    return state is not None and (state["best"] is None or bool(states[BEST] or _twin_of_best(state, states)))
+    return state is not None and (state["best"] is None or _best_of(state, states) is not None)
 
 
-def _twin_of_best(state: dict[str, Any], states: dict[str, dict[str, Any] | None]) -> str | None:
-    """The checkpoint, other than ``BEST``, that was saved as the best one of a state."""
-    for name, other in states.items():
-        if name != BEST and other is not None and other.get("is_best") and other["best"] == state["best"]:
+def _best_of(state: dict[str, Any], states: dict[str, dict[str, Any] | None]) -> str | None:
+    """The checkpoint that was saved as the best one of a state, ``BEST`` itself if it is; None if there is none."""
+    for name in sorted(states, key=lambda name: name != BEST):
+        other = states[name]
+        scored_so = other is not None and other["is_best"] and other["best"] == state["best"]
+        if scored_so and other["updates"] == state.get("best_updates", other["updates"]):  # a score may come twice
             return name
     return None
 

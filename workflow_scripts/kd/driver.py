@@ -86,6 +86,7 @@ class Driver:
         loaded, self.batches = checkpoint_utils.load_checkpoint(cfg.checkpoint, trainer)
         state: dict[str, Any] = loaded if resumed else {}  # without a checkpoint, that of the initial model
         self.best: float | None = state.get("best")
+        self.best_updates: int | None = state.get("best_updates")
         self.since_best: int = state.get("since_best", 0)
         self.unvalidated: int | None = state.get("unvalidated")  # epoch whose updates are made, and no more
         self.history: list[dict[str, Any]] = state.get("history", [])
@@ -226,7 +227,7 @@ class Driver:
     def _judge(self, score: float) -> bool:
         """Whether ``score`` is at least as good as any before it; keeps the count of early stopping."""
         is_best = self.best is None or (score >= self.best if self.maximize else score <= self.best)
-        self.best = score if is_best else self.best
+        self.best, self.best_updates = (score, self.updates) if is_best else (self.best, self.best_updates)
         self.since_best = 0 if is_best else self.since_best + 1
         return is_best
 
@@ -261,6 +262,7 @@ class Driver:
         state = {
             "train_iterator": self._position,
             "best": self.best,
+            "best_updates": self.best_updates,
             "is_best": is_best,
             "since_best": self.since_best,
             "unvalidated": self.unvalidated,
