@@ -1,6 +1,7 @@
 """The profile fits the rules, and its expressions do what they say; no cluster is needed."""
 
 import re
+import subprocess
 
 import pytest
 import yaml
@@ -62,6 +63,17 @@ def test_sacct_is_asked_where_there_are_accounts(evaluated):
 def test_squeue_is_asked_where_there_are_none(evaluated, kept):
     config = f"AccountingStorageType   = {kept}"
     assert evaluated(scontrol=config, sacct="")["slurm-status-command"] == "squeue"
+
+
+def test_without_an_answer_accounts_are_taken_to_be_kept(evaluated, monkeypatch):
+    assert evaluated(scontrol="")["slurm-status-command"] == "squeue"
+    assert evaluated(scontrol="", sacct="")["slurm-status-command"] == "sacct"
+
+    def hang(command, **options):
+        raise subprocess.TimeoutExpired(command, options["timeout"])
+
+    monkeypatch.setattr(subprocess, "run", hang)
+    assert evaluated(scontrol="", sacct="")["slurm-status-command"] == "sacct"
 
 
 def test_nothing_is_asked_where_there_is_no_slurm(evaluated):
