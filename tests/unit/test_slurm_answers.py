@@ -18,6 +18,11 @@ ASKED = ["--noheader", "--format=JobIdRaw,State", "--name", RUN]
 NAMED = "ekd_train_student_1_3f2a9c01"
 
 
+def says(*lines: str) -> str:
+    """The script of a command that prints these lines."""
+    return "\n".join(f"echo '{line}'" for line in lines)
+
+
 @pytest.fixture
 def ask(tmp_path):
     """Call a command as Snakemake does, with a stand-in for the real one: a shell script."""
@@ -40,7 +45,7 @@ def ask(tmp_path):
 @pytest.mark.parametrize("name", ["sacct", "squeue"])
 def test_a_cancelled_job_is_cancelled(ask, name):
     rows = [f"7|CANCELLED by 1000|{NAMED}", f"8|COMPLETED|{NAMED}", f"9|RUNNING|{RUN}"]
-    done = ask(name, "\n".join(f"echo '{row}'" for row in rows), ASKED)
+    done = ask(name, says(*rows), ASKED)
     assert (done.returncode, done.stdout) == (0, "7|CANCELLED\n8|COMPLETED\n9|RUNNING\n")
 
 
@@ -63,13 +68,13 @@ def test_what_slurm_said_is_noted(ask, tmp_path):
 
 def test_a_log_that_cannot_be_written_is_no_reason_not_to_ask(ask, tmp_path):
     (tmp_path / ".snakemake/log/slurm-answers.log").mkdir(parents=True)
-    assert ask("sacct", f"echo '7|RUNNING|{NAMED}'", ASKED).stdout == "7|RUNNING\n"
+    assert ask("sacct", says(f"7|RUNNING|{NAMED}"), ASKED).stdout == "7|RUNNING\n"
 
 
 def test_jobs_of_a_run_are_found_among_the_users(ask):
     others = ["mine", "ekd_train_student_1_3f2a9c02", "other_train_student_1_3f2a9c01", "", "ekd_a|b"]
     rows = [f"{number}|RUNNING|{name}" for number, name in enumerate([*others, NAMED, "ekd_corpus_3f2a9c01"])]
-    assert ask("sacct", "\n".join(f"echo '{row}'" for row in rows), ASKED).stdout == "5|RUNNING\n6|RUNNING\n"
+    assert ask("sacct", says(*rows), ASKED).stdout == "5|RUNNING\n6|RUNNING\n"
 
 
 @pytest.mark.parametrize(
@@ -87,7 +92,7 @@ def test_the_question(ask, name, columns, asked):
 def test_a_job_of_the_same_number_on_another_cluster_is_another_job(ask):
     rows = [f"7|RUNNING|{NAMED}", "7|COMPLETED|mine"]
     for order in (rows, rows[::-1]):
-        assert ask("sacct", "\n".join(f"echo '{row}'" for row in order), ASKED).stdout == "7|RUNNING\n"
+        assert ask("sacct", says(*order), ASKED).stdout == "7|RUNNING\n"
 
 
 def test_the_report_on_efficiency_asks_for_steps_too(ask):
@@ -98,7 +103,7 @@ def test_the_report_on_efficiency_asks_for_steps_too(ask):
         "8|mine|4|mine",
         "8.0|python|5|python",
     ]
-    done = ask("sacct", "\n".join(f"echo '{row}'" for row in rows), [f"--name={RUN}", "--format=JobID,JobName,Elapsed"])
+    done = ask("sacct", says(*rows), [f"--name={RUN}", "--format=JobID,JobName,Elapsed"])
     assert done.stdout == f"7|{NAMED}|1\n7.batch|batch|2\n7.0|python|3\n"
 
 
@@ -166,7 +171,7 @@ def test_the_executor_still_asks_as_it_did():
 @pytest.mark.parametrize("spelled", ["{}/../{}", "{}/../{}/", "{}/.././{}"])
 def test_the_real_command_is_found_however_the_path_is_spelled(ask, spelled):
     between = [spelled.format(folder, folder.name) for folder in BETWEEN]
-    assert ask("sacct", f"echo '7|RUNNING|{NAMED}'", ASKED, between).stdout == "7|RUNNING\n"
+    assert ask("sacct", says(f"7|RUNNING|{NAMED}"), ASKED, between).stdout == "7|RUNNING\n"
     assert ask("sbatch", "echo it", ["a.sh"], between).stdout == "it\n"
 
 

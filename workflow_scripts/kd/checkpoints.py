@@ -76,7 +76,7 @@ def newest_as_last(folder: Path, say: Callable[[str], None]) -> bool:
     for leftover in [*folder.glob("checkpoint_new*"), *folder.glob(".*.tmp")]:
         leftover.unlink(missing_ok=True)
     states = {name: _extra_state(folder / name, say) for name in (LAST, BEST)}
-    if not _can_go_on(states[LAST], states) or _best_of(states[LAST], states) != BEST:
+    if states[LAST] is None or _best_of(states[LAST], states) != BEST:
         states |= {name: _extra_state(folder / name, say) for name in (PREVIOUS, BEST_COPY)}
     usable = [name for name, state in states.items() if _can_go_on(state, states)]
     if not usable:
