@@ -7,7 +7,7 @@ PYTEST_ARGS ?=
 
 # The environment's own Python first, so that another default on PATH does not cause a rebuild. Lazy: only `env` asks.
 PYTHON ?= $(shell for python in .venv/bin/python python3.12 python3.11 python3; do \
-	$$python workflow_scripts/check_platform.py >/dev/null 2>&1 && { echo $$python; exit; }; done; echo python3)
+	$$python dev/check_platform.py >/dev/null 2>&1 && { echo $$python; exit; }; done; echo python3)
 
 BIN := .venv/bin
 TABLE := results/bleu_table
@@ -19,7 +19,7 @@ help: ## list the commands
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 env: ## build .venv from envs/ (does nothing when it is up to date); PYTHON=... picks the interpreter
-	@python="$(PYTHON)"; "$$python" workflow_scripts/check_platform.py && "$$python" workflow_scripts/build_env.py
+	@python="$(PYTHON)"; "$$python" dev/check_platform.py && "$$python" dev/build_env.py
 
 # rules and tests call `python`, `fairseq-preprocess` and the like by name
 run recover clean-stale test lint dag docs lock: export PATH := $(CURDIR)/$(BIN):$(PATH)
@@ -50,14 +50,14 @@ lint: env ## check style and the workflow's form
 	$(BIN)/snakemake --lint
 
 dag: env ## draw results/dag.svg and results/rulegraph.svg (.mmd without graphviz)
-	$(BIN)/python workflow_scripts/draw_dag.py --kind dag --output results/dag.svg -- $(ARGS)
-	$(BIN)/python workflow_scripts/draw_dag.py --kind rulegraph --output results/rulegraph.svg -- $(ARGS)
+	$(BIN)/python dev/draw_dag.py --kind dag --output results/dag.svg -- $(ARGS)
+	$(BIN)/python dev/draw_dag.py --kind rulegraph --output results/rulegraph.svg -- $(ARGS)
 
 docs: env ## write config/schema.json and docs/configuration.md anew from the configuration's models
-	$(BIN)/python workflow_scripts/document_config.py
+	$(BIN)/python dev/document_config.py
 
 lock: env ## resolve envs/requirements.in anew; ARGS=--upgrade takes newer indirect dependencies
-	$(BIN)/python workflow_scripts/lock_env.py $(ARGS)
+	$(BIN)/python dev/lock_env.py $(ARGS)
 
 # .snakemake/metadata stays: without it snakemake no longer knows what the results were made with
 clean: ## remove caches and logs, keep results

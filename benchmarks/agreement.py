@@ -21,8 +21,10 @@ from typing import Any
 ROOT = Path(__file__).parents[1]
 sys.path.insert(0, str(ROOT / "workflow_scripts"))
 
-from cli import UserError, atomic_write, run  # noqa: E402
-from quiet import quiet  # noqa: E402
+from ekd_nmt.common.command import run  # noqa: E402
+from ekd_nmt.common.errors import UserError  # noqa: E402
+from ekd_nmt.common.files import atomic_write  # noqa: E402
+from ekd_nmt.common.log_filters import quiet  # noqa: E402
 
 SEED = 1  # of the untrained student
 
@@ -46,9 +48,9 @@ def measure(args: argparse.Namespace) -> list[dict[str, float]]:
     import numpy as np
     import torch
 
+    from kd.binarized_corpus import load_task
     from kd.cache import record_type
-    from kd.cache_parts import batches, tails_distribution, to_records
-    from kd.corpus import load_task
+    from kd.cache_layout import batches, tails_distribution, to_records
     from kd.teacher import Teacher
 
     torch.set_num_threads(args.threads)
@@ -93,7 +95,7 @@ def signal(
     import torch
 
     from kd.cache import as_teaching
-    from kd.cache_parts import to_records
+    from kd.cache_layout import to_records
     from kd.fused_loss import Weights, fused_loss
     from kd.projection import decoder_features, project
 

@@ -31,7 +31,9 @@ ROOT = Path(__file__).parents[1]
 SCRIPTS = ROOT / "workflow_scripts"
 sys.path.insert(0, str(SCRIPTS))
 
-from cli import UserError, atomic_write, run, write_lines  # noqa: E402
+from ekd_nmt.common.command import run  # noqa: E402
+from ekd_nmt.common.errors import UserError  # noqa: E402
+from ekd_nmt.common.files import atomic_write, write_lines  # noqa: E402
 
 LANGUAGES = ("de", "en")
 FLAGS = ["--source-lang", "de", "--target-lang", "en"]
@@ -74,7 +76,7 @@ class Measurement:
 
 def tatoeba(mirror: Path) -> list[Pair]:
     """German and English sentences of the mirror's copy."""
-    from textfiles import open_text
+    from ekd_nmt.corpus.text_files import open_text
 
     lines = open_text(f"{mirror}/tatoeba/deu-eng.zip::deu.txt")
     return [(german, english) for english, german in (line.split("\t")[:2] for line in lines)]
@@ -147,7 +149,7 @@ class Pipeline:
             for split in ("valid", "test")
             for word in ("--held-out", *(self.tok / f"{split}.{language}" for language in LANGUAGES))
         ]
-        self.timed("cut", [["cut.py", *sides(self.raw / "train"), "--parts", PARTS, "--output", raw]])
+        self.timed("cut", [["shard_corpus.py", *sides(self.raw / "train"), "--parts", PARTS, "--output", raw]])
         self.timed("small sets", self.whole("prepare.py", self.raw, self.tok, *lowercase))
         self.timed("prepare", self.parts("prepare.py", self.raw, raw, *lowercase, *limits, *held_out))
         self.timed("join", [self.join(self.tok, raw, "--deduplicate", "--output-parts", tok)])
@@ -188,7 +190,7 @@ class Pipeline:
 
     def join(self, target: Path, index: Path, *more: object) -> list[object]:
         """The parts that were made last."""
-        words: list[object] = ["join.py", "--parts", index, *sides(target / "train", "output-"), *more]
+        words: list[object] = ["join_shards.py", "--parts", index, *sides(target / "train", "output-"), *more]
         for flag, end in (("--source", "de"), ("--target", "en"), ("--reports", "json")):
             words += [flag, *(self.shards / f"{number}.{end}" for number in range(PARTS))]
         return [*words, "--report", target / "train.json"]

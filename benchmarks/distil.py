@@ -32,14 +32,20 @@ from steps import Setting, measure, measure_validation, variants
 from tables import caching_table, describe_machine, describe_sizes, rows, spread, steps_tables
 
 from cache_teacher import stored
-from cli import UserError, above_zero, atomic_write, run, say
+from ekd_nmt.common.command import positive_number, run
+from ekd_nmt.common.errors import UserError
+from ekd_nmt.common.files import atomic_write
+from ekd_nmt.common.logs import say
 
 PRECISIONS = ("fp32", "bf16", "fp16")
 PARTS = ("steps", "caching", "memory", "start-up", "validation")
 CPU_ONLY = ("memory", "validation")
 REPEATS = 3  # of a start
 PAIRS = 2  # of processes, memory kept and not
-START = "import sys; sys.path.insert(0, sys.argv[1]); import quiet; quiet.quiet(); import kd.run"
+START = (
+    "import sys; sys.path.insert(0, sys.argv[1]); "
+    "from ekd_nmt.common.log_filters import quiet; quiet(); import kd.setup"
+)
 
 
 def main() -> None:
@@ -74,7 +80,7 @@ def parse_arguments(arguments: list[str] | None = None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
 
     def number(flag: str, default: int, text: str, **more: Any) -> None:
-        parse = above_zero(flag, int, "a number")
+        parse = positive_number(flag, int, "a number")
         parser.add_argument(
             flag, type=parse, default=default, metavar="N", help=f"{text} (default: %(default)s)", **more
         )

@@ -16,8 +16,9 @@ from typing import Any
 
 from fault_scene import PATIENCE, Fault, Hit, Planned, Scene, Worker
 
-from cli import UserError, say
-from processes import processes
+from ekd_nmt.cluster.processes import processes
+from ekd_nmt.common.errors import UserError
+from ekd_nmt.common.logs import say
 
 TICK = 0.3  # seconds between two looks for something to hit
 HASTE = 5.0  # seconds between two looks for jobs that SLURM keeps back

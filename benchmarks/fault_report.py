@@ -15,7 +15,7 @@ from fault_kinds import KINDS, title
 from fault_scene import GRACE, Fault
 from tables import describe_machine, rows
 
-from cli import sha256
+from ekd_nmt.common.files import sha256
 
 COMPARED = {  # pattern below results/{experiment} → in words
     "*/seed*/model.pt": "models",

@@ -15,11 +15,11 @@ from pathlib import Path
 from typing import Any
 
 ROOT = Path(__file__).parents[1]
-for _folder in ("workflow_scripts", "tests"):
+for _folder in ("workflow_scripts", "tests/support"):
     sys.path.insert(0, str(ROOT / _folder))
 
-from cli import UserError  # noqa: E402
-from processes import Process, processes, started_at  # noqa: E402
+from ekd_nmt.cluster.processes import Process, processes, started_at  # noqa: E402
+from ekd_nmt.common.errors import UserError  # noqa: E402
 
 LONG = ("train.py", "cache_teacher.py", "translate.py")  # steps that go on where they were
 GRACE = 2.0  # seconds of updates that a training has before it is hit again; otherwise it would never end

@@ -37,7 +37,10 @@ from fault_kinds import KINDS, LOCAL, Disturbance, draw
 from fault_report import attempts_of, attribute, differences, markdown, prints
 from fault_scene import ROOT, Planned, Scene
 
-from cli import UserError, above_zero, atomic_write, run, say, write_json
+from ekd_nmt.common.command import positive_number, run
+from ekd_nmt.common.errors import UserError
+from ekd_nmt.common.files import atomic_write, write_json
+from ekd_nmt.common.logs import say
 from project_copy import copy_project
 from slurm_cluster import Cluster, missing
 
@@ -51,7 +54,7 @@ def parse_arguments(arguments: list[str] | None = None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
 
     def number(flag: str, kind: type, default: float, text: str) -> None:
-        parse = above_zero(flag, kind, "a number")
+        parse = positive_number(flag, kind, "a number")
         parser.add_argument(flag, type=parse, default=default, metavar="N", help=f"{text} (default: %(default)s)")
 
     number("--faults", int, 100, "faults in all")

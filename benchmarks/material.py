@@ -21,8 +21,9 @@ ROOT = Path(__file__).parents[1]
 SCRIPTS = ROOT / "workflow_scripts"
 sys.path.insert(0, str(SCRIPTS))
 
-from cli import UserError, write_lines  # noqa: E402
-from experiment import Experiment  # noqa: E402
+from ekd_nmt.common.errors import UserError  # noqa: E402
+from ekd_nmt.common.files import write_lines  # noqa: E402
+from ekd_nmt.config.experiment import Experiment  # noqa: E402
 
 LANGUAGES = ("de", "en")
 NOTE = "sizes.txt"  # in the folder of the material, written last
@@ -115,7 +116,7 @@ class Material:
 
     def make(self) -> None:
         """Write all but the caches. To be called in a process of its own: it imports fairseq."""
-        from quiet import quiet
+        from ekd_nmt.common.log_filters import quiet
 
         quiet()
         write_corpus(self.data, self.sizes)
@@ -155,7 +156,7 @@ def lengths(sentences: int, generator: random.Random) -> Iterator[tuple[int, int
 
 def write_corpus(folder: Path, sizes: Sizes) -> None:
     """Write dictionaries, training and validation set, binarised."""
-    from kd.binarizing import build_dictionary, encode
+    from kd.binarization import build_dictionary, encode
 
     folder.mkdir(parents=True, exist_ok=True)
     generator = random.Random(1)
@@ -175,7 +176,7 @@ def write_corpus(folder: Path, sizes: Sizes) -> None:
 def write_teacher(path: Path, data: Path, resolved: dict[str, Any]) -> None:
     """Write an untrained model as the workflow publishes a trained one."""
     from kd.checkpoints import BEST
-    from kd.run import prepare, publish_model
+    from kd.setup import prepare, publish_model
 
     driver = prepare(resolved, data=data, progress=path.parent / "progress", seed=1, cpu=True, say=lambda line: None)
     driver.trainer.consolidate_optimizer()  # what fairseq needs before it saves

@@ -32,11 +32,14 @@ from material import LANGUAGES, ROOT, SCRIPTS, SPECIAL, lengths
 from snakemake.utils import update_config
 from tables import describe_machine, rows
 
-import resources
-from cli import UserError, above_zero, atomic_write, run, say, write_lines
-from corpus_size import CorpusSize, longest_of
-from demand import CACHING_TOKENS
-from experiment import Experiment
+from ekd_nmt.cluster import resource_estimates
+from ekd_nmt.cluster.corpus_size import CorpusSize, longest_of
+from ekd_nmt.cluster.resource_requests import CACHING_TOKENS
+from ekd_nmt.common.command import positive_number, run
+from ekd_nmt.common.errors import UserError
+from ekd_nmt.common.files import atomic_write, write_lines
+from ekd_nmt.common.logs import say
+from ekd_nmt.config.experiment import Experiment
 
 EVALUATED = 200  # sentences of validation and test set
 # by the name of a file in config/: symbols of the two dictionaries, about those of the real corpus, and sentences
@@ -119,7 +122,7 @@ class Case:
 
         Imports fairseq: to be called in a process of its own.
         """
-        from kd.binarizing import build_dictionary, encode
+        from kd.binarization import build_dictionary, encode
 
         self.data.mkdir(parents=True)
         generator = random.Random(1)
@@ -162,7 +165,7 @@ class Case:
         if mode == "cached":
             flags["teacher-cache"] = self.folder / "cache"
         models = experiment.model(system), experiment.model(teacher) if teacher else None
-        estimate = resources.training_memory(options, *models, self.corpus, gpu=False)
+        estimate = resource_estimates.training_memory(options, *models, self.corpus, gpu=False)
         name = f"{system} {mode}".strip()
         return Peak(self.name, f"train {name}", estimate, peak(step("train", output=self.folder / name, **flags)))
 
@@ -172,7 +175,7 @@ class Case:
         k = experiment.config.distillation.k
         flags = {"teacher": self.model(TEACHER), "data": self.data, "k": k, "summary": self.folder / "cache.json"}
         model = experiment.model(TEACHER)
-        estimate = resources.caching_memory(model, self.corpus, CACHING_TOKENS, full=k == "full", gpu=False)
+        estimate = resource_estimates.caching_memory(model, self.corpus, CACHING_TOKENS, full=k == "full", gpu=False)
         measured = peak(step("cache_teacher", output=self.folder / "cache", **flags))
         return Peak(self.name, f"cache {TEACHER}", estimate, measured)
 
@@ -184,7 +187,7 @@ class Case:
         flags |= {"model": self.model(system), "data": self.data, "target-lang": LANGUAGES[1]}
         flags |= {"beam": decoding.beam, "max-tokens": decoding.max_tokens}
         flags |= {"max-len-a": 2, "max-len-b": 0}  # as the estimate has it
-        estimate = resources.translating_memory(experiment.model(system), self.corpus, decoding, gpu=False)
+        estimate = resource_estimates.translating_memory(experiment.model(system), self.corpus, decoding, gpu=False)
         measured = peak(step("translate", output=self.folder / f"{system}.jsonl", **flags))
         return Peak(self.name, f"translate {system}", estimate, measured)
 
@@ -203,7 +206,7 @@ def main() -> None:
     """Command line: see the module's docstring."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--configs", nargs="+", choices=CORPORA, default=list(CORPORA), help="default: all")
-    number = above_zero("--updates", int, "a number")
+    number = positive_number("--updates", int, "a number")
     parser.add_argument("--updates", type=number, default=6, metavar="N", help="of a training (default: %(default)s)")
     parser.add_argument("--markdown", type=Path, metavar="FILE", help="also write the table there")
     args = parser.parse_args()
@@ -221,7 +224,7 @@ def main() -> None:
             handle.write(text)
     if wrong := [f"{each.config}: {each.step}" for each in peaks if not each.fits]:
         raise UserError(
-            f"{', '.join(wrong)}: the estimate is below the peak or far above; correct workflow_scripts/resources.py"
+            f"{', '.join(wrong)}: estimate below the peak or far above; correct ekd_nmt/cluster/resource_estimates.py"
         )
 
 

@@ -101,12 +101,12 @@ def measure_validation(material: Material, beam: int, setting: Setting) -> float
 
 def start_process(setting: Setting) -> None:
     """Set the process up as the workflow's step of training does."""
-    from quiet import quiet
+    from ekd_nmt.common.log_filters import quiet
 
     quiet()
     import torch
 
-    from kd.memory import keep_freed_memory
+    from kd.malloc import keep_freed_memory
 
     if setting.keep_freed_memory:
         keep_freed_memory()
@@ -115,7 +115,7 @@ def start_process(setting: Setting) -> None:
 
 def build(material: Material, name: str, setting: Setting, progress: Path, beam: int = 5) -> Any:
     """The training run of a variant, ready for its first update."""
-    from kd.run import prepare
+    from kd.setup import prepare
 
     system = "plain" if name == "fairseq" else name.replace("usual", "online")
     training = {"precision": setting.precision, "max_tokens": setting.max_tokens, "dropout": DROPOUT}
@@ -154,7 +154,7 @@ def choose(driver: Any, count: int) -> list[dict[str, Any]]:
     Raises:
         UserError: there are too few.
     """
-    from cli import UserError
+    from ekd_nmt.common.errors import UserError
 
     batches = list(driver.batches.next_epoch_itr(fix_batches_to_gpus=False, shuffle=False))
     if len(batches) < count:

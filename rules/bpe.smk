@@ -73,7 +73,7 @@ rule join_bpe:
         mem_mb=demand.memory("join_bpe"),
         runtime=demand.runtime("join_bpe"),
     shell:
-        "python workflow_scripts/join.py --source {input.source:q} --target {input.target:q} "
+        "python workflow_scripts/join_shards.py --source {input.source:q} --target {input.target:q} "
         "--reports {input.reports:q} --parts {input.parts:q} "
         "--output-source {output.source:q} --output-target {output.target:q} --report {output.report:q} 2> {log:q}"
 

@@ -13,9 +13,12 @@ from snakemake.exceptions import WorkflowError
 
 sys.path.insert(0, f"{workflow.basedir}/workflow_scripts")
 
-from cli import UserError, error_lines, prepend_to_path
-from experiment import SPLITS, Experiment
-from sources import collected, is_held_out, is_made_at_once
+from ekd_nmt.common.command import prepend_to_path
+from ekd_nmt.common.errors import UserError
+from ekd_nmt.common.logs import error_lines
+from ekd_nmt.config.experiment import Experiment
+from ekd_nmt.config.types import SPLITS
+from ekd_nmt.corpus.sources import collected, is_held_out, is_made_at_once
 
 try:
     exp = Experiment(config)

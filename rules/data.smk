@@ -1,8 +1,8 @@
 """From a data set, or a user's own files, to raw text in three splits: fetch, collect or unpack or generate, split."""
 
-from demand import Demand
-from manifest import find_entry, load_manifest
-from sources import WHOLE, check_local_files, collect_flags, input_files
+from ekd_nmt.cluster.resource_requests import Demand
+from ekd_nmt.corpus.manifest import find_entry, load_manifest
+from ekd_nmt.corpus.sources import WHOLE, check_local_files, collect_flags, input_files
 
 MANIFEST = "config/datasets.yaml"
 manifest = load_manifest(f"{workflow.basedir}/{MANIFEST}")

@@ -1,6 +1,6 @@
 """A teacher's distributions, computed once for all students and seeds that learn from it."""
 
-from cache_size import announcement
+from ekd_nmt.cluster.cache_size import announcement
 
 CACHE = exp.cache_path("{system}", "{seed}", "{variant}")
 # what a variant stores, as flags

@@ -33,7 +33,7 @@ rule cut_train:
     params:
         parts=exp.data.shards,
     shell:
-        "python workflow_scripts/cut.py --source {input.source:q} --target {input.target:q} "
+        "python workflow_scripts/shard_corpus.py --source {input.source:q} --target {input.target:q} "
         "--parts {params.parts} --output {output:q} 2> {log:q}"
 
 
@@ -94,7 +94,7 @@ rule join_train:
     params:
         deduplicate="--deduplicate" if exp.data.deduplicate else "",
     shell:
-        "python workflow_scripts/join.py --source {input.source:q} --target {input.target:q} "
+        "python workflow_scripts/join_shards.py --source {input.source:q} --target {input.target:q} "
         "--reports {input.reports:q} --parts {input.parts:q} {params.deduplicate} "
         "--output-source {output.source:q} --output-target {output.target:q} "
         "--output-parts {output.parts:q} --report {output.report:q} 2> {log:q}"

@@ -60,7 +60,7 @@ rule bleu_table:
         experiment=exp.name,
         compared=flags(exp.config.table, "baseline", "senior"),
     shell:
-        "python workflow_scripts/table.py --scores {input.scores:q} --training {input.training:q} "
+        "python workflow_scripts/bleu_table.py --scores {input.scores:q} --training {input.training:q} "
         "--caches {input.caches:q} --experiment {params.experiment} {params.compared} "
         "--csv {output.csv:q} --markdown {output.markdown:q} 2> {log:q} "
         "&& cp {output.csv:q} {output.markdown:q} results/"
@@ -90,7 +90,7 @@ rule cost_table:
         experiment=exp.name,
         compared=flags(exp.config.table, "baseline"),
     shell:
-        "python workflow_scripts/cost.py --scores {input.scores:q} --training {input.training:q} "
+        "python workflow_scripts/cost_table.py --scores {input.scores:q} --training {input.training:q} "
         "--caches {input.caches:q} --experiment {params.experiment} {params.compared} "
         "--csv {output.csv:q} --markdown {output.markdown:q} 2> {log:q} "
         "&& cp {output.csv:q} {output.markdown:q} results/"

@@ -16,9 +16,11 @@ from typing import IO, Any
 
 from subword_nmt.apply_bpe import BPE
 
-import shards
-from accounts import histogram
-from cli import UserError, atomic_write, read_lines, run, write_json
+from ekd_nmt.common.command import run
+from ekd_nmt.common.errors import UserError
+from ekd_nmt.common.files import atomic_write, read_lines, write_json
+from ekd_nmt.corpus import shards
+from ekd_nmt.corpus.line_counts import histogram
 
 WORDS_REMEMBERED = 1 << 16  # a bound on memory, about 20 MB; frequent words stay
 Segment = Callable[[str], str]

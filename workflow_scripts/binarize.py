@@ -20,13 +20,16 @@ from itertools import repeat
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from cli import SPLITS, UserError, read_lines, run, write_json
-from quiet import quiet
+from ekd_nmt.common.command import run
+from ekd_nmt.common.errors import UserError
+from ekd_nmt.common.files import read_lines, write_json
+from ekd_nmt.common.log_filters import quiet
+from ekd_nmt.config.types import SPLITS
 
 if TYPE_CHECKING:
     from fairseq.data import Dictionary
 
-    from kd.binarizing import Encoded
+    from kd.binarization import Encoded
 
 OWN_FILES = ("dict.*.txt", "*.bin", "*.idx", ".snakemake_timestamp")
 
@@ -108,7 +111,7 @@ def encode_side(
     bpe_dir: Path, output_dir: Path, languages: Languages, language: str, dictionary: Dictionary
 ) -> dict[str, Encoded]:
     """Binarise one side of all splits."""
-    from kd.binarizing import encode
+    from kd.binarization import encode
 
     pair = "-".join(languages)
     return {
@@ -144,7 +147,7 @@ def binarize(
     check_lengths(bpe_dir, lengths)
     check_replaceable(output_dir)
     quiet()
-    from kd.binarizing import build_dictionary  # takes seconds, and bad input should not have to wait for it
+    from kd.binarization import build_dictionary  # takes seconds, and bad input should not have to wait for it
 
     sentences = {language: lengths[language]["train"] for language in languages}
     if joined:

@@ -12,25 +12,22 @@ import fnmatch
 from pathlib import Path
 from typing import Any, Literal
 
-import out_of_memory
-from claims import claimed, clear
-from cli import (
-    UserError,
-    above_zero,
-    finish_undisturbed,
+from ekd_nmt.common.command import json_argument, positive_number, run
+from ekd_nmt.common.errors import UserError
+from ekd_nmt.common.files import sha256, write_json
+from ekd_nmt.common.log_filters import quiet
+from ekd_nmt.common.logs import say
+from ekd_nmt.common.signals import (
+    exit_on_signal,
+    exit_unfinished,
     handle_stop_signals,
-    json_argument,
-    leave_for_signal,
-    leave_unfinished,
-    run,
-    say,
-    sha256,
+    ignore_stop_signals,
     stopping_between_batches,
-    write_json,
 )
-from quiet import quiet
+from ekd_nmt.resume import out_of_memory
+from ekd_nmt.resume.lease import claimed, clear
+from ekd_nmt.resume.work_folder import write_job
 from train import input_files
-from unfinished import write_job
 
 OWN_FILES = ("meta.json", "*.npy", ".snakemake_timestamp")  # of a cache
 
@@ -41,7 +38,7 @@ def stored(text: str) -> int | Literal["full"]:
     Raises:
         UserError: neither ``full`` nor a number above 0.
     """
-    return "full" if text == "full" else above_zero("--k", int, "'full' or a number of tokens")(text)
+    return "full" if text == "full" else positive_number("--k", int, "'full' or a number of tokens")(text)
 
 
 def parse_arguments(arguments: list[str] | None = None) -> argparse.Namespace:
@@ -50,14 +47,14 @@ def parse_arguments(arguments: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--teacher", required=True, type=Path, help="the teacher's model.pt")
     parser.add_argument("--data", required=True, type=Path, help="folder of the binarised corpus")
     parser.add_argument("--k", required=True, type=stored, help="most probable tokens to store, or 'full'")
-    parser.add_argument("--temperature", type=above_zero("--temperature", float, "a number"), default=1.0)
+    parser.add_argument("--temperature", type=positive_number("--temperature", float, "a number"), default=1.0)
     parser.add_argument(
         "--max-tokens",
-        type=above_zero("--max-tokens", int, "a number of tokens"),
+        type=positive_number("--max-tokens", int, "a number of tokens"),
         default=4096,
         help="source or target tokens a batch, padding counted (default: %(default)s)",
     )
-    parser.add_argument("--threads", type=above_zero("--threads", int, "a number"), default=1)
+    parser.add_argument("--threads", type=positive_number("--threads", int, "a number"), default=1)
     parser.add_argument("--cpu", action="store_true", help="do not use a GPU even when there is one")
     parser.add_argument("--output", required=True, type=Path, help="folder of the cache")
     parser.add_argument("--summary", required=True, type=Path, help="JSON file: size, coverage, time")
@@ -80,26 +77,26 @@ def check_replaceable(output: Path) -> None:
 def main() -> None:
     """Check the arguments, claim the folder of the unfinished work, and compute."""
     arguments = parse_arguments()
-    handle_stop_signals(leave_for_signal)  # until batches are computed, nothing is lost by leaving at once
+    handle_stop_signals(exit_on_signal)  # until batches are computed, nothing is lost by leaving at once
     inputs = input_files(arguments.data, arguments.teacher, None, None)
     existed = arguments.output.exists()
     check_replaceable(arguments.output)
     quiet()  # before the imports that it is about; they take seconds, so bad arguments are refused before them
     import torch
 
-    from kd import caching
+    from kd import cache_writer
     from kd.checkpoints import first_line
-    from kd.memory import keep_freed_memory
+    from kd.malloc import keep_freed_memory
 
     keep_freed_memory()
     torch.set_num_threads(arguments.threads)
-    request = caching.Request(
+    request = cache_writer.Request(
         teacher=arguments.teacher,
         data=arguments.data,
         k=arguments.k,
         temperature=arguments.temperature,
         max_tokens=arguments.max_tokens,
-        shard_bytes=caching.SHARD_BYTES,
+        shard_bytes=cache_writer.SHARD_BYTES,
         cpu=arguments.cpu,
     )
     hashes = {path: sha256(path) for path in inputs}
@@ -107,14 +104,14 @@ def main() -> None:
     progress = arguments.output.parent / "progress" / key
     with claimed(progress, "caching") as claim:
         if not existed and is_complete(arguments, key):
-            finish_undisturbed()
+            ignore_stop_signals()
             say(f"{arguments.output}: another process has made it in the meantime, so it is taken as it is")
             clear(progress)
             return
         write_job(progress, work="caching", options=request.decisive(), seed=None, inputs=hashes)
-        out_of_memory.heed_a_kill(claim.previous, progress)
+        out_of_memory.record_oom_kill(claim.previous, progress)
         halvings = len(out_of_memory.read(progress))
-        work = caching.Caching(request, progress, say, before_saving=claim.check, parts=2**halvings)
+        work = cache_writer.Caching(request, progress, say, before_saving=claim.check, parts=2**halvings)
         with stopping_between_batches() as before_batch:
             try:
                 meta = work.run(before_batch)
@@ -122,9 +119,9 @@ def main() -> None:
                 if not out_of_memory.is_out_of_memory(error):
                     raise
                 out_of_memory.add(progress, first_line(error), None, halvings)
-                leave_unfinished("a batch does not fit into memory: the next attempt takes batches half as large")
+                exit_unfinished("a batch does not fit into memory: the next attempt takes batches half as large")
             summarise(work, key, meta, arguments, out_of_memory.read(progress))
-        finish_undisturbed()
+        ignore_stop_signals()
         work.publish(arguments.output)  # the last, since it says that all is there
 
 

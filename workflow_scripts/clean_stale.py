@@ -16,12 +16,14 @@ from enum import Enum
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from cache_size import amount
-from claims import in_words
-from cli import UserError, json_argument, read_object, run, sha256
-from experiment import Experiment
-from processes import controllers, steps
-from unfinished import (
+from ekd_nmt.cluster.cache_size import amount
+from ekd_nmt.cluster.processes import controllers, steps
+from ekd_nmt.common.command import json_argument, run
+from ekd_nmt.common.errors import UserError
+from ekd_nmt.common.files import read_object, sha256
+from ekd_nmt.config.experiment import Experiment
+from ekd_nmt.resume.lease import describe_owner
+from ekd_nmt.resume.work_folder import (
     holds_work,
     living_owner,
     progress_folders,
@@ -59,7 +61,7 @@ def judge(folder: Path, exp: Experiment, finished: bool = False, without_job: bo
     """
     owner = living_owner(folder)
     if owner is not None:
-        return Verdict(Fate.KEEP, f"{in_words(owner)} works there")
+        return Verdict(Fate.KEEP, f"{describe_owner(owner)} works there")
     job = read_job(folder)
     if job is None:
         if without_job or not holds_work(folder):

@@ -14,9 +14,11 @@ from itertools import zip_longest
 from pathlib import Path
 from typing import IO, Any, Protocol
 
-from cli import UserError, atomic_write, run, write_json
-from testsets import TestSet, read_testset
-from textfiles import open_text
+from ekd_nmt.common.command import run
+from ekd_nmt.common.errors import UserError
+from ekd_nmt.common.files import atomic_write, write_json
+from ekd_nmt.corpus.text_files import open_text
+from ekd_nmt.corpus.wmt_test_sets import TestSet, read_testset
 
 Pair = tuple[str, str]  # source and target sentence
 SIDES = ("source", "target")

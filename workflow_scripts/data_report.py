@@ -20,8 +20,11 @@ from typing import Literal, TypeVar
 import pandas as pd
 from pydantic import BaseModel, ConfigDict, NonNegativeInt, PositiveInt, ValidationError
 
-from cli import SPLITS, UserError, atomic_write, read_lines, run, sha256
-from report_page import CORPORA, STAGES, Facts, Histograms, Limits, of_lengths, render, warnings
+from ekd_nmt.common.command import run
+from ekd_nmt.common.errors import UserError
+from ekd_nmt.common.files import atomic_write, read_lines, sha256
+from ekd_nmt.config.types import SPLITS
+from ekd_nmt.report.data_report_page import CORPORA, STAGES, Facts, Histograms, Limits, of_lengths, render, warnings
 
 Split = Literal["train", "valid", "test"]
 Counts = dict[str, NonNegativeInt]

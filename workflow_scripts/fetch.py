@@ -24,11 +24,13 @@ import tenacity
 from tqdm import tqdm
 from urllib3.exceptions import HTTPError
 
-from claims import claimed
-from cli import UserError, finish_undisturbed, handle_stop_signals, leave_for_signal, run
-from manifest import RESOURCES, DataFile, find_dataset, find_entry, load_manifest, mismatch, verdict
-from mirror import copy_from_mirror, missing, table
-from progress import Progress
+from ekd_nmt.common.command import run
+from ekd_nmt.common.errors import UserError
+from ekd_nmt.common.signals import exit_on_signal, handle_stop_signals, ignore_stop_signals
+from ekd_nmt.corpus.download_progress import Progress
+from ekd_nmt.corpus.manifest import RESOURCES, DataFile, find_dataset, find_entry, load_manifest, mismatch, verdict
+from ekd_nmt.corpus.mirror import copy_from_mirror, missing, table
+from ekd_nmt.resume.lease import claimed
 
 BLOCK = 1 << 14  # bytes; a broken transfer loses the block it broke in, so they are small
 MAX_BYTES = 8 << 30  # of a file whose size the manifest does not give
@@ -188,12 +190,12 @@ def download(
         existed = output.exists()
         with claimed(output.with_name(output.name + ".progress"), "download") as claim:
             if not existed and output.exists() and mismatch(output, entry) is None:
-                finish_undisturbed()
+                ignore_stop_signals()
                 return verdict(output, entry)  # another process put it there while this one waited
             retrying(attempt, entry, part, max_bytes, progress_fd)
             known = verdict(part, entry)
             claim.check()
-            finish_undisturbed()
+            ignore_stop_signals()
             part.replace(output)
             return known
     except TemporaryFailure as error:
@@ -277,7 +279,7 @@ def main() -> None:
     if args.list:
         print(table(args.dataset, content, Path(RESOURCES, args.dataset), mirror))
         return
-    handle_stop_signals(leave_for_signal)  # what was received is kept, so nothing is lost by leaving at once
+    handle_stop_signals(exit_on_signal)  # what was received is kept, so nothing is lost by leaving at once
     entry = find_entry(manifest, args.dataset, args.file)
     origin = fetch(
         args.dataset,

@@ -12,7 +12,9 @@ import re
 import sys
 from pathlib import Path
 
-from cli import UserError, run, write_json, write_lines
+from ekd_nmt.common.command import run
+from ekd_nmt.common.errors import UserError
+from ekd_nmt.common.files import write_json, write_lines
 from synthetic.corpus import SPLITS, generate, statistics
 
 ZIPF_RANGE = (0.0, 3.0)

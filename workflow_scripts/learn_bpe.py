@@ -14,8 +14,10 @@ from pathlib import Path
 
 from subword_nmt.learn_bpe import learn_bpe
 
-from cli import UserError, read_lines, run, write_lines
-from shards import count_lines, offsets_behind
+from ekd_nmt.common.command import run
+from ekd_nmt.common.errors import UserError
+from ekd_nmt.common.files import read_lines, write_lines
+from ekd_nmt.corpus.shards import count_lines, offsets_behind
 
 
 def count_words(paths: Sequence[str | Path], sample: int | None = None, workers: int = 1) -> Counter[str]:

@@ -24,11 +24,13 @@ from itertools import zip_longest
 from pathlib import Path
 from typing import Any
 
-import shards
-from accounts import HELD_OUT, all_dropped, histogram
-from cli import UserError, atomic_write, read_lines, run, write_json
-from filters import LENGTH_REASONS, LanguageFilter, LengthFilter, ScriptFilter
-from moses import Tokenize, make_normalizer, make_tokenizer
+from ekd_nmt.common.command import run
+from ekd_nmt.common.errors import UserError
+from ekd_nmt.common.files import atomic_write, read_lines, write_json
+from ekd_nmt.corpus import shards
+from ekd_nmt.corpus.filters import LENGTH_REASONS, LanguageFilter, LengthFilter, ScriptFilter
+from ekd_nmt.corpus.line_counts import HELD_OUT, all_dropped, histogram
+from ekd_nmt.corpus.moses import Tokenize, make_normalizer, make_tokenizer
 
 DROP_REASONS = (*LENGTH_REASONS, "script", "language", HELD_OUT)
 

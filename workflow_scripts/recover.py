@@ -17,11 +17,12 @@ import time
 from pathlib import Path
 from typing import Any, NoReturn
 
-from claims import in_words
-from cli import UserError, above_zero, run
-from leftovers import BUILT, Left, look, refuse_second_copies
-from processes import Process, controllers
-from unfinished import remove, silent_seconds, temporaries
+from ekd_nmt.cluster.orphans import BUILT, Left, look, refuse_second_copies
+from ekd_nmt.cluster.processes import Process, controllers
+from ekd_nmt.common.command import positive_number, run
+from ekd_nmt.common.errors import UserError
+from ekd_nmt.resume.lease import describe_owner
+from ekd_nmt.resume.work_folder import remove, silent_seconds, temporaries
 
 LOCKS = Path(".snakemake/locks")
 SNAKEMAKE = (sys.executable, "-m", "snakemake")
@@ -38,7 +39,7 @@ def parse_arguments(arguments: list[str] | None = None) -> argparse.Namespace:
     )
     parser.add_argument("--no-restart", action="store_true", help="do not start Snakemake again")
     parser.add_argument("--prefix", default="ekd", help="of the jobs' names, see slurm/ (default: %(default)s)")
-    seconds = {"type": above_zero("seconds", float, "a number"), "metavar": "SECONDS"}
+    seconds = {"type": positive_number("seconds", float, "a number"), "metavar": "SECONDS"}
     parser.add_argument(
         "--kill-after",
         **seconds,
@@ -64,8 +65,8 @@ def show(left: Left) -> None:
     for progress, owner in left.claims.items():
         quiet = silent_seconds(progress) or 0
         tell(
-            f"{progress}: claimed by {in_words(owner)}, last sign of life {quiet:.0f} s ago; it cannot be stopped from "
-            "here, and the same job waits for it"
+            f"{progress}: claimed by {describe_owner(owner)}, last sign of life {quiet:.0f} s ago; it "
+            "cannot be stopped from here, and the same job waits for it"
         )
     for job in left.others:
         tell(f"left alone with its steps, because its name is another: {job} ({job.name}); is it a controller?")

@@ -16,7 +16,9 @@ from typing import Any
 
 from sacrebleu.metrics import BLEU, CHRF
 
-from cli import UserError, read_lines, run, write_json, write_lines
+from ekd_nmt.common.command import run
+from ekd_nmt.common.errors import UserError
+from ekd_nmt.common.files import read_lines, write_json, write_lines
 
 TEXT_KEYS = ("source", "reference", "hypothesis", "hypothesis_tokenized")
 

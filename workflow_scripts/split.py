@@ -35,7 +35,10 @@ import regex
 from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
 
-from cli import SPLITS, UserError, atomic_write, read_lines, run
+from ekd_nmt.common.command import run
+from ekd_nmt.common.errors import UserError
+from ekd_nmt.common.files import atomic_write, read_lines
+from ekd_nmt.config.types import SPLITS
 
 TRAIN = SPLITS.index("train")
 KEY_BYTES = 8

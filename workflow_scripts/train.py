@@ -17,26 +17,17 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any, NoReturn
 
-import out_of_memory
-from claims import Claim, claimed, inherited
-from cli import (
-    EXIT_INTERRUPTED,
-    UserError,
-    above_zero,
-    finish_undisturbed,
-    handle_stop_signals,
-    json_argument,
-    leave_unfinished,
-    run,
-    say,
-    sha256,
-    write_json,
-    write_lines,
-)
-from launch import Interrupted, TooLarge, count_ranks, launch
-from quiet import quiet
-from rank import as_rank, mortal
-from unfinished import write_job
+from ekd_nmt.common.command import json_argument, positive_number, run
+from ekd_nmt.common.errors import UserError
+from ekd_nmt.common.files import sha256, write_json, write_lines
+from ekd_nmt.common.log_filters import quiet
+from ekd_nmt.common.logs import say
+from ekd_nmt.common.signals import EXIT_INTERRUPTED, exit_unfinished, handle_stop_signals, ignore_stop_signals
+from ekd_nmt.launch.ddp_launcher import Interrupted, TooLarge, count_ranks, launch
+from ekd_nmt.launch.ddp_worker import as_rank, default_stop_signals
+from ekd_nmt.resume import out_of_memory
+from ekd_nmt.resume.lease import Claim, claimed, inherited
+from ekd_nmt.resume.work_folder import write_job
 
 REQUIRED = {"system", "model_name", "model", "training", "teacher", "init"}
 
@@ -55,13 +46,13 @@ def parse_arguments(arguments: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--cpu", action="store_true", help="do not use a GPU even when there is one")
     parser.add_argument(
         "--checkpoint-updates",
-        type=above_zero("--checkpoint-updates", int, "a number of updates"),
+        type=positive_number("--checkpoint-updates", int, "a number of updates"),
         default=os.environ.get("EKD_CHECKPOINT_UPDATES") or None,
         help="after which there is a checkpoint, beside those at the ends of epochs (default: $EKD_CHECKPOINT_UPDATES)",
     )
     parser.add_argument(
         "--checkpoint-minutes",
-        type=above_zero("--checkpoint-minutes", float, "a number of minutes"),
+        type=positive_number("--checkpoint-minutes", float, "a number of minutes"),
         default=os.environ.get("EKD_CHECKPOINT_MINUTES") or "10",
         help="the same by the clock (default: $EKD_CHECKPOINT_MINUTES, or 10)",
     )
@@ -137,7 +128,7 @@ def check_cache(options: dict[str, Any], cache: Path | None) -> None:
 
 def leave(number: int, frame: Any) -> NoReturn:
     """End this process, at a time at which nothing is lost by that."""
-    leave_unfinished(f"{signal.Signals(number).name} while no update was under way: progress is saved")
+    exit_unfinished(f"{signal.Signals(number).name} while no update was under way: progress is saved")
 
 
 def main() -> None:
@@ -158,13 +149,13 @@ def main() -> None:
     try:
         with claimed(progress) as claim:
             write_job(progress, work="training", options=options, seed=arguments.seed, inputs=hashes)
-            out_of_memory.heed_a_kill(claim.previous, progress)
+            out_of_memory.record_oom_kill(claim.previous, progress)
             if count_ranks(options["training"]) == 1:
                 train(arguments, progress, claim)
             else:
                 launch([__file__, *sys.argv[1:]], options["training"], arguments.threads, progress, claim)
     except Interrupted as stop:
-        leave_unfinished(str(stop))
+        exit_unfinished(str(stop))
 
 
 def train(arguments: argparse.Namespace, progress: Path, claim: Claim) -> None:
@@ -179,8 +170,8 @@ def train(arguments: argparse.Namespace, progress: Path, claim: Claim) -> None:
     import torch
 
     from kd.checkpoints import remove_spare
-    from kd.memory import keep_freed_memory
-    from kd.run import prepare, publish_model
+    from kd.malloc import keep_freed_memory
+    from kd.setup import prepare, publish_model
     from kd.trainer import NotFinite, OutOfMemory
 
     keep_freed_memory()
@@ -188,7 +179,7 @@ def train(arguments: argparse.Namespace, progress: Path, claim: Claim) -> None:
     is_first = arguments.outcomes is None or os.environ["RANK"] == "0"
     halvings = len(out_of_memory.read(progress))
     torch.set_num_threads(max(1, arguments.threads // training["gpus"]))
-    with mortal(count_ranks(training)):
+    with default_stop_signals(count_ranks(training)):
         driver = prepare(
             options,
             data=arguments.data,
@@ -274,7 +265,7 @@ def publish(driver: Any, arguments: argparse.Namespace, publish_model: Any) -> N
             ],
         },
     )
-    finish_undisturbed()
+    ignore_stop_signals()
     publish_model(driver, output / "model.pt")
 
 

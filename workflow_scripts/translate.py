@@ -20,26 +20,18 @@ from typing import TYPE_CHECKING, Any
 
 from sacremoses import MosesDetokenizer
 
-import chunks
-from claims import Claim, claimed, clear
-from cli import (
-    UserError,
-    above_zero,
-    atomic_write,
-    finish_undisturbed,
-    handle_stop_signals,
-    leave_for_signal,
-    read_lines,
-    run,
-    say,
-    sha256,
-    stopping_between_batches,
-)
-from quiet import quiet
-from unfinished import write_job
+from ekd_nmt.common.command import positive_number, run
+from ekd_nmt.common.errors import UserError
+from ekd_nmt.common.files import atomic_write, read_lines, sha256
+from ekd_nmt.common.log_filters import quiet
+from ekd_nmt.common.logs import say
+from ekd_nmt.common.signals import exit_on_signal, handle_stop_signals, ignore_stop_signals, stopping_between_batches
+from ekd_nmt.resume import translation_chunks
+from ekd_nmt.resume.lease import Claim, claimed, clear
+from ekd_nmt.resume.work_folder import write_job
 
 if TYPE_CHECKING:
-    from kd.translating import Translation
+    from kd.beam_search import Translation
 
 # that decide the output, besides the device
 OPTIONS = ("split", "target_lang", "beam", "lenpen", "max_len_a", "max_len_b", "max_tokens")
@@ -78,8 +70,8 @@ def translate(args: argparse.Namespace) -> None:
     # takes seconds, so only once the small inputs are known to be good
     import torch
 
-    from kd.memory import keep_freed_memory
-    from kd.translating import Beam, Search, Translator
+    from kd.beam_search import Beam, Search, Translator
+    from kd.malloc import keep_freed_memory
 
     keep_freed_memory()
     torch.set_num_threads(args.threads)
@@ -92,16 +84,18 @@ def translate(args: argparse.Namespace) -> None:
     existed = args.output.exists()  # if not, and it does then, it is of the process that had this very folder
     with claimed(progress, "translation") as claim:
         if not existed and is_complete(args.output, sources, references):
-            finish_undisturbed()
+            ignore_stop_signals()
             say(f"{args.output}: another process has made it while this one waited, so it is taken as it is")
             clear(progress)
             return
         write_job(progress, work="translation", options=options, seed=None, inputs=inputs)
-        store = chunks.Chunks(progress, claim, chunks.plan(translator.batches(args.split, args.max_tokens)))
+        store = translation_chunks.Chunks(
+            progress, claim, translation_chunks.plan(translator.batches(args.split, args.max_tokens))
+        )
         with stopping_between_batches() as before_batch:
             beam = Beam(args.beam, args.lenpen, args.max_len_a, args.max_len_b)
             search = Search(translator, args.split, beam, before_batch, say)
-            translations, account = chunks.translate_chunks(search, store, dataset.src_sizes)
+            translations, account = translation_chunks.translate_chunks(search, store, dataset.src_sizes)
         publish(records(sources, references, translations, args.target_lang), progress, args.output, claim)
     print(account, file=sys.stderr)
 
@@ -129,7 +123,7 @@ def publish(results: Iterator[dict[str, Any]], progress: Path, output: Path, cla
         for record in results:
             handle.write(json.dumps(record, ensure_ascii=False) + "\n")
     claim.check()
-    finish_undisturbed()
+    ignore_stop_signals()
     os.replace(whole, output)
     clear(progress)
 
@@ -147,7 +141,7 @@ def progress_key(options: dict[str, Any], digests: list[str]) -> str:
         options: of the command line.
         digests: SHA-256 of each of :func:`input_files`, in their order.
     """
-    decisive = options | {"format": chunks.FORMAT, "chunk_sentences": chunks.SENTENCES}
+    decisive = options | {"format": translation_chunks.FORMAT, "chunk_sentences": translation_chunks.SENTENCES}
     return hashlib.sha256("\n".join([json.dumps(decisive, sort_keys=True), *digests]).encode()).hexdigest()[:16]
 
 
@@ -169,7 +163,7 @@ def parser() -> argparse.ArgumentParser:
     result.add_argument("--reference", type=Path, required=True, help="raw reference translation, aligned to --source")
     result.add_argument("--target-lang", required=True, help="target language, for the detokeniser")
     result.add_argument(
-        "--beam", type=above_zero("--beam", int, "a number"), default=5, help="beam width (default: %(default)s)"
+        "--beam", type=positive_number("--beam", int, "a number"), default=5, help="beam width (default: %(default)s)"
     )
     result.add_argument(
         "--lenpen", type=float, default=1.0, help="length penalty; above 1 favours longer output (default: %(default)s)"
@@ -180,12 +174,15 @@ def parser() -> argparse.ArgumentParser:
     result.add_argument("--max-len-b", type=int, default=10, help="the B above (default: %(default)s)")
     result.add_argument(
         "--max-tokens",
-        type=above_zero("--max-tokens", int, "a number of tokens"),
+        type=positive_number("--max-tokens", int, "a number of tokens"),
         default=4096,
         help="tokens a batch, padding counted (default: %(default)s)",
     )
     result.add_argument(
-        "--threads", type=above_zero("--threads", int, "a number"), default=1, help="CPU threads (default: %(default)s)"
+        "--threads",
+        type=positive_number("--threads", int, "a number"),
+        default=1,
+        help="CPU threads (default: %(default)s)",
     )
     result.add_argument("--cpu", action="store_true", help="do not use a GPU even when there is one")
     result.add_argument("--output", type=Path, required=True, help="file to write, JSON lines")
@@ -195,7 +192,7 @@ def parser() -> argparse.ArgumentParser:
 def main() -> None:
     """Command line: see :func:`parser`."""
     args = parser().parse_args()
-    handle_stop_signals(leave_for_signal)  # while no batch is under way, nothing is lost by leaving at once
+    handle_stop_signals(exit_on_signal)  # while no batch is under way, nothing is lost by leaving at once
     quiet()
     translate(args)
 

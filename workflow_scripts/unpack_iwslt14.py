@@ -28,10 +28,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from archives import read_members
-from cli import SPLITS, UserError, atomic_write, run, write_json
-from filters import LENGTH_REASONS, LengthFilter
-from moses import Tokenize, make_tokenizer
+from ekd_nmt.common.command import run
+from ekd_nmt.common.errors import UserError
+from ekd_nmt.common.files import atomic_write, write_json
+from ekd_nmt.config.types import SPLITS
+from ekd_nmt.corpus.archives import read_members
+from ekd_nmt.corpus.filters import LENGTH_REASONS, LengthFilter
+from ekd_nmt.corpus.moses import Tokenize, make_tokenizer
 from prepare import add_token_options
 
 TEST_SETS = ("TED.dev2010", "TEDX.dev2012", "TED.tst2010", "TED.tst2011", "TED.tst2012")  # the recipe's order

@@ -16,7 +16,8 @@ FAILING = """
 import sys
 from pathlib import Path
 
-from cli import UserError, run
+from ekd_nmt.common.command import run
+from ekd_nmt.common.errors import UserError
 
 
 def main():

@@ -11,11 +11,11 @@ import time
 import pytest
 from workflow_runs import dry_run, snakemake
 
-from cli import sha256
 from configurations import experiment
+from ekd_nmt.common.files import sha256
+from ekd_nmt.resume.work_folder import write_job
 from left_behind import KEY
 from project_copy import ROOT
-from unfinished import write_job
 
 pytestmark = pytest.mark.dag
 

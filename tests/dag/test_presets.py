@@ -6,10 +6,10 @@ import pytest
 from expected_jobs import TABLES, TEACHERS, cached, evaluated, trained
 from workflow_runs import dry_run, snakemake
 
-from cli import SPLITS
 from configurations import PRESETS, SYSTEMS
 from dag_graph import complete_wildcards, parse
-from manifest import load_manifest
+from ekd_nmt.config.types import SPLITS
+from ekd_nmt.corpus.manifest import load_manifest
 from project_copy import ROOT
 
 pytestmark = pytest.mark.dag

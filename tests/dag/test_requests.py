@@ -62,7 +62,7 @@ def test_other_requests_make_nothing_run_again(project, cluster):
 
 
 def test_other_estimates_make_nothing_run_again(project):
-    module = project.folder / "workflow_scripts/resources.py"
+    module = project.folder / "workflow_scripts/ekd_nmt/cluster/resource_estimates.py"
     module.write_text(module.read_text().replace("IMPORTS = 550", "IMPORTS = 5500"))
     assert "IMPORTS = 5500" in module.read_text()
     assert dry_run(project.folder) == NOTHING

@@ -14,10 +14,11 @@ from pathlib import Path
 import pytest
 import yaml
 
-from cli import SPLITS, write_lines
+from ekd_nmt.common.files import write_lines
+from ekd_nmt.config.types import SPLITS
+from ekd_nmt.corpus.manifest import load_manifest
 from failing_server import ranged, serving, status
 from iwslt14_archive import TEST_SETS, published_members, write_tgz
-from manifest import load_manifest
 from project_copy import copy_project
 
 TIMEOUT = 600  # seconds; what hangs is killed

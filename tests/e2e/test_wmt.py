@@ -10,9 +10,9 @@ from pathlib import Path
 import pytest
 import yaml
 
-from cli import SPLITS
+from ekd_nmt.config.types import SPLITS
+from ekd_nmt.corpus.manifest import DataFile, load_manifest
 from iwslt14_archive import write_tgz
-from manifest import DataFile, load_manifest
 from project_copy import copy_project
 from wmt_archives import sgml_members, xml_members
 

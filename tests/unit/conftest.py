@@ -77,7 +77,7 @@ def teacher(tiny_corpus, tmp_path_factory):
 @pytest.fixture(scope="session")
 def configuration(tiny_corpus, tmp_path_factory):
     """fairseq's configuration of the system ``plain``; made once because that takes a second. Not to be changed."""
-    from kd.run import prepare
+    from kd.setup import prepare
     from tiny_training import options
 
     folder = tmp_path_factory.mktemp("configuration")

@@ -22,7 +22,8 @@ import torch
 from numpy.lib import format as npy
 from torch import Tensor
 
-from cli import UserError, sha256
+from ekd_nmt.common.errors import UserError
+from ekd_nmt.common.files import sha256
 from kd.fused_loss import Teaching, TopK
 
 FORMAT = 1

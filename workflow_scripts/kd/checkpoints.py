@@ -17,8 +17,9 @@ from typing import Any
 import torch
 from fairseq import checkpoint_utils
 
-from cli import UserError, atomic_write
-from out_of_memory import is_out_of_memory
+from ekd_nmt.common.errors import UserError
+from ekd_nmt.common.files import atomic_write
+from ekd_nmt.resume.out_of_memory import is_out_of_memory
 
 # what torch and fairseq raise for truncated, foreign and unsafe files
 UNREADABLE = (OSError, EOFError, RuntimeError, LookupError, AttributeError, TypeError, ValueError, UnpicklingError)

@@ -26,7 +26,7 @@ from fairseq.logging import metrics
 from fairseq.tasks import FairseqTask
 from torch import Tensor, nn
 
-from cli import UserError
+from ekd_nmt.common.errors import UserError
 from kd.fused_loss import Losses, Teaching, Weights, fused_loss
 from kd.projection import decoder_features, project
 from kd.teacher import CachedTeacher, Teacher

@@ -8,7 +8,7 @@ from typing import Any
 from fairseq.data import Dictionary
 from fairseq.tasks import FairseqTask
 
-from cli import UserError
+from ekd_nmt.common.errors import UserError
 
 
 def dictionary_fingerprint(dictionary: Dictionary) -> str:

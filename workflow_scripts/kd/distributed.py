@@ -11,7 +11,7 @@ from typing import Any
 import torch
 from fairseq.distributed import utils as distributed_utils
 
-from cli import UserError
+from ekd_nmt.common.errors import UserError
 
 
 def connect(cfg: Any, ranks: int) -> None:

@@ -30,7 +30,7 @@ def record(event: str, *, epoch: int, updates: int, seconds: float, stats: Mappi
     return {"event": event, "epoch": epoch, "updates": updates, "seconds": round(seconds, 2), **reported}
 
 
-def in_words(entry: Mapping[str, Any]) -> str:
+def describe_owner(entry: Mapping[str, Any]) -> str:
     """A record as a line."""
     shown = [f"{key} {entry[key]:g}" for key in _REPORTED[entry["event"]] if key in entry]
     head = f"epoch {entry['epoch']:3d} {entry['event']:5s} | update {entry['updates']}"

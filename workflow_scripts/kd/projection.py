@@ -11,7 +11,7 @@ from typing import Any
 
 from torch import Tensor, nn
 
-from cli import UserError
+from ekd_nmt.common.errors import UserError
 
 
 def decoder_features(model: nn.Module, net_input: dict[str, Any], rows: Tensor) -> Tensor:

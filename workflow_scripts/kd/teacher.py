@@ -13,7 +13,8 @@ from fairseq import checkpoint_utils, models
 from fairseq.tasks import FairseqTask
 from torch import Tensor, nn
 
-from cli import UserError, sha256
+from ekd_nmt.common.errors import UserError
+from ekd_nmt.common.files import sha256
 from kd.cache import SPLITS, Identity, TeacherCache, as_teaching, corpus_hash
 from kd.checkpoints import UNREADABLE, first_line
 from kd.dictionaries import check_dictionaries, fingerprints, recorded_fingerprints

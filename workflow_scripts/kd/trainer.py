@@ -13,9 +13,9 @@ from fairseq.tasks import FairseqTask
 from fairseq.trainer import Trainer as FairseqTrainer
 from torch import Tensor, nn
 
+from ekd_nmt.resume.out_of_memory import is_out_of_memory
 from kd.checkpoints import first_line, save
-from kd.parts import split
-from out_of_memory import is_out_of_memory
+from kd.micro_batches import split
 
 
 class NotFinite(ArithmeticError):

@@ -6,7 +6,8 @@ import math
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 
-from cli import SPLITS, UserError
+from ekd_nmt.common.errors import UserError
+from ekd_nmt.config.types import SPLITS
 from synthetic.dice import Dice
 from synthetic.grammar import Grammar, Pair
 from synthetic.lexicon import Lexicon

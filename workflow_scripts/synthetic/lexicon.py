@@ -7,7 +7,7 @@ from dataclasses import replace
 from functools import partial
 from typing import TypeVar
 
-from cli import UserError
+from ekd_nmt.common.errors import UserError
 from synthetic import coinage, derivation, reserved
 from synthetic.dice import Dice, Ranked
 from synthetic.english import Inflection

@@ -1,0 +1,66 @@
+"""Training runs without the command line: started, stopped and killed where a test wants it."""
+
+import copy
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from kd.setup import publish_model
+from kd.training_loop import Driver
+from tiny_training import TIMES, UPDATES_AN_EPOCH
+
+EPOCHS = 2
+UPDATES = EPOCHS * UPDATES_AN_EPOCH
+
+
+class Killed(BaseException):
+    """Stands for SIGKILL: nothing in the driver may handle it."""
+
+
+def kill(*_: Any) -> None:
+    raise Killed
+
+
+def start(configuration: Any, folder: Path, before_saving=lambda: None, parts: int = 1, **checkpoint: Any) -> Driver:
+    """Start a training with its checkpoints in a folder, or go on with it; ``said`` is what it tells its user."""
+    cfg = copy.deepcopy(configuration)
+    cfg.checkpoint.save_dir = str(folder)
+    for key, value in checkpoint.items():
+        cfg.checkpoint[key] = value
+    lines = []
+    driver = Driver(cfg, lines.append, before_saving=before_saving, parts=parts)
+    driver.said = lines
+    return driver
+
+
+def run(driver: Driver, **changes: int) -> Driver:
+    driver.run(**{"max_epoch": EPOCHS, "max_update": None, "interval": 1, "patience": 0} | changes)
+    return driver
+
+
+def result(driver: Driver) -> tuple[bytes, list[dict]]:
+    """The model file's bytes, and the history without times."""
+    path = driver.folder / "model.pt"
+    publish_model(driver, path)
+    history = [{key: value for key, value in record.items() if key not in TIMES} for record in driver.history]
+    return path.read_bytes(), history
+
+
+def same(left: dict[str, torch.Tensor], right: dict[str, torch.Tensor]) -> bool:
+    return left.keys() == right.keys() and all(torch.equal(left[name], right[name]) for name in left)
+
+
+def call_after(target: Any, method: str, call: int, action: Any) -> None:
+    """Do something after the n-th call of a method; n counts from 1."""
+    original, count = getattr(target, method), 0
+
+    def wrapped(*args: Any, **kwargs: Any) -> Any:
+        nonlocal count
+        value = original(*args, **kwargs)
+        count += 1
+        if count == call:
+            action()
+        return value
+
+    setattr(target, method, wrapped)

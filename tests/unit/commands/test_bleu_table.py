@@ -1,0 +1,220 @@
+"""table.py: means over seeds, comparisons, order of rows, refusals."""
+
+import statistics
+import sys
+from pathlib import Path
+
+import pytest
+
+import bleu_table
+from ekd_nmt.common.errors import UserError
+from ekd_nmt.report.run_records import as_text, read_runs
+from run_files import SIGNATURES, cache_file, read_csv, run_files
+from run_files import call as call_script
+
+
+def call(folder: Path, pairs: list, *flags: str, caches: tuple = ()):
+    return call_script(bleu_table.__file__, folder, pairs, caches, *flags)
+
+
+def compute(pairs: list, caches: tuple = (), baseline: str = "student", senior: str = "senior_teacher"):
+    result, deviation = bleu_table.tabulate(read_runs(pairs, caches), "demo", baseline, senior)
+    return as_text(result, bleu_table.DECIMALS).set_index("system"), deviation
+
+
+def test_command(tmp_path):
+    order = ["student", "senior_teacher", "junior_student"]
+    pairs = [run_files(tmp_path, "student", 20.0), run_files(tmp_path, "senior_teacher", 40.0)]
+    pairs.append(run_files(tmp_path, "junior_student", 30.004, teacher="junior_teacher"))
+    done = call(tmp_path, pairs, caches=(cache_file(tmp_path, "junior_teacher", seconds=4.56),))
+    assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
+    rows = read_csv(tmp_path)
+    first = ["experiment", "system", "model", "teacher", "init", "parameters", "updates", "seeds"]
+    scores = ["bleu", "bleu_tokenized", "chrf", "delta_vs_student", "gap_to_senior", "gap_percent"]
+    cost = ["train_seconds", "teacher_seconds", "device", "tokens_per_second"]
+    assert list(rows[0]) == [*first, *scores, *cost, "signature"]
+    assert [row["system"] for row in rows] == order
+    assert rows[2] == {
+        "experiment": "demo",
+        "system": "junior_student",
+        "model": "student",
+        "teacher": "junior_teacher",
+        "init": "-",
+        "parameters": "1000",
+        "updates": "200",
+        "seeds": "1",
+        "bleu": "30.00",
+        "bleu_tokenized": "29.00",
+        "chrf": "50.00",
+        "delta_vs_student": "10.00",
+        "gap_to_senior": "10.00",
+        "gap_percent": "25.0",
+        "train_seconds": "12.3",
+        "teacher_seconds": "4.6",
+        "device": "cpu",
+        "tokens_per_second": "1000",
+        "signature": "tok:13a",
+    }
+    text = (tmp_path / "out" / "t.md").read_text(encoding="utf-8")
+    assert [line.split("|")[2].strip() for line in text.splitlines()[2:5]] == order
+    assert "±" not in text
+    assert "delta_vs_student` is `bleu` minus that of `student`" in text
+    assert all(f"- `{column}`" in text for column in ("teacher_seconds", "device", "tokens_per_second"))
+    assert all(f"`{signature}`" in text for signature in SIGNATURES.values())
+
+
+def test_several_seeds(tmp_path):
+    bleus = {1: 20.0, 2: 21.0, 3: 25.0}
+    pairs = [
+        run_files(tmp_path, "student", bleu, seed, updates=100 * seed, train_seconds=float(seed))
+        for seed, bleu in bleus.items()
+    ]
+    pairs.append(run_files(tmp_path, "senior_teacher", 40.0))
+    assert call(tmp_path, pairs).returncode == 0
+    student, senior = read_csv(tmp_path)
+    assert (student["seeds"], senior["seeds"]) == ("3", "1")
+    assert (student["bleu"], student["bleu_tokenized"], student["updates"]) == ("22.00", "21.00", "200")
+    assert (student["train_seconds"], student["gap_to_senior"], student["gap_percent"]) == ("2.0", "18.00", "45.0")
+    text = (tmp_path / "out" / "t.md").read_text(encoding="utf-8")
+    spread = statistics.stdev(bleus.values())
+    assert f"22.00 ± {spread:.2f} | " in text
+    assert f"21.00 ± {spread:.2f} | " in text
+    assert f"42.00 ± {spread:.2f} | " in text
+    assert text.count("±") == 4  # three metrics of one row, and the note
+    assert "40.00 |" in text
+
+
+def test_students_of_one_cache_share_its_seconds(tmp_path):
+    pairs = [
+        run_files(tmp_path, "senior_teacher"),
+        run_files(tmp_path, "senior_student", teacher="senior_teacher"),
+        run_files(tmp_path, "master_student", teacher="senior_teacher", init="junior_student"),
+        run_files(tmp_path, "junior_student", teacher="junior_teacher"),
+    ]
+    caches = (cache_file(tmp_path, "senior_teacher", seconds=30.0), cache_file(tmp_path, "junior_teacher", seconds=8.0))
+    rows, _ = compute(pairs, caches)
+    assert rows.teacher_seconds.to_dict() == {
+        "senior_teacher": "0.0",
+        "senior_student": "15.0",
+        "master_student": "15.0",
+        "junior_student": "8.0",
+    }
+
+
+def test_share_is_among_runs_and_not_among_systems(tmp_path):
+    # both seeds of one student learn from the first teacher, so three runs read its cache
+    pairs = [
+        run_files(tmp_path, "first", seed=1, teacher="teacher"),
+        run_files(tmp_path, "first", seed=2, teacher="teacher", teacher_seed=1),
+        run_files(tmp_path, "second", seed=1, teacher="teacher"),
+        run_files(tmp_path, "second", seed=2, teacher="teacher"),
+    ]
+    caches = (cache_file(tmp_path, "teacher", 1, seconds=30.0), cache_file(tmp_path, "teacher", 2, seconds=50.0))
+    rows, _ = compute(pairs, caches)
+    assert rows.teacher_seconds.to_dict() == {"first": "10.0", "second": "30.0"}
+
+
+def test_online_teacher_leaves_its_seconds_blank(tmp_path):
+    pairs = [
+        run_files(tmp_path, "online_student", teacher="teacher", mode="online"),
+        run_files(tmp_path, "cached_student", teacher="teacher"),
+        run_files(tmp_path, "student"),
+    ]
+    caches = (cache_file(tmp_path, "teacher", seconds=30.0),)
+    assert call(tmp_path, pairs, caches=caches).returncode == 0
+    assert [row["teacher_seconds"] for row in read_csv(tmp_path)] == ["", "30.0", "0.0"]
+    assert "nan" not in (tmp_path / "out/t.md").read_text(encoding="utf-8")
+
+
+def test_bytes_depend_on_the_files_alone(tmp_path):
+    pairs = [run_files(tmp_path, name, teacher=f"{name}_teacher") for name in ("one", "two")]
+    caches = [cache_file(tmp_path, f"{name}_teacher") for name in ("one", "two")]
+    texts = set()
+    for order in (1, 1, -1):
+        assert call(tmp_path, pairs, caches=tuple(caches[::order])).returncode == 0
+        texts.add((tmp_path / "out/t.csv").read_bytes())
+    assert len(texts) == 1
+    assert b"\r" not in texts.pop()
+
+
+def test_seeds_on_several_devices(tmp_path):
+    devices = ("cpu", "NVIDIA H100", "cpu")
+    pairs = [
+        run_files(tmp_path, "student", seed=seed, device=device, tokens_per_second=100.0 * seed)
+        for seed, device in enumerate(devices, 1)
+    ]
+    rows, _ = compute(pairs)
+    assert (rows.device["student"], rows.tokens_per_second["student"]) == ("cpu + NVIDIA H100", "200")
+
+
+def test_cache_without_summary_is_one_line(tmp_path):
+    pair = run_files(tmp_path, "junior_student", teacher="junior_teacher")
+    done = call(tmp_path, [pair])
+    assert done.returncode == 2
+    assert done.stderr.startswith(
+        f"error: {pair[1]}: its teacher cache {tmp_path}/junior_teacher/seed1/cache/top32 has"
+    )
+    assert done.stderr.count("\n") == 1
+    assert not (tmp_path / "out").exists()
+
+
+def test_baseline_and_senior_compare_to_themselves(tmp_path):
+    pairs = [run_files(tmp_path, "student", 20.0), run_files(tmp_path, "senior_teacher", 40.0)]
+    rows, _ = compute(pairs)
+    assert list(rows.delta_vs_student) == ["0.00", "20.00"]
+    assert list(rows.gap_to_senior) == ["20.00", "0.00"]
+    assert list(rows.gap_percent) == ["50.0", "0.0"]
+
+
+def test_tiny_negative_difference_is_zero(tmp_path):
+    pairs = [run_files(tmp_path, "student", 20.0), run_files(tmp_path, "master_student", 19.999)]
+    rows, _ = compute(pairs)
+    assert rows.delta_vs_student["master_student"] == "0.00"
+
+
+def test_differences_are_of_exact_scores(tmp_path):
+    # rounded first, the difference would be 0.01
+    pairs = [run_files(tmp_path, "student", 20.0049), run_files(tmp_path, "master_student", 20.0051)]
+    rows, _ = compute(pairs)
+    assert list(rows.bleu) == ["20.00", "20.01"]
+    assert rows.delta_vs_student["master_student"] == "0.00"
+
+
+def test_missing_senior_and_baseline_leave_blanks(tmp_path):
+    pairs = [run_files(tmp_path, "junior_student", 30.0)]
+    assert call(tmp_path, pairs).returncode == 0
+    (row,) = read_csv(tmp_path)
+    assert [row[key] for key in ("delta_vs_student", "gap_to_senior", "gap_percent")] == ["", "", ""]
+    assert "nan" not in (tmp_path / "out" / "t.md").read_text(encoding="utf-8")
+
+
+def test_senior_that_scores_nothing(tmp_path):
+    pairs = [run_files(tmp_path, "student", 1.0), run_files(tmp_path, "senior_teacher", 0.0)]
+    rows, _ = compute(pairs)
+    assert list(rows.gap_percent) == ["", ""]
+    assert rows.gap_to_senior["student"] == "-1.00"
+
+
+def test_other_baseline_and_senior(tmp_path):
+    pairs = [run_files(tmp_path, "big", 30.0), run_files(tmp_path, "small", 15.0)]
+    rows, _ = compute(pairs, baseline="small", senior="big")
+    assert list(rows.delta_vs_student) == ["15.00", "0.00"]
+    assert list(rows.gap_percent) == ["0.0", "50.0"]
+
+
+def test_command_refuses_without_writing(tmp_path):
+    pairs = [run_files(tmp_path, "student", 20.0), run_files(tmp_path, "master_student", 20.0)]
+    pairs[1][1].unlink()
+    done = call(tmp_path, pairs)
+    assert done.returncode == 2
+    assert done.stderr.startswith(f"error: {pairs[1][1]}: cannot be read (No such file")
+    assert done.stderr.count("\n") == 1
+    assert not (tmp_path / "out").exists()
+
+
+def test_both_files_of_each_run(tmp_path, monkeypatch):
+    pair = run_files(tmp_path, "student", 20.0)
+    flags = ["--scores", str(pair[0]), "--training", str(pair[1]), str(pair[1]), "--experiment", "demo"]
+    monkeypatch.setattr(sys, "argv", ["bleu_table.py", *flags, "--csv", "x", "--markdown", "y"])
+    with pytest.raises(UserError, match="1 --scores and 2 --training"):
+        bleu_table.main()

@@ -1,0 +1,304 @@
+"""cache_teacher.py: what it writes and says, that stopping or killing it loses nothing, and what it refuses."""
+
+import json
+import os
+import re
+import shutil
+import signal
+import subprocess
+import sys
+from pathlib import Path
+from unittest import mock
+
+import pytest
+
+import cache_teacher
+import tiny_cache as tiny
+import tiny_training
+from ekd_nmt.common.command import run
+from ekd_nmt.common.errors import UserError
+from ekd_nmt.common.files import sha256
+from ekd_nmt.common.logs import error_lines
+from ekd_nmt.common.signals import STOP_SIGNALS
+from ekd_nmt.resume.lease import claimed
+from kd.cache import TeacherCache, record_type
+from kd.teacher import Teacher
+
+# models are built by fairseq, whose warnings are not ours
+pytestmark = [pytest.mark.filterwarnings("ignore"), pytest.mark.usefixtures("signal_handlers")]
+# runs the script with small shards; at the given batch it sends itself the given signal
+SCRIPT = f"""
+import os, sys
+from ekd_nmt.common.log_filters import quiet
+quiet()
+import cache_teacher, kd
+from ekd_nmt.common.command import run
+from kd import caching
+from kd.teacher import Teacher
+
+batch, number = int(sys.argv.pop(1)), int(sys.argv.pop(1))
+caching.SHARD_BYTES = {tiny.SHARD_BYTES}
+teach, calls = Teacher.teach, []
+
+def stopping(*arguments, **options):
+    calls.append(1)
+    if len(calls) == batch:
+        os.kill(os.getpid(), number)
+    return teach(*arguments, **options)
+
+Teacher.teach = stopping
+run(cache_teacher.main)
+"""
+
+
+@pytest.fixture(scope="module")
+def model(tiny_corpus, tmp_path_factory):
+    return tiny.save_teacher(tiny_corpus, tmp_path_factory.mktemp("teacher") / "model.pt")
+
+
+@pytest.fixture
+def command(model, tiny_corpus, tmp_path):
+    """The command line, with the output in a folder of the given name."""
+
+    def build(name: str = "cache", *flags: str, **options) -> list[str]:
+        arguments = {"teacher": model, "data": tiny_corpus} | options
+        return tiny.command(
+            arguments.pop("teacher"), arguments.pop("data"), tmp_path / name / "top5", *flags, **arguments
+        )
+
+    return build
+
+
+def in_process_of_its_own(arguments: list[str], batch: int, number: int) -> subprocess.CompletedProcess:
+    call = [sys.executable, "-c", SCRIPT, str(batch), str(number), *arguments[1:]]
+    environment = os.environ | {"OMP_NUM_THREADS": "1", "PYTHONPATH": str(Path(cache_teacher.__file__).parent)}
+    return subprocess.run(call, capture_output=True, text=True, env=environment)
+
+
+def unfinished(folder: Path) -> list[Path]:
+    return [path for path in (folder / "progress").rglob("*") if path.is_file()]
+
+
+# What it writes and says
+
+
+def test_cache_summary_and_log(command, model, tmp_path, capsys):
+    tiny.run_command(command())
+    folder = tmp_path / "cache"
+    assert sorted(path.name for path in folder.iterdir()) == ["top5", "top5.json"], "unfinished work is left"
+    cache = TeacherCache(folder / "top5")
+    cache.verify()
+    splits = cache.meta["splits"]
+    tokens = splits["train"]["tokens"] + splits["valid"]["tokens"]
+    summary = json.loads((folder / "top5.json").read_text())
+    expected = {"teacher": str(model), "k": 5, "temperature": 1.0, "tokens": tokens, "device": "cpu"}
+    assert {key: summary[key] for key in expected} == expected
+    others = {"bytes", "coverage", "seconds", "tokens_per_second", "out_of_memory", "key", "meta_sha256"}
+    assert summary.keys() - expected.keys() == others
+    assert summary["out_of_memory"] == []
+    assert summary["meta_sha256"] == sha256(folder / "top5" / "meta.json")
+    assert summary["bytes"] == sum(path.stat().st_size for path in (folder / "top5").glob("*.0*.npy"))
+    assert summary["coverage"] == splits["train"]["coverage"]
+    assert summary["tokens_per_second"] == pytest.approx(tokens / summary["seconds"], rel=0.05)
+
+    lines = capsys.readouterr().err.splitlines()
+    assert all(re.match(r"\d\d:\d\d:\d\d ", line) for line in lines)
+    shards = [part["file"] for entry in splits.values() for part in entry["shards"]]
+    size = tokens * record_type(5, cache.meta["vocabulary"]).itemsize / 1e3
+    assert (
+        f"{model}: k 5, temperature 1.0, {tokens} target tokens, {size:.0f} kB in {len(shards)} shards, on cpu"
+        in lines[0]
+    )
+    for name, line in zip(shards, lines[1:-2], strict=True):
+        assert re.search(rf" {name} \| \d+ tokens \| [\d,]+ tokens/s \| \d+ tokens left, \d+ s$", line)
+    for split, line in zip(("train", "valid"), lines[-2:], strict=True):
+        share = r"\d+\.\d% of the teacher's probability on average, \d+\.\d% at the 5th percentile"
+        assert re.search(rf"top 5 tokens hold {share} \({split}\)$", line)
+
+
+def test_full_and_the_temperature_reach_the_cache(command, tmp_path):
+    tiny.run_command(command("full", "--temperature", "2", k="full"))
+    meta = TeacherCache(tmp_path / "full/top5").meta
+    assert (meta["k"], meta["temperature"]) == ("full", 2.0)
+    assert json.loads((tmp_path / "full/top5.json").read_text())["temperature"] == 2.0
+
+
+def test_existing_cache_is_replaced(command, tmp_path, capsys):
+    tiny.run_command(command())
+    folder = tmp_path / "cache"
+    before = tiny.content(folder / "top5")
+    (folder / "top5" / "meta.json").write_text("old")
+    (folder / "top5" / ".snakemake_timestamp").touch()
+    tiny.run_command(command())
+    assert tiny.content(folder / "top5") == before
+    assert sorted(path.name for path in folder.iterdir()) == ["top5", "top5.json"]
+
+
+# Stopping
+
+
+@pytest.mark.slow
+def test_killed_in_the_middle_of_a_shard_and_then_told_to_stop(command, tmp_path):
+    tiny.run_command(command("undisturbed"))
+    folder = tmp_path / "cache"
+    done = in_process_of_its_own(command(), 10, signal.SIGKILL)
+    assert done.returncode == -signal.SIGKILL
+    (progress,) = (folder / "progress").iterdir()
+    kept = {path: path.stat().st_mtime_ns for path in (progress / "cache").glob("*.npy")}
+    assert kept
+    assert not (folder / "top5").exists()
+
+    done = in_process_of_its_own(command(), 5, signal.SIGTERM)
+    assert done.returncode == 75, done.stderr
+    lines = done.stderr.splitlines()
+    assert all(re.match(r"\d\d:\d\d:\d\d ", line) for line in lines), "fairseq's chatter is in the log"
+    assert re.search(rf"going on: {len(kept)} of \d+ shards are there$", lines[2])
+    assert lines[0].endswith("was killed; its progress is gone on with")
+    assert lines[-1].endswith("SIGTERM: progress is saved; run the same command again to go on (exit status 75)")
+    assert {path: path.stat().st_mtime_ns for path in kept} == kept
+    more = list((progress / "cache").glob("*.npy"))
+    assert len(more) > len(kept)
+
+    tiny.run_command(command())
+    assert tiny.content(folder / "top5") == tiny.content(tmp_path / "undisturbed/top5")
+    assert not (folder / "progress").exists()
+
+
+@pytest.mark.parametrize("number", STOP_SIGNALS)
+def test_asked_to_stop(command, tmp_path, capsys, number):
+    tiny.run_command(command("undisturbed"))
+    teach, calls = Teacher.teach, []
+
+    def stopping(*arguments, **options):
+        calls.append(1)
+        if len(calls) == 6:
+            os.kill(os.getpid(), number)
+        return teach(*arguments, **options)
+
+    with mock.patch.object(Teacher, "teach", stopping), pytest.raises(SystemExit) as stop:
+        tiny.run_command(command())
+    assert (stop.value.code, len(calls)) == (75, 6), "the batch at hand is the last"
+    log = tmp_path / "log"
+    log.write_text(capsys.readouterr().err)
+    (told,) = error_lines([log], since=0)
+    assert f"{number.name}: progress is saved" in told
+    seconds = next(path for path in unfinished(tmp_path / "cache") if path.name == "seconds.json")
+    assert float(seconds.read_text()) > 0
+    tiny.run_command(command())
+    assert tiny.content(tmp_path / "cache/top5") == tiny.content(tmp_path / "undisturbed/top5")
+
+
+def test_asked_to_stop_before_the_first_batch(command, capsys):
+    with (
+        mock.patch("cache_teacher.input_files", side_effect=lambda *_: os.kill(os.getpid(), signal.SIGTERM)),
+        pytest.raises(SystemExit) as stop,
+    ):
+        tiny.run_command(command())
+    assert stop.value.code == 75
+
+
+def test_stopped_between_the_summary_and_the_cache(command, tmp_path):
+    """The summary is there first: the cache says that all is."""
+    with mock.patch("kd.cache_writer.Caching.publish", side_effect=KeyboardInterrupt), pytest.raises(KeyboardInterrupt):
+        tiny.run_command(command())
+    folder = tmp_path / "cache"
+    assert (folder / "top5.json").exists()
+    assert not (folder / "top5").exists()
+    with mock.patch.object(Teacher, "teach", side_effect=AssertionError("computed again")):
+        tiny.run_command(command())
+    TeacherCache(folder / "top5").verify()
+
+
+# Refusals
+
+
+def refuse(capsys, arguments: list[str], message: str) -> None:
+    """One line, status 2."""
+    tiny_training.refuse(capsys, cache_teacher.main, arguments, message)
+
+
+@pytest.mark.parametrize(
+    ("flag", "value", "message"),
+    [
+        ("--k", "0", r"--k: needs 'full' or a number of tokens above 0, got '0'"),
+        ("--k", "-3", "--k: needs"),
+        ("--k", "most", "--k: needs 'full' or a number of tokens above 0, got 'most'"),
+        ("--k", "1.5", "--k: needs"),
+        ("--temperature", "0", "--temperature: needs a number above 0, got '0'"),
+        ("--temperature", "-1", "--temperature: needs"),
+        ("--temperature", "nan", "--temperature: needs"),
+        ("--temperature", "inf", "--temperature: needs"),
+        ("--max-tokens", "0", "--max-tokens: needs"),
+        ("--threads", "none", "--threads: needs"),
+    ],
+)
+def test_numbers(command, capsys, flag, value, message):
+    refuse(capsys, [*command(), f"{flag}={value}"], message)
+
+
+def test_files(command, tiny_corpus, tmp_path, capsys):
+    refuse(capsys, command(teacher=tmp_path / "none.pt"), r"none\.pt: the teacher model is missing; train it first")
+    refuse(capsys, command(data=tmp_path), "no binarised corpus there; run workflow_scripts/binarize.py first")
+    (tmp_path / "text.pt").write_text("no model")
+    refuse(capsys, command(teacher=tmp_path / "text.pt"), r"text\.pt: not a readable fairseq checkpoint")
+    data = Path(shutil.copytree(tiny_corpus, tmp_path / "bin"))
+    for path in data.glob("valid.*"):
+        path.unlink()
+    refuse(capsys, command(data=data), "no binarised corpus there")
+    assert not (tmp_path / "cache").exists(), "a refused run leaves something"
+
+
+def test_a_teacher_of_other_dictionaries(command, tmp_path, capsys):
+    words = {f"{source}x": target for source, target in tiny_training.WORDS.items()}
+    other = tiny_training.write_corpus(tmp_path / "other", words={**words, "mehr": "more"})
+    refuse(capsys, command(data=other), "its (source|target) dictionary has")
+    assert not (tmp_path / "cache").exists()
+
+
+def test_a_place_that_cannot_be_written(command, tmp_path, capsys):
+    (tmp_path / "file").write_text("kept")
+    refuse(capsys, command("file"), "file")
+    assert (tmp_path / "file").read_text() == "kept"
+
+
+def test_an_output_that_is_no_cache(command, tmp_path, capsys):
+    output = tmp_path / "cache/top5"
+    output.mkdir(parents=True)
+    (output / "thesis.tex").write_text("kept")
+    refuse(capsys, command(), r"top5: holds thesis\.tex, which is not of a teacher's cache; name another folder")
+    assert (output / "thesis.tex").read_text() == "kept"
+    shutil.rmtree(output)
+    output.write_text("kept")
+    refuse(capsys, command(), "top5: is a file; name a folder")
+
+
+def test_too_little_disk_space(command, tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr(shutil, "disk_usage", lambda path: shutil._ntuple_diskusage(0, 0, 1000))
+    with mock.patch.object(sys, "argv", command()), pytest.raises(SystemExit) as stop:
+        run(cache_teacher.main)
+    assert stop.value.code == 2
+    told = capsys.readouterr().err.splitlines()[-1]
+    assert re.match(r"error: .* takes \d kB more and 1 kB are free; lower distillation\.k, make room, or set", told)
+    assert not (tmp_path / "cache").exists()
+
+
+def test_a_second_writer(command, tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr("ekd_nmt.resume.lease.CLAIM_SECONDS", 0.1)
+    with mock.patch("kd.cache_writer.Caching.publish", side_effect=KeyboardInterrupt), pytest.raises(KeyboardInterrupt):
+        tiny.run_command(command())
+    (progress,) = (tmp_path / "cache/progress").iterdir()
+    message = rf"another caching writes here, process {os.getpid()} on \S+, and it is running; wait for its end"
+    with claimed(progress, "caching"), mock.patch("kd.cache_writer.SHARD_BYTES", tiny.SHARD_BYTES):
+        with pytest.raises(UserError, match=message):
+            tiny.run_command(command())
+        assert "waiting up to 0.1 s" in capsys.readouterr().err
+
+
+@pytest.mark.slow
+def test_refusals_come_before_the_slow_imports(command, tmp_path):
+    code = "import sys, cache_teacher\nfrom ekd_nmt.common.command import run\n"
+    code += "try: run(cache_teacher.main)\nfinally: print('torch' in sys.modules)"
+    arguments = command(teacher=tmp_path / "none.pt")[1:]
+    environment = os.environ | {"PYTHONPATH": str(Path(cache_teacher.__file__).parent)}
+    done = subprocess.run([sys.executable, "-c", code, *arguments], capture_output=True, text=True, env=environment)
+    assert (done.returncode, done.stdout) == (2, "False\n"), done.stderr

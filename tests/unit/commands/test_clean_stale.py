@@ -1,0 +1,301 @@
+"""Unfinished work goes when no job of the configuration would go on with it, and only then."""
+
+import json
+import os
+import shutil
+import socket
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+import yaml
+
+from clean_stale import clean, differences
+from configurations import SYSTEMS, experiment, merged
+from ekd_nmt.common.errors import UserError
+from ekd_nmt.common.files import sha256
+from ekd_nmt.resume.work_folder import write_job
+from left_behind import claim, put_step, running, step
+
+ROOT = Path(__file__).parents[3]
+SIZE = 3_000_000  # bytes of a checkpoint
+SEEDS = "{seeds: [1, 2]}"
+EXPERIMENT = experiment(SEEDS)
+
+
+@pytest.fixture
+def folder(tmp_path, monkeypatch):
+    """A folder with the corpus and the models of the default experiment, and two seeds of each system."""
+    monkeypatch.chdir(tmp_path)
+    models = [EXPERIMENT.run_path(name, seed, "model.pt") for name in SYSTEMS for seed in (1, 2)]
+    for path in (*EXPERIMENT.binarized(), *models):
+        put(path)
+    for cache in EXPERIMENT.caches():
+        put(f"{EXPERIMENT.cache_path(*cache)}/meta.json")
+    return tmp_path
+
+
+def put(path, text=None):
+    path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(f"content of {path}" if text is None else text)
+    return path
+
+
+def work(place, work, options, seed, inputs, key="0123456789abcdef"):
+    """A folder of unfinished work with a checkpoint, as a step leaves it that was killed."""
+    progress = Path(place, "progress", key)
+    progress.mkdir(parents=True)
+    (progress / "checkpoint_last.pt").write_bytes(bytes(SIZE))
+    write_job(progress, work=work, options=options, seed=seed, inputs={path: sha256(path) for path in inputs})
+    return progress
+
+
+def training(system="master_student", seed=1, exp=EXPERIMENT, **how):
+    """That of a system; the default one has a teacher, a cache and an init."""
+    teacher, inputs = exp.teacher(system), []
+    if teacher is not None:
+        number = exp.teacher_seed(system, seed)
+        inputs.append(exp.run_path(teacher, number, "model.pt"))
+        if exp.cached(system):
+            inputs.append(f"{exp.cache_path(teacher, number, exp.cache_variant(system))}/meta.json")
+    if exp.init(system) is not None:
+        inputs.append(exp.run_path(exp.init(system), seed, "model.pt"))
+    inputs += exp.binarized(("train", "valid"))
+    return work(exp.run_path(system, seed), "training", exp.options(system), seed, inputs, **how)
+
+
+def caching(teacher="senior_teacher", seed=1, k=32, temperature=1.0, **how):
+    options = {"format": 1, "k": k, "temperature": temperature, "max_tokens": 4096, "shard_bytes": 2**24, "cuda": False}
+    inputs = [EXPERIMENT.run_path(teacher, seed, "model.pt"), *EXPERIMENT.binarized(("train", "valid"))]
+    return work(EXPERIMENT.run_path(teacher, seed, "cache"), "caching", options, None, inputs, **how)
+
+
+def translation(system="student", **options):
+    options = {"split": "test", "target_lang": "en", "cuda": False} | EXPERIMENT.config.decoding.model_dump() | options
+    inputs = [EXPERIMENT.run_path(system, 1, "model.pt"), *EXPERIMENT.binarized(("test",))]
+    return work(EXPERIMENT.run_path(system, 1), "translation", options, None, inputs, key="fedcba9876543210")
+
+
+def cleaned(capsys, overlay=SEEDS, **how):
+    """What a call prints; the overlay is merged over the default configuration."""
+    clean(experiment(overlay), **how)
+    return capsys.readouterr().out
+
+
+def test_what_jobs_would_go_on_with_stays(folder, capsys):
+    places = [training(), training("student", 2), training("senior_student", 2), caching(), translation()]
+    assert cleaned(capsys) == "results/demo: nothing stale is there\n"
+    assert all((place / "checkpoint_last.pt").exists() for place in places)
+
+
+@pytest.mark.parametrize(
+    ("overlay", "reason"),
+    [
+        ("systems: {master_student: null, senior_student_matched: null}", "master_student is no system"),
+        ("seeds: [3, 4]", "1 is no seed of the configuration"),
+        ("systems: {master_student: {lr: 0.001}}", "training.lr was 0.005 and is 0.001 now"),
+        ("training: {max_epoch: 5, max_update: 7}", "training.max_update was None and is 7 now"),
+        ("systems: {master_student: {teacher: junior_teacher}}", "teacher was 'senior_teacher' and is 'junior_tea"),
+        ("distillation: {teacher: online}", "distillation.k was 32 and is not set now"),
+        ("models: {student: {layers: 3}, junior: {layers: 3}}", "model.layers was 2 and is 3 now"),
+    ],
+)
+def test_another_configuration(folder, capsys, overlay, reason):
+    place = training()
+    told = cleaned(capsys, overlay)
+    assert told.startswith(f"removed {place} (3 MB): {reason}")
+    assert told.endswith("\nresults/demo: removed 3 MB in all\n")
+    assert not place.exists()
+    assert not place.parent.exists(), "it became empty"
+    assert Path("results/demo/master_student/seed1/model.pt").exists()
+
+
+def test_another_teacher_of_the_same_options(folder, capsys):
+    place = training("senior_student", 2)
+    told = cleaned(capsys, "{seeds: [1, 2], distillation: {teacher_seed: same}}")
+    assert f"removed {place} (3 MB): it read results/demo/senior_teacher/seed1/cache/top32/meta.json, not now" in told
+    assert not place.exists()
+
+
+def test_an_input_that_has_changed_or_is_missing(folder, capsys):
+    changed, missing, both = training(), training("student"), training("junior_student")
+    put("results/demo/senior_teacher/seed1/model.pt", "trained anew")
+    put("results/demo/junior_teacher/seed1/model.pt", "trained anew")
+    gone = Path(EXPERIMENT.binarized(("valid",))[-1])
+    gone.unlink()
+    told = cleaned(capsys)
+    assert f"removed {changed} (3 MB): its input results/demo/senior_teacher/seed1/model.pt has changed" in told
+    assert f"kept {missing} (3 MB): its input {gone} is missing now" in told
+    assert missing.exists()
+    assert not changed.exists()
+    assert not both.exists()
+
+
+def test_without_a_record_work_goes_only_when_asked(folder, capsys):
+    old, empty, damaged = training(), training("student"), caching()
+    (old / "job.json").unlink()
+    put(empty / "job.json", "")
+    (empty / "checkpoint_last.pt").unlink()
+    put(damaged / "job.json", "{")
+    (damaged / "checkpoint_last.pt").rename(put(damaged / "cache/train.00000.npy"))
+    notes = put("results/demo/student/seed1/progress/notes/mine.txt")
+    told = cleaned(capsys, finished=True)
+    assert f"removed {empty} (0 kB): says not whose it is" in told
+    assert f"kept {old} (3 MB): holds unfinished work, perhaps of an older version, and has no job.json" in told
+    assert (old.exists(), damaged.exists(), empty.exists()) == (True, True, False)
+    assert f"removed {old} (3 MB): says not whose it is" in cleaned(capsys, without_job=True)
+    assert (old.exists(), damaged.exists()) == (False, False)
+    assert notes.exists(), "its name is no key"
+
+
+@pytest.mark.parametrize(
+    ("overlay", "stays"),
+    [
+        ("{}", True),
+        ("distillation: {k: 16}", False),
+        ("distillation: {temperature: 2.0}", False),
+        ("{distillation: {k: 16}, systems: {takd_assistant: {k: 32}}}", True),
+        ("distillation: {teacher: online}", False),
+        ("systems: {junior_student: {teacher: senior_teacher}, takd_student: {teacher: senior_teacher}}", True),
+    ],
+)
+def test_caches(folder, capsys, overlay, stays):
+    place = caching()
+    assert ("no system reads a cache of senior_teacher with k 32" in cleaned(capsys, overlay)) is not stays
+    assert place.exists() is stays
+
+
+def test_a_cache_of_another_teacher_is_stale(folder, capsys):
+    unread, moved = caching("student"), caching()
+    shutil.copytree(moved, Path("results/demo/junior_teacher/seed1/cache/progress/0123456789abcdef"))
+    told = cleaned(capsys)
+    assert f"removed {unread} (3 MB): no system reads a cache of student" in told
+    assert "it did not read results/demo/junior_teacher/seed1/model.pt, but now" in told
+    assert moved.exists()
+
+
+@pytest.mark.parametrize("overlay", ["decoding: {beam: 3}", "decoding: {lenpen: 0.5}", "systems: {takd_student: null}"])
+def test_translations(folder, capsys, overlay):
+    place = translation("takd_student")
+    assert f"removed {place}" in cleaned(capsys, overlay)
+
+
+def test_a_living_owner_keeps_its_folder(folder, capsys):
+    here, there, dead = training("student"), training("junior_teacher"), training("senior_teacher")
+    for place, owner in (
+        (here, {"pid": os.getpid(), "host": socket.gethostname()}),
+        (there, {}),
+        (dead, {"silent": 3600}),
+    ):
+        content = {path.name: path.read_bytes() for path in place.iterdir()}
+        shutil.rmtree(place)
+        claim(place, **({"since": time.time()} | owner))
+        for name, data in content.items():
+            (place / name).write_bytes(data)
+        put(place.parent.parent / ".summary.tmp")
+    told = cleaned(capsys, "seeds: [3]")
+    assert f"kept {here} (3 MB): process {os.getpid()} on {socket.gethostname()} works there" in told
+    assert f"kept {there} (3 MB): process 7 on elsewhere works there" in told
+    assert (here.exists(), there.exists(), dead.exists()) == (True, True, False)
+    assert {path.parent for path in Path("results").rglob(".summary.tmp")} == {here.parent.parent, there.parent.parent}
+
+
+def test_finished_work_goes_when_asked(folder, capsys):
+    done, older, other, cache = training(), training("student"), training("junior_teacher"), caching()
+    for place in (done, older, other):
+        run, job = place.parent.parent, json.loads((place / "job.json").read_text())
+        options = job["options"] | ({"model_name": "another"} if place == other else {})
+        put(run / "config.json", json.dumps(options | {"seed": 1}))
+        os.utime(run / "model.pt")
+    os.utime("results/demo/student/seed1/model.pt", (1, 1))
+    os.utime("results/demo/senior_teacher/seed1/cache/top32/meta.json")
+    os.utime("results/demo/master_student/seed1/model.pt")
+    assert "nothing stale" in cleaned(capsys)
+    told = cleaned(capsys, finished=True)
+    assert f"removed {done} (3 MB): the training is finished" in told
+    assert f"removed {cache} (3 MB): the caching is finished" in told
+    assert told.endswith("removed 6 MB in all\n")
+    assert older.exists()
+    assert other.exists(), "the model that is there was trained with other options"
+
+
+def test_a_dry_run_removes_nothing(folder, capsys):
+    place, half = training(), put("results/demo/data/.bin.tmp/file")
+    before = sorted(Path("results").rglob("*"))
+    told = cleaned(capsys, "seeds: [3]", dry_run=True)
+    assert f"would remove {place} (3 MB): 1 is no seed" in told
+    assert f"would remove {half.parent} (0 kB): half-written" in told
+    assert sorted(Path("results").rglob("*")) == before
+
+
+def test_nothing_else_is_touched(folder, capsys):
+    """Another experiment, what is behind links, models, logs, a folder that is empty all along."""
+    place = training()
+    for other in ("results/other/student/seed1/progress/0123456789abcdef", "outside/seed1/progress/0123456789abcdef"):
+        shutil.copytree(place, other)
+    put("results/other/.x.tmp")
+    Path("results/demo/linked").symlink_to(folder / "outside")
+    Path("results/demo/student/seed2/progress").symlink_to(folder / "outside/seed1/progress")
+    Path("results/demo/empty").mkdir()
+    put("results/demo/student/seed1/logs/train.log")
+    before = {path for path in Path().rglob("*") if path != place.parent and not path.is_relative_to(place)}
+    cleaned(capsys, "seeds: [3]")
+    assert set(Path().rglob("*")) == before - {place.parent}
+    shutil.move("results/demo", "moved")
+    Path("results/demo").symlink_to(folder / "moved")
+    with pytest.raises(UserError, match="results/demo: is a link"):
+        cleaned(capsys, "seeds: [3]")
+
+
+def test_beside_a_controller_and_beside_a_step(folder, capsys):
+    place, half = training(), put("results/demo/data/.bin.tmp/file")
+    put_step(folder)
+    put("workflow_scripts/recover.py", Path("workflow_scripts/train.py").read_text())
+    with (
+        running("workflow_scripts/recover.py") as process,
+        pytest.raises(UserError, match=rf"process {process.pid}, per"),
+    ):
+        cleaned(capsys, "seeds: [3]")
+    assert place.exists()
+    with step():
+        assert "half-written files stay, because train.py" in cleaned(capsys, "seeds: [3]")
+    assert not place.exists()
+    assert half.exists()
+    cleaned(capsys)
+    assert not half.parent.exists()
+
+
+def test_command_line(folder):
+    place = training()
+    config = put("config.json", json.dumps(merged(yaml.safe_load(SEEDS))))
+    command = [sys.executable, ROOT / "workflow_scripts/clean_stale.py", "--config"]
+    run = subprocess.run([*command, f"@{config}"], capture_output=True, text=True, check=True)
+    assert run.stdout == "results/demo: nothing stale is there\n"
+    config.write_text(json.dumps(merged({"seeds": [3]})))
+    run = subprocess.run([*command, config.read_text(), "--dry-run"], capture_output=True, text=True, check=True)
+    assert f"would remove {place}" in run.stdout
+    (place / "job.json").unlink()
+    run = subprocess.run([*command, f"@{config}", "--without-job"], capture_output=True, text=True, check=True)
+    assert f"removed {place}" in run.stdout
+    run = subprocess.run([*command, '{"experiment": "demo"}'], capture_output=True, text=True, check=False)
+    assert run.returncode == 2
+    assert run.stderr.startswith("error: ")
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "reason"),
+    [
+        ({"a": 1}, {"a": 1}, None),
+        ({"a": 1.0}, {"a": 1}, None),
+        ({"a": True}, {"a": 1}, "a was True and is 1 now"),
+        ({"a": {"b": 1, "c": 2}}, {"a": {"b": 1, "c": 3}}, "a.c was 2 and is 3 now"),
+        ({"a": 1}, {}, "a was 1 and is not set now"),
+        ({}, {"a": None}, "a was not set and is None now"),
+        ({"a": {}}, {"a": None}, "a was {} and is None now"),
+    ],
+)
+def test_differences_are_told_in_words(old, new, reason):
+    assert differences(old, new) == reason

@@ -1,0 +1,241 @@
+"""cost.py: what a model costs with all that it is made from, each part of it once."""
+
+import sys
+from pathlib import Path
+
+import pytest
+
+import cost_table
+from ekd_nmt.common.errors import UserError
+from ekd_nmt.report.run_records import as_text, read_runs
+from run_files import cache_file, call, read_csv, run_files
+
+SECONDS = [*cost_table.SECONDS, "total_seconds"]
+# seconds of each training and each cache, powers of two: a sum tells what is in it
+TRAININGS = {
+    "student": (1, {}),
+    "junior_teacher": (2, {}),
+    "senior_teacher": (4, {}),
+    "junior_student": (8, {"teacher": "junior_teacher"}),
+    "senior_student": (16, {"teacher": "senior_teacher"}),
+    "master_student": (32, {"teacher": "senior_teacher", "init": "junior_student"}),
+    "takd_assistant": (64, {"teacher": "senior_teacher"}),
+    "takd_student": (128, {"teacher": "takd_assistant"}),
+}
+CACHES = {"junior_teacher": 256, "senior_teacher": 512, "takd_assistant": 1024}
+
+
+def chain(root: Path) -> tuple[list, list]:
+    """The files of the default chain, runs and caches."""
+    pairs = [
+        run_files(root, name, 20.0 + seconds / 100, train_seconds=seconds, **edges)
+        for name, (seconds, edges) in TRAININGS.items()
+    ]
+    return pairs, [cache_file(root, name, seconds=seconds) for name, seconds in CACHES.items()]
+
+
+def compute(pairs: list, caches: list = (), baseline: str = "student"):
+    return cost_table.tabulate(read_runs(pairs, caches), "demo", baseline).set_index("system")
+
+
+def parts(table, system: str) -> list[float]:
+    return list(table.loc[system, SECONDS])
+
+
+@pytest.mark.parametrize(
+    ("system", "own", "init", "teacher", "cache"),
+    [
+        ("student", 1, 0, 0, 0),
+        ("senior_teacher", 4, 0, 0, 0),
+        ("junior_student", 8, 0, 2, 256),
+        ("senior_student", 16, 0, 4, 512),
+        # the stage before comes with its own teacher and that teacher's cache
+        ("master_student", 32, 8, 2 + 4, 256 + 512),
+        ("takd_assistant", 64, 0, 4, 512),
+        # the assistant's own teacher too
+        ("takd_student", 128, 0, 64 + 4, 1024 + 512),
+    ],
+)
+def test_all_that_a_system_needs(tmp_path, system, own, init, teacher, cache):
+    assert parts(compute(*chain(tmp_path)), system) == [own, init, teacher, cache, own + init + teacher + cache]
+
+
+def test_stages_with_one_teacher_count_it_and_its_cache_once(tmp_path):
+    pairs = [
+        run_files(tmp_path, "teacher", train_seconds=100),
+        run_files(tmp_path, "first", train_seconds=1, teacher="teacher"),
+        run_files(tmp_path, "second", train_seconds=2, teacher="teacher", init="first"),
+        run_files(tmp_path, "third", train_seconds=4, teacher="teacher", init="second"),
+    ]
+    table = compute(pairs, [cache_file(tmp_path, "teacher", seconds=1000)])
+    assert parts(table, "third") == [4, 1 + 2, 100, 1000, 1107]
+
+
+def test_teacher_that_is_also_a_stage_counts_as_a_stage(tmp_path):
+    pairs = [
+        run_files(tmp_path, "first", train_seconds=1),
+        run_files(tmp_path, "second", train_seconds=2, teacher="first", init="first"),
+    ]
+    table = compute(pairs, [cache_file(tmp_path, "first", seconds=10)])
+    assert parts(table, "second") == [2, 1, 0, 10, 13]
+
+
+def test_what_a_teacher_starts_from_is_a_cost_of_the_teacher(tmp_path):
+    pairs = [
+        run_files(tmp_path, "base", train_seconds=1),
+        run_files(tmp_path, "teacher", train_seconds=2, init="base"),
+        run_files(tmp_path, "pupil", train_seconds=4, teacher="teacher"),
+    ]
+    table = compute(pairs, [cache_file(tmp_path, "teacher", seconds=10)])
+    assert parts(table, "pupil") == [4, 0, 2 + 1, 10, 17]
+
+
+def test_online_teacher_is_needed_but_no_cache(tmp_path):
+    pairs = [
+        run_files(tmp_path, "teacher", train_seconds=2),
+        run_files(tmp_path, "pupil", train_seconds=4, teacher="teacher", mode="online"),
+    ]
+    # another student's cache of this teacher is no cost of this one
+    assert parts(compute(pairs, [cache_file(tmp_path, "teacher")]), "pupil") == [4, 0, 2, 0, 6]
+
+
+def test_two_variants_of_one_teacher_are_two_caches(tmp_path):
+    pairs = [
+        run_files(tmp_path, "teacher", train_seconds=2),
+        run_files(tmp_path, "first", train_seconds=4, teacher="teacher"),
+        run_files(tmp_path, "second", train_seconds=8, teacher="teacher", variant="full", init="first"),
+    ]
+    caches = [cache_file(tmp_path, "teacher", seconds=10), cache_file(tmp_path, "teacher", variant="full", seconds=20)]
+    assert parts(compute(pairs, caches), "second") == [8, 4, 2, 30, 44]
+
+
+def test_each_seed_counts_all_and_seeds_are_averaged(tmp_path):
+    # both students learn from the teacher of seed 1, which costs 100; that of seed 2 costs nobody but itself
+    pairs = [
+        run_files(tmp_path, "teacher", seed=1, train_seconds=100),
+        run_files(tmp_path, "teacher", seed=2, train_seconds=300),
+        run_files(tmp_path, "pupil", 20.0, seed=1, train_seconds=1, teacher="teacher"),
+        run_files(tmp_path, "pupil", 22.0, seed=2, train_seconds=3, teacher="teacher", teacher_seed=1),
+    ]
+    table = compute(pairs, [cache_file(tmp_path, "teacher", 1, seconds=1000)], baseline="teacher")
+    assert parts(table, "pupil") == [2, 0, 100, 1000, 1102]
+    assert parts(table, "teacher") == [200, 0, 0, 0, 200]
+    assert list(table.loc["pupil", ["seeds", "bleu", "delta_vs_student", "times_student"]]) == [2, 21.0, 1.0, 5.51]
+
+
+def test_multiples_of_the_baseline(tmp_path):
+    table = compute(*chain(tmp_path))
+    assert table.times_student["student"] == 1
+    assert table.times_student["senior_student"] == 16 + 4 + 512
+    other = compute(*chain(tmp_path), baseline="senior_teacher")
+    assert other.times_student["senior_student"] == (16 + 4 + 512) / 4
+
+
+@pytest.mark.parametrize("baseline", ["absent", "idle"])
+def test_no_baseline_leaves_blanks(tmp_path, baseline):
+    pairs = [run_files(tmp_path, "student"), run_files(tmp_path, "idle", train_seconds=0)]
+    text = as_text(compute(pairs, baseline=baseline), cost_table.DECIMALS)
+    assert list(text.times_student) == ["", ""]
+
+
+@pytest.mark.parametrize(
+    ("absent", "told"),
+    [
+        (
+            "senior_teacher",
+            "senior_student/seed1/train.json: its teacher {}/senior_teacher/seed1/model.pt is not of a run",
+        ),
+        (
+            "junior_student",
+            "master_student/seed1/train.json: its init {}/junior_student/seed1/model.pt is not of a run",
+        ),
+        ("junior_teacher", "junior_student/seed1/train.json: its teacher {}/junior_teacher/seed1/model.pt is not of"),
+    ],
+)
+def test_missing_run_is_named_in_one_line(tmp_path, absent, told):
+    pairs, caches = chain(tmp_path)
+    pairs = [pair for pair in pairs if pair[0].parts[-3] != absent]
+    done = call(cost_table.__file__, tmp_path, pairs, caches)
+    assert done.returncode == 2
+    assert done.stderr.startswith(f"error: {tmp_path}/{told.format(tmp_path)}")
+    assert done.stderr.count("\n") == 1
+    assert not (tmp_path / "out").exists()
+
+
+def test_missing_summary_is_named_in_one_line(tmp_path):
+    pairs, caches = chain(tmp_path)
+    done = call(cost_table.__file__, tmp_path, pairs, caches[1:])
+    assert done.returncode == 2
+    assert f"give {tmp_path}/junior_teacher/seed1/cache/top32.json to --caches" in done.stderr
+    assert done.stderr.count("\n") == 1
+
+
+def test_runs_in_one_folder_are_refused(tmp_path):
+    pairs = [run_files(tmp_path, "student"), run_files(tmp_path, "teacher")]
+    scores, training = pairs[1]
+    pairs[1] = (scores, training.rename(pairs[0][1].with_name("other.json")))
+    with pytest.raises(UserError, match=r"other\.json: in the folder of .*student/seed1/train\.json"):
+        compute(pairs)
+
+
+def test_circle_of_damaged_summaries_ends(tmp_path):
+    pairs = [run_files(tmp_path, "a", train_seconds=1, init="b"), run_files(tmp_path, "b", train_seconds=2, init="a")]
+    assert parts(compute(pairs), "a") == [1, 2, 0, 0, 3]
+
+
+def test_command(tmp_path):
+    pairs, caches = chain(tmp_path)
+    done = call(cost_table.__file__, tmp_path, pairs, caches)
+    assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
+    rows = read_csv(tmp_path)
+    assert [row["system"] for row in rows] == list(TRAININGS)
+    assert list(rows[0]) == [
+        "experiment",
+        "system",
+        "seeds",
+        "bleu",
+        "delta_vs_student",
+        "own_seconds",
+        "init_seconds",
+        "teacher_training_seconds",
+        "cache_seconds",
+        "total_seconds",
+        "times_student",
+    ]
+    assert list(rows[5].values()) == [
+        *("demo", "master_student", "1", "20.32", "0.31"),
+        *("32.0", "8.0", "6.0", "768.0", "814.0", "814.00"),
+    ]
+
+
+def test_markdown_explains_itself(tmp_path):
+    pairs, caches = chain(tmp_path)
+    caches[0] = cache_file(tmp_path, "junior_teacher", device="NVIDIA H100")
+    assert call(cost_table.__file__, tmp_path, pairs, caches).returncode == 0
+    text = (tmp_path / "out/t.md").read_text(encoding="utf-8")
+    assert [line.split("|")[2].strip() for line in text.splitlines()[2 : 2 + len(TRAININGS)]] == list(TRAININGS)
+    assert "wall-clock time on cpu + NVIDIA H100." in text
+    assert "counted in the row of each" in text
+    assert all(f"- `{column}`" in text for column in [*SECONDS, "times_student", "delta_vs_student"])
+    assert "nan" not in text
+
+
+def test_bytes_depend_on_the_files_alone(tmp_path, monkeypatch):
+    pairs, caches = chain(tmp_path)
+    texts = set()
+    for hash_seed, order in (("1", 1), ("2", 1), ("3", -1)):
+        monkeypatch.setenv("PYTHONHASHSEED", hash_seed)
+        assert call(cost_table.__file__, tmp_path, pairs, caches[::order]).returncode == 0
+        texts.add(tuple((tmp_path / f"out/t.{kind}").read_bytes() for kind in ("csv", "md")))
+    assert len(texts) == 1
+    ((table, _),) = texts
+    assert table.startswith(b"experiment,system,seeds,bleu,")
+    assert b"\r" not in table
+
+
+def test_both_files_of_each_run(tmp_path, monkeypatch):
+    pair = run_files(tmp_path, "student")
+    flags = ["--scores", str(pair[0]), "--training", str(pair[1]), str(pair[1]), "--experiment", "demo"]
+    monkeypatch.setattr(sys, "argv", ["cost_table.py", *flags, "--csv", "x", "--markdown", "y"])
+    with pytest.raises(UserError, match="1 --scores and 2 --training"):
+        cost_table.main()

@@ -1,0 +1,240 @@
+"""The command line of fetch.py: from processes that end well, badly, or by being killed."""
+
+import hashlib
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import termios
+import threading
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import yaml
+
+from ekd_nmt.common.signals import EXIT_INTERRUPTED, STOP_SIGNALS
+from ekd_nmt.resume.lease import claimed
+from failing_server import CONTENT, entry, ranged, stalled, unannounced, whole
+from fetch import BLOCK, DataFile
+
+SCRIPT = Path(__file__).parents[3] / "workflow_scripts" / "fetch.py"
+SHA256 = hashlib.sha256(CONTENT).hexdigest()
+
+
+@pytest.fixture
+def output(tmp_path):
+    return tmp_path / "resources" / "set" / "file.gz"
+
+
+@pytest.fixture
+def mirror(tmp_path):
+    (tmp_path / "mirror" / "set").mkdir(parents=True)
+    return tmp_path / "mirror"
+
+
+def write_manifest(folder: Path, *files: DataFile) -> Path:
+    described = [file.model_dump(exclude_none=True) for file in files]
+    content = {"set": {"licence": "CC0", "citation": "Nobody (2020)", "home": "h", "files": described}}
+    (folder / "m.yaml").write_text(yaml.safe_dump(content))
+    return folder / "m.yaml"
+
+
+def command(manifest: Path, *flags: object) -> list[str]:
+    return [sys.executable, str(SCRIPT), "--manifest", str(manifest), "--dataset", "set", *map(str, flags)]
+
+
+def call(*arguments: object, **options) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(command(*arguments), capture_output=True, text=True, **options)
+
+
+def test_command_line_takes_the_mirror_from_the_environment(mirror, output, tmp_path):
+    (mirror / "set" / "file.gz").write_bytes(b"not it")
+    manifest = write_manifest(tmp_path, entry("http://127.0.0.1:9/file.gz"))
+    flags = ("--file", "file.gz", "--output", output)
+    result = call(manifest, *flags, env=os.environ | {"EKD_DATA_MIRROR": str(mirror)})
+    assert (result.returncode, result.stdout) == (2, "")
+    assert result.stderr.startswith(
+        f"error: {mirror}/set/file.gz: 6 bytes instead of {len(CONTENT)}; replace this copy"
+    )
+    assert result.stderr.count("\n") == 1
+    assert not output.exists()
+
+
+@pytest.mark.parametrize(
+    ("sums", "verdict"),
+    [({}, "verified"), ({"sha256": None}, f"no checksum known, its sha256 is {SHA256}")],
+    ids=["known", "unknown"],
+)
+def test_command_line_says_where_the_file_came_from(server, output, tmp_path, sums, verdict):
+    server.answers = [whole]
+    result = call(write_manifest(tmp_path, entry(server.url, **sums)), "--file", "file.gz", "--output", output)
+    assert (result.returncode, result.stdout, result.stderr) == (0, "", f"{output}: from {server.url}, {verdict}\n")
+    assert output.read_bytes() == CONTENT
+    assert [path.name for path in output.parent.iterdir()] == ["file.gz"]
+
+
+@pytest.mark.parametrize(
+    ("flags", "message"),
+    [
+        ((), "--file and --output are missing; give both, or --list to see the files of the data set"),
+        (("--list", "--max-bytes", 0), "--attempts and --max-bytes must be at least 1 and --back-off not negative"),
+        (("--list", "--mirror", "typo"), "mirror typo: not a readable folder; mend EKD_DATA_MIRROR or data.mirror"),
+    ],
+)
+def test_command_line_refuses_in_one_line(tmp_path, flags, message):
+    result = call(write_manifest(tmp_path, entry("http://127.0.0.1:9/file.gz")), *flags, cwd=tmp_path)
+    assert (result.returncode, result.stdout) == (2, "")
+    assert result.stderr.startswith(f"error: {message}")
+    assert result.stderr.count("\n") == 1
+
+
+def test_command_line_lists_what_there_is_without_network(server, mirror, tmp_path):
+    files = [entry(server.url, name=name, bytes=size) for name, size in (("a.tgz", 5), ("b.tgz", None), ("c.tgz", 7))]
+    (mirror / "set" / "b.tgz").touch()
+    (tmp_path / "resources" / "set").mkdir(parents=True)
+    (tmp_path / "resources" / "set" / "c.tgz").touch()
+    result = call(write_manifest(tmp_path, *files), "--list", "--mirror", mirror, cwd=tmp_path)
+    assert (result.returncode, result.stderr) == (0, "")
+    lines = result.stdout.splitlines()
+    assert [line.split()[:2] for line in lines[:4]] == [
+        ["file", "bytes"], ["a.tgz", "5"], ["b.tgz", "?"], ["c.tgz", "7"]
+    ]  # fmt: skip
+    assert ["missing" in lines[1], "in mirror" in lines[2], "in resources/set" in lines[3]] == [True] * 3
+    assert lines[4:] == ["", "licence: CC0", "citation: Nobody (2020)", "home: h"]
+    assert server.requests == []
+
+
+@pytest.fixture
+def small_disk(tmp_path):
+    """A file system of 64 KiB."""
+    if shutil.which("mount") is None:
+        pytest.skip("no program to mount a file system with")
+    folder = tmp_path / "small"
+    folder.mkdir()
+    mounted = subprocess.run(
+        ["mount", "-t", "tmpfs", "-o", "size=64k", "tmpfs", folder], capture_output=True, text=True
+    )
+    if mounted.returncode:
+        pytest.skip(f"no file system can be mounted here ({mounted.stderr.strip()})")
+    yield folder
+    subprocess.run(["umount", folder], check=True)
+
+
+def test_a_full_disk_keeps_what_was_received(server, small_disk, tmp_path):
+    server.answers = [unannounced]
+    output = small_disk / "file.gz"
+    manifest = write_manifest(tmp_path, entry(server.url, bytes=None))
+    result = call(manifest, "--file", "file.gz", "--output", output)
+    assert result.returncode == 2
+    problem = "No space left on device; make room and run again, it goes on from there"
+    assert result.stderr == f"error: {output}.part: {problem}\n"
+    assert [path.name for path in small_disk.iterdir()] == ["file.gz.part"]
+    assert CONTENT.startswith((small_disk / "file.gz.part").read_bytes())
+    server.answers = [ranged]
+    subprocess.run(["mount", "-o", "remount,size=1m", small_disk], check=True)
+    assert call(manifest, "--file", "file.gz", "--output", output).returncode == 0
+    assert output.read_bytes() == CONTENT
+
+
+def wait_for(condition: Callable[[], bool]) -> None:
+    deadline = time.monotonic() + 30
+    while not condition():
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
+
+
+def start(*arguments: object) -> subprocess.Popen[str]:
+    return subprocess.Popen(command(*arguments), stderr=subprocess.PIPE, text=True)
+
+
+@pytest.mark.parametrize("number", [signal.SIGKILL, *STOP_SIGNALS])
+def test_a_killed_download_is_resumed_by_the_next(server, output, tmp_path, number):
+    server.answers = [stalled(5 * BLOCK), ranged]
+    part = output.with_name("file.gz.part")
+    arguments = (write_manifest(tmp_path, entry(server.url)), "--file", "file.gz", "--output", output)
+    with start(*arguments) as process:
+        wait_for(lambda: part.exists() and part.stat().st_size >= 4 * BLOCK)
+        process.send_signal(number)
+        told = process.communicate()[1]
+    left = {path.name for path in output.parent.iterdir()}
+    if number == signal.SIGKILL:
+        assert (process.returncode, told) == (-number, "")
+        assert left == {"file.gz.part", "file.gz.progress"}
+    else:
+        assert process.returncode == EXIT_INTERRUPTED
+        words = f"{number.name}: progress is saved; run the same command again to go on (exit status 75)"
+        assert told[len("12:00:00 ") :] == f"{words}\n"
+        assert left == {"file.gz.part"}
+    kept = part.stat().st_size
+    assert 4 * BLOCK <= kept <= 5 * BLOCK
+    result = call(*arguments)
+    assert (result.returncode, result.stderr.splitlines()[-1]) == (0, f"{output}: from {server.url}, verified")
+    assert server.requests == [("/file.gz", None), ("/file.gz", f"bytes={kept}-")]
+    assert output.read_bytes() == CONTENT
+    assert [path.name for path in output.parent.iterdir()] == ["file.gz"]
+
+
+def test_of_two_downloads_the_second_waits_and_takes_what_the_first_got(server, output, tmp_path):
+    going_on = threading.Event()
+
+    def slow(handler):
+        ranged(handler, send=3 * BLOCK)
+        going_on.wait(30)
+        handler.wfile.write(CONTENT[3 * BLOCK :])
+
+    server.answers = [slow]
+    arguments = (write_manifest(tmp_path, entry(server.url)), "--file", "file.gz", "--output", output)
+    with start(*arguments) as first:
+        wait_for(lambda: len(server.requests) == 1)
+        with start(*arguments) as second:
+            assert "another download writes here, process" in second.stderr.readline()
+            going_on.set()
+            told = second.communicate()[1], first.communicate()[1]
+    assert (first.returncode, second.returncode) == (0, 0), told
+    assert told == (f"{output}: from {server.url}, verified\n",) * 2
+    assert server.requests == [("/file.gz", None)]
+    assert output.read_bytes() == CONTENT
+    assert [path.name for path in output.parent.iterdir()] == ["file.gz"]
+
+
+def test_when_the_first_of_two_downloads_is_killed_the_second_goes_on(server, output, tmp_path):
+    server.answers = [stalled(3 * BLOCK), ranged]
+    part = output.with_name("file.gz.part")
+    arguments = (write_manifest(tmp_path, entry(server.url)), "--file", "file.gz", "--output", output)
+    with start(*arguments) as first:
+        wait_for(lambda: part.exists() and part.stat().st_size >= 2 * BLOCK)
+        with start(*arguments) as second:
+            assert "another download writes here, process" in second.stderr.readline()
+            first.kill()
+            first.wait()
+            kept = part.stat().st_size
+            second.communicate()
+    assert second.returncode == 0
+    assert server.requests == [("/file.gz", None), ("/file.gz", f"bytes={kept}-")]
+    assert output.read_bytes() == CONTENT
+    assert [path.name for path in output.parent.iterdir()] == ["file.gz"]
+
+
+def test_a_download_that_goes_on_elsewhere_is_left_alone(output, tmp_path):
+    arguments = (write_manifest(tmp_path, entry("http://127.0.0.1:9/file.gz")), "--file", "file.gz", "--output", output)
+    with claimed(output.with_name("file.gz.progress"), "download"):
+        result = call(*arguments, env=os.environ | {"EKD_CLAIM_SECONDS": "0.2"})
+    assert result.returncode == 2
+    assert f"error: {output}.progress: another download writes here, process {os.getpid()}" in result.stderr
+
+
+def test_a_bar_is_drawn_on_the_terminal_that_is_named(server, output, tmp_path):
+    server.answers = [whole]
+    ours, theirs = os.openpty()
+    termios.tcsetwinsize(theirs, (24, 80))
+    flags = ("--file", "file.gz", "--output", output, "--progress-fd", theirs)
+    result = call(write_manifest(tmp_path, entry(server.url)), *flags, pass_fds=[theirs])
+    drawn = os.read(ours, 10_000).decode()
+    os.close(ours)
+    os.close(theirs)
+    assert "file.gz" in drawn
+    assert "200k" in drawn
+    assert result.stderr == f"{output}: from {server.url}, verified\n"

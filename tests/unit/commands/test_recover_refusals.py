@@ -1,0 +1,174 @@
+"""A recovery does not go on where it cannot see what runs, nor beside steps that a second copy would not wait for."""
+
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from ekd_nmt.cluster.orphans import look, refuse_second_copies
+from ekd_nmt.cluster.processes import CLAIMING
+from ekd_nmt.common.errors import UserError
+from left_behind import RUN, running, step, wait_for
+from left_by_slurm import DOWN, answering, arguments, call, command, put_workflow, with_slurm
+from recover import stop
+
+TEMPORARY = Path("results/.x.tmp")
+# a leader and its rank: a byte on the rank's standard input asks it to stop, a signal is noted
+LED = """
+import pathlib, signal, subprocess, sys
+
+rank = "--outcomes" in sys.argv
+signal.signal(signal.SIGTERM, (lambda *_: pathlib.Path("signalled").touch()) if rank else signal.default_int_handler)
+if rank:
+    pathlib.Path("runs").touch()
+    if "--deaf" not in sys.argv:
+        sys.stdin.buffer.read(1)
+        pathlib.Path("saved").touch()
+    signal.pause() if "--deaf" in sys.argv else sys.exit(75)
+child = subprocess.Popen([sys.executable, *sys.argv, "--outcomes", "x"], stdin=subprocess.PIPE)
+try:
+    child.wait()
+except KeyboardInterrupt:
+    child.stdin.write(b"x")
+    child.stdin.close()
+    sys.exit(child.wait())
+"""
+
+
+@pytest.fixture
+def folder(tmp_path, monkeypatch):
+    """A folder with a workflow of one rule and a step that only waits; a SLURM without jobs."""
+    return put_workflow(tmp_path, monkeypatch)
+
+
+def locked():
+    """A lock of Snakemake's, as a killed controller leaves it, and a file that it left half-written."""
+    for path in (Path(".snakemake/locks/0.output.lock"), TEMPORARY):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.touch()
+
+
+def other_step(name="binarize.py", **how):
+    """A step of another name than train.py."""
+    Path("workflow_scripts", name).write_text(Path("workflow_scripts/train.py").read_text())
+    return running(f"workflow_scripts/{name}", "--output", RUN, **how)
+
+
+@pytest.mark.parametrize("ask", [call, lambda: answering("y\n")])
+def test_without_an_answer_of_slurm_nothing_is_done(folder, ask):
+    locked()
+    command("squeue", DOWN)
+    run = ask()
+    assert run.returncode == 2
+    assert run.stderr.startswith("error: squeue failed: slurm is down: jobs may still run")
+    assert len(run.stderr.splitlines()) == 1
+    assert "make recover YES=1" in run.stderr
+    assert "jobs of SLURM cannot be seen: squeue failed: slurm is down" in run.stdout
+    assert TEMPORARY.exists()
+    assert any(Path(".snakemake/locks").iterdir())
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("flag", ["--yes", "--keep"])
+def test_without_an_answer_of_slurm_half_written_files_stay(folder, flag):
+    TEMPORARY.parent.mkdir()
+    TEMPORARY.touch()
+    command("squeue", DOWN)
+    run = call(flag, "--no-restart")
+    assert run.returncode == 0, run.stderr
+    assert "half-written files stay" in run.stdout
+    assert TEMPORARY.exists()
+    assert "lock is removed" in run.stdout
+
+
+def test_a_lock_alone_is_asked_about(folder):
+    locked()
+    run = call()
+    assert run.returncode == 2
+    assert run.stderr.startswith("error: Snakemake's lock is here, and nobody is there to be asked: see that no")
+    run = answering("n\n")
+    assert run.returncode == 1
+    assert (
+        "Snakemake's lock is here. Go on, because no Snakemake works in this folder on another machine?" in run.stdout
+    )
+    assert TEMPORARY.exists()
+    assert any(Path(".snakemake/locks").iterdir())
+
+
+@pytest.mark.slow
+def test_a_lock_alone_is_removed_when_the_user_agrees(folder):
+    for kept, go_on in (
+        (False, lambda: answering("y\n", "--no-restart")),
+        (False, lambda: call("--yes", "--no-restart")),
+        (True, lambda: call("--keep", "--no-restart")),
+    ):
+        locked()
+        run = go_on()
+        assert run.returncode == 0, run.stderr
+        assert not list(Path(".snakemake").glob("locks/*"))
+        assert TEMPORARY.exists() is kept
+    TEMPORARY.touch()
+    assert call("--no-restart").returncode == 0, "without a lock there is nothing to ask"
+    assert not TEMPORARY.exists()
+
+
+@pytest.mark.parametrize("name", sorted(CLAIMING))
+def test_beside_steps_and_jobs_that_claim_what_they_write(folder, name):
+    with_slurm(f"11|RUNNING|1:02|ekd_ab|{folder}|rule_{name}_wildcards_student_1", f"12|RUNNING|1|mine|{folder}|")
+    with other_step(f"{name}.py"):
+        refuse_second_copies(look(folder, "ekd"), folder)
+
+
+@pytest.mark.parametrize(
+    "comment", ["rule_corpus_apply_bpe_binarize_...", "rule_score_wildcards_student_1", "rule_train_score", "(null)"]
+)
+def test_not_beside_a_job_that_claims_nothing(folder, comment):
+    with_slurm(f"11|PENDING|0:00|ekd_ab|{folder}|{comment}", f"12|RUNNING|1|ekd_ab|{folder}|rule_train_wildcards_a_1")
+    locked()
+    run = call("--keep", "--no-restart")
+    assert run.returncode == 2
+    said = comment.replace("(null)", "ekd_ab")
+    assert run.stderr.startswith(f"error: SLURM job 11, pending, 0:00, {said}: a second copy would not wait for it")
+    assert "wait for its end and run again, or stop all of the above (make recover YES=1)" in run.stderr
+    assert TEMPORARY.exists()
+    assert any(Path(".snakemake/locks").iterdir())
+
+
+def test_not_beside_a_step_that_claims_nothing(folder):
+    with (
+        other_step() as process,
+        step(),
+        pytest.raises(UserError, match=rf"process {process.pid}, binarize.py --output .*: a second .*YES=1"),
+    ):
+        refuse_second_copies(look(folder, "ekd"), folder)
+    with_slurm(f"14|RUNNING|9|nightly|{folder}|")
+    with other_step(job="14") as process:
+        left = look(folder, "ekd")
+        assert not left.processes, "it is left alone with its job"
+        with pytest.raises(UserError, match=rf"process {process.pid}, binarize.py .* or stop it$"):
+            refuse_second_copies(left, folder)
+
+
+def test_ranks_are_told_by_their_leader_alone(folder):
+    Path("workflow_scripts/train.py").write_text(LED)
+    with step() as process:
+        left = look(folder, "ekd")
+        assert len(left.processes) == 2
+        stop(left, folder, arguments("--kill-after", "20"))
+        assert process.wait(1) == 75
+    assert Path("saved").exists()
+    assert not Path("signalled").exists()
+
+
+def test_ranks_that_do_not_end_are_killed(folder):
+    Path("workflow_scripts/train.py").write_text(LED)
+    words = [sys.executable, "workflow_scripts/train.py", "--outcomes", "x", "--deaf"]
+    with subprocess.Popen(words) as rank:
+        wait_for(Path("runs").exists)
+        began = time.monotonic()
+        stop(look(folder, "ekd"), folder, arguments())
+        assert rank.wait(1) == -9
+        assert time.monotonic() - began >= 1
+    assert not Path("signalled").exists()

@@ -1,0 +1,136 @@
+"""train.py where memory or disk do not suffice: it says so, loses nothing, and needs less the next time."""
+
+import json
+import os
+import re
+import resource
+import subprocess
+import sys
+from unittest import mock
+
+import pytest
+
+import tiny_training as tiny
+import train
+from ekd_nmt.common import command
+from ekd_nmt.resume import out_of_memory
+
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.filterwarnings("ignore"),
+    pytest.mark.usefixtures("signal_handlers"),
+]
+OPTIONS = {"dropout": 0.0, "max_sentences": 8}
+
+
+def attempt(capsys, corpus, output) -> tuple[int, list[str]]:
+    """Train as the command line does; returns the exit status and the log."""
+    capsys.readouterr()
+    with mock.patch.object(sys, "argv", tiny.command(corpus, output, tiny.options(**OPTIONS))):
+        try:
+            command.run(train.main)
+            status = 0
+        except SystemExit as stop:
+            status = stop.code
+    return status, capsys.readouterr().err.splitlines()
+
+
+@pytest.fixture
+def small_memory():
+    """Memory has room for batches of three sentences, in training and in validation."""
+    from fairseq.tasks.translation import TranslationTask
+
+    def limited(method):
+        original = getattr(TranslationTask, method)
+
+        def step(self, sample, *arguments, **options):
+            if sample["nsentences"] > 3:
+                raise RuntimeError("CUDA out of memory. Tried to allocate 2.00 GiB.\nAnd a long explanation")
+            return original(self, sample, *arguments, **options)
+
+        return mock.patch.object(TranslationTask, method, step)
+
+    with limited("train_step"), limited("valid_step"):
+        yield
+
+
+def test_batches_are_halved_until_they_fit(capsys, tiny_corpus, tmp_path, small_memory):
+    for tokens in (4096, 2048):
+        status, log = attempt(capsys, tiny_corpus, tmp_path)
+        assert status == 75
+        assert re.fullmatch(
+            r"\S+ update 1 does not fit into memory \(CUDA out of memory\. Tried to allocate 2\.00 GiB\.\): the next "
+            rf"attempt goes on from the last checkpoint with batches of {tokens // 2} instead of {tokens} tokens, and "
+            r"twice as many of them an update; run the same command again to go on \(exit status 75\)",
+            log[-1],
+        )
+        assert not any("explanation" in line or "Traceback" in line for line in log), "fairseq's chatter is in the log"
+    status, log = attempt(capsys, tiny_corpus, tmp_path)
+    assert status == 0
+    words = (
+        "for want of memory each batch is split: max_tokens 4096 -> 1024, update_freq 1 -> 4; an update has the same"
+    )
+    assert any(words in line for line in log)
+    summary = json.loads((tmp_path / "train.json").read_text())
+    cause = "CUDA out of memory. Tried to allocate 2.00 GiB."
+    assert summary["out_of_memory"] == [{"update": 0, "cause": cause}] * 2
+    assert (summary["attempts"], summary["updates"]) == (3, 3 * tiny.UPDATES_AN_EPOCH)
+
+
+def test_the_same_updates_as_with_enough_memory(capsys, tiny_corpus, tmp_path, request):
+    assert attempt(capsys, tiny_corpus, tmp_path / "large")[0] == 0
+    request.getfixturevalue("small_memory")
+    while attempt(capsys, tiny_corpus, tmp_path / "small")[0]:
+        pass
+    large, small = (tiny.history(tmp_path / name) for name in ("large", "small"))
+    for one, other in zip(large, small, strict=True):
+        assert one["updates"] == other["updates"]
+        assert other["loss"] == pytest.approx(one["loss"], rel=1e-4)
+
+
+def test_a_kill_for_want_of_memory_halves_the_batches(capsys, tiny_corpus, tmp_path):
+    from kd.training_loop import Driver
+
+    with mock.patch.object(Driver, "_update", side_effect=KeyboardInterrupt), pytest.raises(KeyboardInterrupt):
+        attempt(capsys, tiny_corpus, tmp_path)
+    (progress,) = (tmp_path / "progress").iterdir()
+    (progress / "owner.json").write_text(json.dumps({"pid": 1, "host": "node", "job": "5"}))
+    with mock.patch("ekd_nmt.resume.out_of_memory.killed_for_memory", return_value="it was killed") as asked:
+        status, log = attempt(capsys, tiny_corpus, tmp_path)
+    assert asked.call_args.args[0]["job"] == "5"
+    assert status == 0
+    assert "process 1 on node in SLURM job 5, was killed" in log[0]
+    assert any("max_tokens 4096 -> 2048, update_freq 1 -> 2" in line for line in log)
+    assert json.loads((tmp_path / "train.json").read_text())["out_of_memory"] == [
+        {"update": None, "cause": "it was killed"}
+    ]
+
+
+def test_no_room_for_checkpoints_is_said_before_training(capsys, tiny_corpus, tmp_path, monkeypatch):
+    monkeypatch.setattr("kd.setup.shutil.disk_usage", lambda path: mock.Mock(free=1000))
+    status, log = attempt(capsys, tiny_corpus, tmp_path)
+    assert (status, len(log)) == (2, 1)
+    assert re.match(
+        r"error: \S+: the checkpoints of this training take \d+ kB more, 1 kB are free; make room there "
+        r"\(make clean-stale removes what is of no use any more\), and run again",
+        log[0],
+    )
+    assert not (tmp_path / "progress").exists()
+
+
+def test_a_disk_that_fills_up_damages_no_checkpoint(tiny_corpus, tmp_path):
+    """A limit on the size of files stands for the disk: the system refuses to write more in the same way."""
+
+    def limit() -> None:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (20_000, 20_000))
+
+    call = [sys.executable, *tiny.command(tiny_corpus, tmp_path, tiny.options(**OPTIONS))]
+    environment = os.environ | {"OMP_NUM_THREADS": "1", "PYTHONDONTWRITEBYTECODE": "1"}
+    done = subprocess.run(call, preexec_fn=limit, capture_output=True, text=True, env=environment)
+    lines = done.stderr.splitlines()
+    assert done.returncode == 2, done.stderr
+    assert re.fullmatch(r"error: \S+/checkpoint_new_\d+\.pt: File too large; make room or mend .* run again", lines[-1])
+    (progress,) = (tmp_path / "progress").iterdir()
+    assert not list(progress.glob("*checkpoint*")), "half a checkpoint is left"
+    assert tiny.run_training(tiny_corpus, tmp_path, tiny.options(**OPTIONS)).exists()
+    assert out_of_memory.read(progress) == []

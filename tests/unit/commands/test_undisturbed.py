@@ -1,0 +1,138 @@
+"""When the result of a step is in place, a stop signal no longer keeps the step from ending with status 0.
+
+Snakemake deletes the outputs of a step that ends otherwise, and nothing would be left: the progress is gone by then.
+"""
+
+import contextlib
+import os
+import signal
+from pathlib import Path
+
+import pytest
+
+import fetch
+import tiny_steps
+from ekd_nmt.common.signals import EXIT_INTERRUPTED, STOP_SIGNALS
+from ekd_nmt.corpus import manifest
+from failing_server import CONTENT, entry, whole
+
+pytestmark = pytest.mark.filterwarnings("ignore")  # models are built by fairseq, whose warnings are not ours
+STEPS = {
+    "translation": tiny_steps.translation,
+    "caching": tiny_steps.caching,
+    "training": tiny_steps.training,
+}
+
+
+@pytest.fixture
+def when_placed(monkeypatch):
+    """Calls a function when something has been renamed to a path."""
+
+    def prepare(path: Path, call) -> None:
+        def renaming(rename):
+            def renamed(source, target, *arguments, **options):
+                rename(source, target, *arguments, **options)
+                if Path(target) == path:
+                    call()
+
+            return renamed
+
+        for name in ("replace", "rename"):
+            monkeypatch.setattr(os, name, renaming(getattr(os, name)))
+
+    return prepare
+
+
+def send_all() -> None:
+    for number in STOP_SIGNALS:
+        os.kill(os.getpid(), number)
+
+
+def assert_finishes(step: tiny_steps.Step) -> None:
+    """It ends as it does without signals, and up to the last moment of its process."""
+    step.run()
+    assert step.output.exists()
+    assert [signal.getsignal(number) for number in STOP_SIGNALS] == [signal.SIG_IGN] * len(STOP_SIGNALS)
+
+
+def assert_leaves_and_goes_on(step: tiny_steps.Step, monkeypatch, computing: str) -> None:
+    """It leaves without a result, and finishes the next time without computing anything again."""
+    with pytest.raises(SystemExit) as left:
+        step.run()
+    assert left.value.code == EXIT_INTERRUPTED
+    assert not step.output.exists()
+    monkeypatch.undo()
+    monkeypatch.setattr(computing, None)
+    assert_finishes(step)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("make", STEPS.values(), ids=STEPS)
+def test_signals_when_the_result_is_in_place(make, plain, tiny_corpus, tmp_path, when_placed):
+    step = make(plain, tiny_corpus, tmp_path / "run" / "output")
+    sent = []
+    when_placed(step.output, lambda: (sent.append(1), send_all()))
+    assert_finishes(step)
+    assert sent == [1]
+
+
+@pytest.mark.parametrize("sums", [{}, {"sha256": None}], ids=["checksum", "no checksum"])
+def test_signals_when_a_download_is_in_place(server, tmp_path, when_placed, monkeypatch, sums, capsys):
+    server.answers = [whole]
+    step = tiny_steps.fetching(entry(server.url, **sums), tmp_path / "file.gz")
+    when_placed(step.output, send_all)
+    original, read = manifest.sha256, []
+    monkeypatch.setattr(manifest, "sha256", lambda path: (read.append(path.name), original(path))[1])
+    assert_finishes(step)
+    assert step.output.read_bytes() == CONTENT
+    assert read == ["file.gz.part"], "the checksum is not computed once, before the file is in place"
+    assert f"{step.output}: from {server.url}, " in capsys.readouterr().err
+
+
+def test_signals_when_another_process_has_put_the_download_in_place(server, tmp_path, monkeypatch):
+    step = tiny_steps.fetching(entry(server.url), tmp_path / "file.gz")
+    verdict = manifest.verdict
+
+    @contextlib.contextmanager
+    def waiting(progress, work):
+        step.output.write_bytes(CONTENT)
+        yield
+
+    monkeypatch.setattr(fetch, "claimed", waiting)
+    monkeypatch.setattr(fetch, "verdict", lambda *arguments: (send_all(), verdict(*arguments))[1])
+    assert_finishes(step)
+    assert server.requests == []
+
+
+def test_signals_when_a_copy_is_in_place(server, tmp_path, when_placed):
+    (tmp_path / "mirror" / "set").mkdir(parents=True)
+    (tmp_path / "mirror" / "set" / "file.gz").write_bytes(CONTENT)
+    step = tiny_steps.fetching(entry(server.url), tmp_path / "file.gz", "--mirror", tmp_path / "mirror")
+    when_placed(step.output, send_all)
+    assert_finishes(step)
+    assert server.requests == []
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("number", STOP_SIGNALS)
+def test_a_signal_just_before_a_cache_would_be_in_place(plain, tiny_corpus, tmp_path, when_placed, number, monkeypatch):
+    step = tiny_steps.caching(plain, tiny_corpus, tmp_path / "run" / "output")
+    when_placed(step.output.with_suffix(".json"), lambda: os.kill(os.getpid(), number))
+    assert_leaves_and_goes_on(step, monkeypatch, "kd.teacher.Teacher.teach")
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("number", STOP_SIGNALS)
+def test_a_signal_just_before_a_translation_would_be_in_place(
+    plain, tiny_corpus, tmp_path, when_placed, number, monkeypatch
+):
+    step = tiny_steps.translation(plain, tiny_corpus, tmp_path / "run" / "output")
+    checks = []  # of the only chunk, of the whole, and at the end
+
+    def check(self):
+        checks.append(1)
+        if len(checks) == 2:
+            os.kill(os.getpid(), number)
+
+    monkeypatch.setattr("ekd_nmt.resume.lease.Claim.check", check)
+    assert_leaves_and_goes_on(step, monkeypatch, "kd.beam_search.Search._search")

@@ -1,0 +1,244 @@
+"""Every mistake in a configuration is answered with its key, its value and the fix."""
+
+import pytest
+import yaml
+
+from configurations import merged
+from ekd_nmt.common.errors import UserError
+from ekd_nmt.config.errors import keys_at
+from ekd_nmt.config.experiment import Experiment
+
+# An overlay over config/config.yaml, and what the user is told about it.
+MISTAKES = [
+    # unknown and missing keys
+    ("trainig: {lr: 0.1}", "trainig: unknown key; did you mean 'training'?"),
+    ("training: {learning: 1}", "training.learning: unknown key; use one of max_epoch, max_update, optimizer, ..."),
+    ("training: {validation: {beem: 1}}", "training.validation.beem: unknown key; did you mean 'beam'?"),
+    ("data: {filter: {max_token: 9}}", "data.filter.max_token: unknown key; did you mean 'max_tokens'?"),
+    ("models: {student: {head: 2}}", "models.student.head: unknown key; did you mean 'heads'?"),
+    ("systems: {student: {techer: junior_teacher}}", "systems.student.techer: unknown key; did you mean 'teacher'?"),
+    (
+        "systems: {student: {validation: {intervall: 2}}}",
+        "systems.student.validation.intervall: unknown key; did you mean 'interval'?",
+    ),
+    # a user's name that is also a key must not confuse the suggestion
+    (
+        "systems: {teacher: {model: junior, max_epoc: 2}}",
+        "systems.teacher.max_epoc: unknown key; did you mean 'max_epoch'?",
+    ),
+    # one for all: caches are shared
+    ("systems: {student: {keep_cache: false}}", "systems.student.keep_cache: unknown key; use one of alpha, ..."),
+    ("systems: {new: {teacher: student}}", "systems.new.model: missing; add it"),
+    ("models: {new: {heads: 2}}", "models.new.embed_dim: missing; add it | models.new.ffn_dim: missing; add it"),
+    # names of models and systems
+    (
+        "systems: {student: {model: studnet}}",
+        "systems.student.model: 'studnet' is not one of models; did you mean 'student'?",
+    ),
+    (
+        "systems: {student: {model: huge}}",
+        "systems.student.model: 'huge' is not one of models; use one of student, junior, senior",
+    ),
+    (
+        "systems: {junior_student: {teacher: junior_techer}}",
+        "systems.junior_student.teacher: 'junior_techer' is not one of systems; did you mean 'junior_teacher'?",
+    ),
+    (
+        "systems: {master_student: {init: juniorstudent}}",
+        "systems.master_student.init: 'juniorstudent' is not one of systems; did you mean 'junior_student'?",
+    ),
+    (
+        "systems: {senior_student_matched: {budget_of: mastr_student}}",
+        "systems.senior_student_matched.budget_of: 'mastr_student' is not one of systems; "
+        "did you mean 'master_student'?",
+    ),
+    (
+        "systems: {junior_student: null}",
+        "systems.master_student.init: 'junior_student' is set to null; name another, or set master_student to null too",
+    ),
+    (
+        "models: {junior: null}",
+        "systems.junior_teacher.model: 'junior' is set to null; name another, or set junior_teacher to null too",
+    ),
+    # circles
+    (
+        "systems: {student: {init: student}}",
+        "systems: student -> student is a circle; a system cannot wait for itself, remove one edge",
+    ),
+    (
+        "systems: {senior_teacher: {teacher: master_student}}",
+        "systems: senior_teacher -> master_student -> senior_teacher is a circle; "
+        "a system cannot wait for itself, remove one edge",
+    ),
+    (
+        "systems: {junior_student: {init: senior_student_matched, max_epoch: null}}",
+        "systems: junior_student -> senior_student_matched -> master_student -> junior_student is a circle; "
+        "a system cannot wait for itself, remove one edge",
+    ),
+    # what does not go together
+    (
+        "systems: {takd_student: {init: junior_teacher}}",
+        "systems.takd_student.init: 'junior_teacher' has another architecture (model 'junior' instead of 'student'); "
+        "weights can only be taken over between equal models",
+    ),
+    (
+        "systems: {senior_student_matched: {max_epoch: 3}}",
+        "systems.senior_student_matched: budget_of 'master_student' and max_epoch 3 both say how long to train; "
+        "keep one",
+    ),
+    (
+        "systems: {senior_student_matched: {max_update: 30}}",
+        "systems.senior_student_matched: budget_of 'master_student' and max_update 30 both say how long to train; "
+        "keep one",
+    ),
+    (
+        "systems: {junior_student: {max_update: 5}}",
+        "systems.senior_student_matched.budget_of: of master_student, junior_student only junior_student has a "
+        "max_update, so they cannot be added up; give it to all or to none",
+    ),
+    (
+        "distillation: {teacher_dropout: true}",
+        "distillation.teacher_dropout: junior_student has a cached teacher, and dropout needs one that computes; "
+        "set distillation.teacher: online, or teacher_mode: online on junior_student",
+    ),
+    (
+        "systems: {takd_student: {teacher_dropout: true}}",
+        "systems.takd_student.teacher_dropout: takd_student has a cached teacher, and dropout needs one that computes; "
+        "set distillation.teacher: online, or teacher_mode: online on takd_student",
+    ),
+    ("seeds: [3, 1, 3]", "seeds: [3, 1, 3] names a seed twice; name each once"),
+    ("data: {source_lang: fr}", "data: the corpus 'synthetic' has no fr to en; it has de to en"),
+    (
+        "data: {corpus: multi30k, target_lang: fr}",
+        "data: the corpus 'multi30k' has no de to fr; it has de to en or en to de",
+    ),
+    ("data: {target_lang: de}", "data.target_lang: 'de' is also data.source_lang; name two languages"),
+    (
+        "models: {student: {embed_dim: 30, heads: 4}}",
+        "models.student: embed_dim 30 cannot be split over 4 heads; make it a multiple of heads",
+    ),
+    (
+        "data: {filter: {min_tokens: 9, max_tokens: 5}}",
+        "data.filter: min_tokens 9 is above max_tokens 5; lower min_tokens",
+    ),
+    # nothing there
+    ("seeds: []", "seeds: is empty; name at least one"),
+    ("models: null", "models: is empty; give it a value or remove the line"),
+    ("systems: null", "systems: is empty; give it a value or remove the line"),
+    ("training: null", "training: is empty; give it a value or remove the line"),
+    # wrong types and ranges
+    ("seeds: 1", "seeds: 1 is not valid: input should be a valid list"),
+    (
+        "seeds: [1, true]",
+        "seeds: [1, True] is not valid: a number or a text belongs here; "
+        "a text that YAML takes for true or false needs quotes",
+    ),
+    ("seeds: [-1]", "seeds.0: -1 is not valid: input should be greater than or equal to 0"),
+    ("seeds: [4294967296]", "seeds.0: 4294967296 is not valid: input should be less than or equal to 4294967295"),
+    ("systems: [student]", "systems: ['student'] is a value and keys belong here; write them below it, indented"),
+    ("training: 3", "training: 3 is a value and keys belong here; write them below it, indented"),
+    (
+        "systems: {student: junior}",
+        "systems.student: 'junior' is a value and keys belong here; write them below it, indented",
+    ),
+    (
+        "training: {max_epoch: many}",
+        "training.max_epoch: 'many' is not valid: input should be a valid integer, "
+        "unable to parse string as an integer",
+    ),
+    (
+        "training: {max_epoch: yes}",
+        "training.max_epoch: True is not valid: a number or a text belongs here; "
+        "a text that YAML takes for true or false needs quotes",
+    ),
+    (
+        "data: {target_lang: no}",
+        "data.target_lang: False is not valid: a number or a text belongs here; "
+        "a text that YAML takes for true or false needs quotes",
+    ),
+    ("experiment: 2026", "experiment: 2026 is a number to YAML and a text belongs here; put it in quotes"),
+    ("training: {max_epoch: 0}", "training.max_epoch: 0 is not valid: input should be greater than 0"),
+    ("training: {warmup_updates: 0}", "training.warmup_updates: 0 is not valid: input should be greater than 0"),
+    ("training: {lr: .nan}", "training.lr: nan is not valid: input should be a finite number"),
+    ("training: {optimizer: sgd}", "training.optimizer: 'sgd' is not valid: input should be 'adam'"),
+    ("training: {adam_betas: [0.9]}", "training.adam_betas.1: missing; add it"),
+    (
+        "distillation: {k: 0}",
+        "distillation.k: 0 is not valid: input should be a whole number greater than 0, or full",
+    ),
+    (
+        "systems: {takd_student: {k: most}}",
+        "systems.takd_student.k: 'most' is not valid: input should be a whole number greater than 0, or full",
+    ),
+    (
+        "systems: {takd_student: {teacher_mode: offline}}",
+        "systems.takd_student.teacher_mode: 'offline' is not valid: input should be 'cached' or 'online'",
+    ),
+    ("distillation: {alpha: 1.5}", "distillation.alpha: 1.5 is not valid: input should be less than or equal to 1"),
+    (
+        "systems: {takd_student: {alpha: -1}}",
+        "systems.takd_student.alpha: -1 is not valid: input should be greater than or equal to 0",
+    ),
+    (
+        "data: {corpus: wmt}",
+        "data.corpus: 'wmt' is not valid: input should be "
+        "'synthetic', 'multi30k', 'iwslt14', 'tatoeba', 'wmt17', 'wmt23' or 'local'",
+    ),
+]
+
+
+@pytest.mark.parametrize(("overlay", "message"), MISTAKES, ids=[overlay for overlay, _ in MISTAKES])
+def test_message(overlay, message):
+    with pytest.raises(UserError) as error:
+        Experiment(merged(yaml.safe_load(overlay)))
+    if message.endswith("..."):
+        assert str(error.value).startswith(message.removesuffix("..."))
+    else:
+        assert str(error.value) == message
+
+
+@pytest.mark.parametrize("name", ["a/b", "a b", "-a", ".a", "_a", "a.b", "ä", "a\n", ""])
+@pytest.mark.parametrize("section", ["systems", "models", "experiment"])
+def test_names_that_are_no_folder(section, name):
+    entry = {"systems": {"model": "student"}, "models": {"embed_dim": 4, "ffn_dim": 4}}.get(section)
+    with pytest.raises(UserError) as error:
+        Experiment(merged({section: name if entry is None else {name: entry}}))
+    key = section if entry is None else f"{section}.{name}"
+    fix = "use letters, digits, _ and -, a letter or digit first"
+    assert str(error.value) == f"{key}: {name!r} cannot name a folder; {fix}"
+
+
+@pytest.mark.parametrize("name", ["data", "logs", "benchmarks"])
+def test_names_of_the_workflows_own_folders(name):
+    with pytest.raises(UserError) as error:
+        Experiment(merged({"systems": {name: {"model": "student"}}}))
+    assert str(error.value) == f"systems.{name}: results/demo/{name} is no system's folder; choose another name"
+
+
+def test_all_mistakes_of_the_first_kind_are_told_at_once():
+    with pytest.raises(UserError) as error:
+        Experiment(merged({"seed": [1], "training": {"lr": -1}, "systems": {"new": {}}}))
+    told = str(error.value).split(" | ")
+    assert [line.split(":")[0] for line in told] == ["training.lr", "systems.new.model", "seed"]
+    assert "\n" not in str(error.value)
+
+
+def test_a_configuration_without_its_required_parts():
+    with pytest.raises(UserError) as error:
+        Experiment({})
+    assert str(error.value) == " | ".join(f"{key}: missing; add it" for key in ("experiment", "models", "systems"))
+
+
+@pytest.mark.parametrize("section", ["models", "systems"])
+def test_everything_taken_away(section):
+    config = merged()
+    config[section] = dict.fromkeys(config[section])
+    with pytest.raises(UserError) as error:
+        Experiment(config)
+    assert str(error.value) == f"{section}: is empty; name at least one"
+
+
+def test_known_keys():
+    assert keys_at(["table"]) == ["baseline", "senior"]
+    assert keys_at(["seeds"]) == keys_at(["systems"]) == keys_at(["nowhere", "at", "all"]) == []
+    assert "max_len_a" in keys_at(["systems", "any", "validation"])

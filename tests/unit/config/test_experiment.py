@@ -1,0 +1,231 @@
+"""experiment.py: overlays, the stage graph, warnings and paths of the real configurations."""
+
+import copy
+
+import pytest
+
+from configurations import PRESETS, SYSTEMS, experiment, merged
+from ekd_nmt.config.experiment import Experiment
+
+# Overlays
+
+
+@pytest.mark.parametrize("preset", PRESETS, ids=lambda path: path.stem)
+def test_presets_have_the_nine_systems_and_no_warnings(preset):
+    built = Experiment(merged(preset))
+    assert list(built.systems) == SYSTEMS
+    assert built.warnings == []
+    assert built.name == ("demo" if preset.stem == "config" else preset.stem)
+
+
+def test_an_overlay_changes_the_keys_it_names_alone():
+    before, after = experiment(), experiment("training: {validation: {beam: 7}}")
+    expected = before.config.model_dump()
+    expected["training"]["validation"]["beam"] = 7
+    assert after.config.model_dump() == expected
+
+
+def test_lists_are_replaced():
+    assert experiment("seeds: [5, 6]").seeds == [5, 6]
+
+
+def test_null_takes_systems_and_models_away():
+    built = experiment("{systems: {takd_student: null, takd_assistant: null}, models: {spare: null}}")
+    assert list(built.systems) == [name for name in SYSTEMS if not name.startswith("takd")]
+    assert list(built.config.models) == ["student", "junior", "senior"]
+
+
+def test_null_takes_an_option_of_a_system_back():
+    built = experiment(
+        "systems: {senior_student_matched: {budget_of: null, max_epoch: 3}, master_student: {init: null}}"
+    )
+    assert built.epochs("senior_student_matched") == 3
+    assert built.init("master_student") is None
+    inherits = experiment("{training: {max_epoch: 99}, systems: {junior_student: {max_epoch: null}}}")
+    assert inherits.epochs("junior_student") == 99
+
+
+def test_the_given_configuration_is_left_as_it_is():
+    config = merged({"systems": {"takd_student": None}})
+    before = copy.deepcopy(config)
+    Experiment(config)
+    assert config == before
+
+
+def test_numbers_as_yaml_reads_them():
+    # PyYAML takes 1e-3 for a text, and Snakemake all that is inside --config 'seeds=[1, 2]'; a user means numbers
+    built = experiment("{seeds: ['1', '2'], training: {lr: 1e-3, max_epoch: '3'}, data: {lowercase: 'false'}}")
+    assert built.seeds == [1, 2]
+    assert built.data.lowercase is False
+    training = built.options("student")["training"]
+    assert (training["lr"], training["max_epoch"]) == (0.001, 3)
+
+
+# The stage graph
+
+
+def test_edges():
+    built = experiment()
+    assert built.lineage("master_student") == ["master_student", "junior_student"]
+    assert {name: (built.teacher(name), built.init(name)) for name in SYSTEMS[3:6]} == {
+        "junior_student": ("junior_teacher", None),
+        "senior_student": ("senior_teacher", None),
+        "master_student": ("senior_teacher", "junior_student"),
+    }
+
+
+def test_order_of_declaration_is_free():
+    config = merged()
+    config["systems"] = dict(reversed(config["systems"].items()))
+    assert list(Experiment(config).systems) == SYSTEMS[::-1]
+
+
+def test_budget_of_adds_up_a_chain():
+    built = experiment(
+        """
+        training: {max_epoch: 5}
+        systems:
+          junior_student: {max_epoch: 4}
+          middle_student: {model: student, teacher: junior_teacher, init: junior_student, max_epoch: 7}
+          master_student: {init: middle_student, max_epoch: 30}
+          nested: {model: student, init: student, budget_of: senior_student_matched}
+          student: {max_epoch: null}
+          plain: {model: student, budget_of: student}
+        """
+    )
+    assert built.options("senior_student_matched")["training"]["max_epoch"] == 4 + 7 + 30
+    assert built.epochs("nested") == 41  # a budget of a budget; what it starts from itself does not count
+    assert built.epochs("plain") == 5
+
+
+def test_budget_of_adds_up_updates():
+    built = experiment("{training: {max_update: 100}, systems: {junior_student: {max_update: 30}}}")
+    assert built.options("senior_student_matched")["training"]["max_update"] == 130
+    assert built.options("master_student")["training"]["max_update"] == 100
+    assert experiment().options("senior_student_matched")["training"]["max_update"] is None
+
+
+def test_teacher_seed():
+    first = experiment("seeds: [4, 7]")
+    assert [first.teacher_seed("junior_student", seed) for seed in (4, 7)] == [4, 4]
+    same = experiment("{seeds: [4, 7], distillation: {teacher_seed: same}}")
+    assert [same.teacher_seed("junior_student", seed) for seed in (4, 7)] == [4, 7]
+    one = experiment("{seeds: [4, 7], systems: {takd_student: {teacher_seed: same}}}")
+    assert one.teacher_seed("takd_student", 7) == 7
+    assert one.teacher_seed("junior_student", 7) == 4
+
+
+# Teacher caches
+
+
+def test_caches_are_shared_by_all_that_read_the_same():
+    one = {(teacher, 4, "top32"): (32, 1.0) for teacher in ("junior_teacher", "senior_teacher", "takd_assistant")}
+    assert experiment("seeds: [4]").caches() == experiment("seeds: [4, 7]").caches() == one
+    assert list(experiment("seeds: [4]").caches()) == list(one), "in the order of their readers"
+    same = experiment("{seeds: [4, 7], distillation: {teacher_seed: same}}").caches()
+    assert {(teacher, seed) for teacher, seed, _ in same} == {(key[0], seed) for key in one for seed in (4, 7)}
+
+
+def test_what_a_system_reads_of_its_teacher():
+    built = experiment(
+        """
+        distillation: {k: 16, temperature: 2}
+        systems:
+          senior_student: {temperature: 1.5, k: full, alpha: 0.2, divergence: reverse_kl}
+          senior_student_matched: {temperature: 1}
+          takd_assistant: {teacher_mode: online}
+        """
+    )
+    assert built.caches() == {
+        ("junior_teacher", 1, "top16-T2.0"): (16, 2.0),
+        ("senior_teacher", 1, "full-T1.5"): ("full", 1.5),
+        ("senior_teacher", 1, "top16-T2.0"): (16, 2.0),
+        ("takd_assistant", 1, "top16-T2.0"): (16, 2.0),
+        ("senior_teacher", 1, "top16"): (16, 1.0),
+    }
+    assert [built.cache_variant(name) for name in ("master_student", "senior_student")] == ["top16-T2.0", "full-T1.5"]
+    assert [name for name in SYSTEMS if not built.cached(name)] == [*SYSTEMS[:3], "takd_assistant"]
+
+
+def test_without_cached_teachers_there_are_no_caches():
+    built = experiment("{distillation: {teacher: online}, systems: {takd_student: {teacher_mode: cached}}}")
+    assert list(built.caches()) == [("takd_assistant", 1, "top32")]
+    assert experiment("distillation: {teacher: online}").caches() == {}
+
+
+# Warnings
+
+
+@pytest.mark.parametrize(
+    ("overlay", "warnings"),
+    [
+        (
+            "systems: {takd_assistant: {teacher: student}}",
+            ["systems.takd_assistant.teacher: 'student' is smaller than its student; is that meant?"],
+        ),
+        ("systems: {takd_student: {teacher: student}}", []),  # born again: as large as its student
+        (
+            "systems: {student: {alpha: 0.1, teacher_dropout: false}}",
+            [
+                "systems.student.alpha: has no effect, because student has no teacher",
+                "systems.student.teacher_dropout: has no effect, because student has no teacher",
+            ],
+        ),
+        (
+            "systems: {student: {teacher_mode: cached, k: 8}, takd_student: {teacher_mode: online, k: 8}}",
+            [
+                "systems.student.teacher_mode: has no effect, because student has no teacher",
+                "systems.student.k: has no effect, because student has no teacher",
+                "systems.takd_student.k: has no effect, because its teacher is not cached",
+            ],
+        ),
+        (
+            "systems: {junior_student: {gpus: 2}}",
+            [
+                "systems.senior_student_matched.budget_of: junior_student has another gpus, "
+                "so its epochs are not as many updates"
+            ],
+        ),
+        (
+            "systems: {junior_student: {max_tokens: 512}}",
+            [
+                "systems.senior_student_matched.budget_of: junior_student has another max_tokens, "
+                "so its epochs are not as many updates"
+            ],
+        ),
+        (
+            "{systems: {student: null}, table: {senior: nobody}}",
+            [
+                "table.baseline: 'student' is not one of systems; column delta_vs_student stays empty",
+                "table.senior: 'nobody' is not one of systems; column gap_to_senior stays empty",
+            ],
+        ),
+    ],
+)
+def test_warnings(overlay, warnings):
+    assert experiment(overlay).warnings == warnings
+
+
+# Paths
+
+
+def test_paths():
+    built = experiment("{experiment: trial, data: {corpus: multi30k, source_lang: en, target_lang: de}}")
+    assert built.root == "results/trial"
+    assert built.data_path("bpe.codes") == "results/trial/data/bpe.codes"
+    assert built.sides("tok", "valid") == ("results/trial/data/tok/valid.en", "results/trial/data/tok/valid.de")
+    assert built.run_path("takd_student", 7) == "results/trial/takd_student/seed7"
+    assert built.run_path("{system}", "{seed}", "model.pt") == "results/trial/{system}/seed{seed}/model.pt"
+    assert built.cache_path("takd_assistant", 7, "top32") == "results/trial/takd_assistant/seed7/cache/top32"
+    assert built.binarized(["test"]) == [
+        f"results/trial/data/bin/{name}"
+        for name in (
+            "dict.en.txt",
+            "dict.de.txt",
+            "test.en-de.en.bin",
+            "test.en-de.en.idx",
+            "test.en-de.de.bin",
+            "test.en-de.de.idx",
+        )
+    ]
+    assert len(built.binarized()) == 2 + 3 * 4

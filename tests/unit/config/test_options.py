@@ -1,0 +1,112 @@
+"""Resolved options: they decide what reruns, so an edit changes those of the systems it concerns, and no others."""
+
+import pytest
+
+from configurations import SYSTEMS, experiment, merged
+from ekd_nmt.config.experiment import Experiment
+
+
+def all_options(built: Experiment) -> dict:
+    return {system: built.options(system) for system in built.systems}
+
+
+def changed(overlay: str) -> set[str]:
+    """The systems whose options an overlay changes."""
+    before, after = all_options(experiment()), all_options(experiment(overlay))
+    return {system for system in after if after[system] != before.get(system)}
+
+
+@pytest.mark.parametrize("system", SYSTEMS)
+def test_an_option_of_one_system_is_its_own(system):
+    assert changed(f"systems: {{{system}: {{dropout: 0.25, validation: {{patience: 2}}}}}}") == {system}
+
+
+@pytest.mark.parametrize(
+    ("overlay", "expected"),
+    [
+        ("models: {senior: {layers: 3}}", {"senior_teacher"}),
+        ("models: {junior: {ffn_dim: 512}}", {"junior_teacher", "takd_assistant"}),
+        ("systems: {senior_teacher: {max_epoch: 50}}", {"senior_teacher"}),
+        ("systems: {junior_student: {max_epoch: 55}}", {"junior_student", "senior_student_matched"}),
+        ("training: {lr: 0.1}", set(SYSTEMS)),
+        ("distillation: {alpha: 0.9}", set(SYSTEMS[3:])),
+        ("distillation: {k: 16}", set(SYSTEMS[3:])),
+        ("distillation: {teacher: online}", set(SYSTEMS[3:])),
+        ("systems: {takd_student: {k: full}}", {"takd_student"}),
+        ("systems: {takd_assistant: {teacher_mode: online}}", {"takd_assistant"}),
+        ("distillation: {keep_cache: false}", set()),
+        # another number of processes gives other batches
+        ("training: {gpus: 2}", set(SYSTEMS)),
+        ("systems: {senior_teacher: {nodes: 2}}", {"senior_teacher"}),
+        ("systems: {new: {model: student}}", {"new"}),
+        ("systems: {takd_student: null}", set()),
+        ("models: {new: {embed_dim: 8, ffn_dim: 8}}", set()),
+        ("decoding: {beam: 2, lenpen: 2, max_tokens: 100}", set()),
+        ("table: {baseline: senior_student}", set()),
+        ("data: {lowercase: false, synthetic: {seed: 9}}", set()),
+        ("bpe: {merges: 900}", set()),
+        ("{seeds: [1, 2], threads: 2, experiment: other}", set()),
+    ],
+)
+def test_what_an_edit_changes(overlay, expected):
+    assert changed(overlay) == expected
+
+
+def test_key_order_changes_nothing():
+    def turned(value):
+        return {key: turned(value[key]) for key in reversed(value)} if isinstance(value, dict) else value
+
+    before, after = experiment(), Experiment(turned(merged()))
+    for system in SYSTEMS:
+        assert after.options(system) == before.options(system)
+        assert str(after.options(system)) == str(before.options(system))  # the order of the keys too
+        assert list(after.options(system)["training"]) == sorted(after.options(system)["training"])
+
+
+def test_spelling_out_a_default_changes_nothing():
+    assert changed("training: {clip_norm: 0, optimizer: adam, validation: {metric: bleu}}") == set()
+    common = experiment().config.training
+    assert changed(f"systems: {{student: {{dropout: {common.dropout}, lr: {common.lr}}}}}") == set()
+
+
+def test_a_nested_override_keeps_its_siblings():
+    built = experiment(
+        """
+        training: {validation: {beam: 3, interval: 2}}
+        systems: {takd_student: {validation: {beam: 1, metric: loss}}}
+        """
+    )
+    common = built.options("student")["training"]["validation"]
+    assert common["beam"] == 3
+    assert built.options("takd_student")["training"]["validation"] == common | {"beam": 1, "metric": "loss"}
+
+
+def test_only_distilled_systems_have_distillation_options():
+    built = experiment("systems: {takd_student: {alpha: 0.25}}")
+    assert "distillation" not in built.options("senior_teacher")
+    assert built.options("takd_student")["distillation"]["alpha"] == 0.25
+    assert built.options("junior_student")["distillation"]["alpha"] == 0.5
+
+
+def test_distillation_options():
+    built = experiment(
+        """
+        distillation: {k: 8, keep_cache: false}
+        systems: {takd_student: {teacher_mode: online}, junior_student: {k: full}}
+        """
+    )
+    common = {"alpha": 0.5, "temperature": 1.0, "divergence": "forward_kl", "teacher_dropout": False}
+    cached = common | {"teacher": "cached", "tail": "spread"}
+    assert built.options("senior_student")["distillation"] == cached | {"k": 8}
+    assert built.options("junior_student")["distillation"] == common | {"teacher": "cached", "k": "full"}
+    assert built.options("takd_student")["distillation"] == common | {"teacher": "online"}
+    assert built.options("takd_student")["teacher"] == "takd_assistant"
+
+
+def test_k_is_no_reason_to_train_with_a_teacher_that_is_not_cached():
+    online = "distillation: {{teacher: online, k: {}}}"
+    assert all_options(experiment(online.format(8))) == all_options(experiment(online.format(16)))
+
+
+def test_teacher_seed_is_no_reason_to_train_what_keeps_its_teacher():
+    assert changed("distillation: {teacher_seed: same}") == set()

@@ -1,0 +1,251 @@
+"""The manifest of data sets: the project's own, what is said about a bad one, and what a split is made from."""
+
+import hashlib
+from pathlib import Path
+
+import pytest
+import yaml
+
+from ekd_nmt.common.errors import UserError
+from ekd_nmt.corpus.manifest import DataFile, find_entry, load_manifest, mismatch, needed_files, parts
+
+ROOT = Path(__file__).parents[3]
+
+
+@pytest.fixture(scope="module")
+def projects():
+    return load_manifest(ROOT / "config" / "datasets.yaml")
+
+
+def described(**changes) -> dict:
+    return {"name": "a", "url": "https://example.org/a"} | changes
+
+
+def side(language: str, name: str = "a", split: str = "train", ending: str = "gz") -> dict:
+    return described(name=f"{name}.{language}.{ending}", split=split, side=language)
+
+
+def load(folder: Path, *files: dict, **changes):
+    content = {"set": {"licence": "l", "citation": "c", "home": "h", "files": list(files)} | changes}
+    (folder / "m.yaml").write_text(yaml.safe_dump(content))
+    return load_manifest(folder / "m.yaml")
+
+
+# --- the project's own ---
+
+
+def test_the_projects_manifest_has_the_published_data_sets(projects):
+    assert set(projects) == {"multi30k", "iwslt14", "tatoeba", "wmt17", "wmt23"}
+    assert projects["multi30k"].pairs == {"train": 29000, "valid": 1014, "test": 1000}
+    assert projects["iwslt14"].pairs == {"train": 160239, "valid": 7283, "test": 6750}
+    assert projects["tatoeba"].pairs == {"all": 169813}
+    assert all(dataset.licence and dataset.citation and dataset.home for dataset in projects.values())
+
+
+def test_a_name_here_has_the_ending_of_the_published_file(projects):
+    files = [item for dataset in projects.values() for item in dataset.files]
+    assert [item.name for item in files if not item.url.endswith(item.name.split(".")[-1])] == []
+
+
+def test_files_without_checksum_are_those_whose_publisher_gives_none(projects):
+    unknown = {(name, item.name) for name, dataset in projects.items() for item in dataset.files}
+    unknown -= {
+        (name, item.name) for name, dataset in projects.items() for item in dataset.files if item.sha256 or item.md5
+    }
+    assert unknown == {
+        ("iwslt14", "de-en.tgz"),
+        ("wmt17", "europarl-v7.de-en.tgz"),
+        ("wmt23", "europarl-v10.cs-en.tsv.gz"),
+        ("wmt23", "news-commentary-v18.cs-en.tsv.gz"),
+        ("wmt23", "wikititles-v3.cs-en.tsv"),
+    }
+
+
+def test_one_archive_in_two_data_sets_is_described_alike(projects):
+    by_url = {}
+    for dataset in projects.values():
+        for item in dataset.files:
+            assert by_url.setdefault(item.url, (item.sha256, item.md5, item.bytes)) == (
+                item.sha256,
+                item.md5,
+                item.bytes,
+            )
+
+
+@pytest.mark.parametrize(
+    ("dataset", "split", "languages", "expected"),
+    [
+        ("multi30k", "valid", ("en", "de"), ["--part val resources/multi30k/val.en.gz resources/multi30k/val.de.gz"]),
+        ("tatoeba", "all", ("de", "en"), ["--tsv deu-eng resources/tatoeba/deu-eng.zip::deu.txt 2,1"]),
+        ("tatoeba", "train", ("de", "en"), []),
+        ("iwslt14", "train", ("de", "en"), []),
+        ("wmt17", "test", ("de", "en"), ["--testset newstest2017 wmt17 resources/wmt17/newstest2017.tgz"]),
+        ("wmt17", "valid", ("de", "en"), ["--testset newstest2016 wmt16 resources/wmt17/newstest2016.tgz"]),
+        (
+            "wmt23",
+            "train",
+            ("en", "cs"),
+            [
+                "--tsv europarl-v10.cs-en resources/wmt23/europarl-v10.cs-en.tsv.gz 2,1",
+                "--tsv news-commentary-v18.cs-en resources/wmt23/news-commentary-v18.cs-en.tsv.gz 2,1",
+                "--part training-parallel-commoncrawl "
+                "resources/wmt23/training-parallel-commoncrawl.tgz::commoncrawl.cs-en.en "
+                "resources/wmt23/training-parallel-commoncrawl.tgz::commoncrawl.cs-en.cs",
+                "--tsv wikititles-v3.cs-en resources/wmt23/wikititles-v3.cs-en.tsv 2,1",
+            ],
+        ),
+    ],
+)
+def test_what_collect_is_called_with(projects, dataset, split, languages, expected):
+    assert [" ".join(part.flag) for part in parts(projects, dataset, split, *languages)] == expected
+
+
+def test_needed_files_are_the_downloads_each_once(projects):
+    assert needed_files(projects, "multi30k", "test", "en", "de") == [
+        "resources/multi30k/test_2016_flickr.en.gz",
+        "resources/multi30k/test_2016_flickr.de.gz",
+    ]
+    assert needed_files(projects, "wmt17", "train", "de", "en") == [
+        "resources/wmt17/europarl-v7.de-en.tgz",
+        "resources/wmt17/training-parallel-commoncrawl.tgz",
+        "resources/wmt17/training-parallel-nc-v12.tgz",
+        "resources/wmt17/rapid2016.tgz",
+    ]
+    assert needed_files(projects, "iwslt14", "test", "de", "en") == []
+
+
+@pytest.mark.parametrize(
+    ("dataset", "split", "message"),
+    [
+        ("multi30k", "train", r"'multi30k': train\.de\.gz has no text in 'fr', only in de, en; mend data\.source_lang"),
+        ("wmt17", "train", r"'wmt17': europarl-v7\.de-en\.tgz has no text in 'fr', only in de, en"),
+        ("tatoeba", "all", r"'tatoeba': deu-eng\.zip has no text in 'fr', only in de, en"),
+        ("wmt18", "train", "'wmt18' is not in the manifest; it has: iwslt14, multi30k, tatoeba, wmt17, wmt23"),
+    ],
+)
+def test_a_language_or_data_set_that_is_not_there_is_told(projects, dataset, split, message):
+    with pytest.raises(UserError, match=message):
+        needed_files(projects, dataset, split, "de", "fr")
+
+
+@pytest.mark.parametrize(
+    ("dataset", "file", "message"),
+    [
+        ("multi31k", "train.de.gz", "data set 'multi31k' is not in the manifest; it has: iwslt14, multi30k"),
+        ("multi30k", "train.fr.gz", "file 'train.fr.gz' is not in data set 'multi30k'; it has: .*train.de.gz"),
+    ],
+)
+def test_unknown_names_are_told_with_the_known_ones(projects, dataset, file, message):
+    with pytest.raises(UserError, match=message):
+        find_entry(projects, dataset, file)
+
+
+# --- one that a user writes ---
+
+
+def test_a_third_language_and_several_parts_of_sides(tmp_path):
+    files = [side(language, name) for name in ("x", "y") for language in ("de", "en", "fr")]
+    manifest = load(tmp_path, *files)
+    assert [part.flag for part in parts(manifest, "set", "train", "fr", "de")] == [
+        ["--part", name, f"resources/set/{name}.fr.gz", f"resources/set/{name}.de.gz"] for name in ("x", "y")
+    ]
+
+
+@pytest.mark.parametrize(
+    ("name", "label"),
+    [("a.b-c.tar.gz", "a.b-c"), ("v.1.tsv.xz", "v.1"), ("x.txt", "x"), ("plain", "plain"), ("n.de.zip", "n.de")],
+)
+def test_labels_are_names_without_endings(tmp_path, name, label):
+    layout = {"split": "train", "members": {"de": "1", "en": "2"}}
+    manifest = load(tmp_path, described(name=name, **layout))
+    assert [part.label for part in parts(manifest, "set", "train", "de", "en")] == [label]
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"sha256": "123"}, r"set\.files\.0\.sha256: String should match"),
+        ({"md5": "123"}, r"set\.files\.0\.md5: String should match"),
+        ({"checksum": "1"}, r"set\.files\.0\.checksum: Extra inputs are not permitted"),
+        ({"name": "../x"}, r"set\.files\.0\.name: String should match"),
+        ({"url": "file:///etc/passwd"}, r"set\.files\.0\.url: String should match"),
+        ({"bytes": "1000"}, r"set\.files\.0\.bytes: Input should be a valid integer"),
+        ({"split": "dev", "testset": "wmt16"}, r"set\.files\.0\.split: Input should be 'train', 'valid', 'test' or"),
+        ({"split": "train"}, r"set\.files\.0: split: goes together with one of members, columns, side, testset"),
+        ({"testset": "wmt16"}, r"set\.files\.0: split: goes together with one of"),
+        ({"split": "test", "testset": "wmt16", "side": "de"}, r"set\.files\.0: side and testset: one file has one"),
+        ({"split": "train", "members": {"de": "x"}}, r"set\.files\.0\.members: Dictionary should have at least 2"),
+        ({"split": "train", "columns": {"de": 0, "en": 1}}, r"set\.files\.0\.columns\.de: Input should be greater"),
+        ({"split": "train", "columns": {"de": 1, "en": 1}}, r"set\.files\.0: columns: two languages have the same"),
+        ({"split": "train", "columns": {"German": 1, "en": 2}}, r"set\.files\.0\.columns\.German.*: String should"),
+        ({"split": "test", "testset": "wmt16", "member": "x"}, r"set\.files\.0: member: says where the columns lie"),
+    ],
+)
+def test_a_bad_file_is_named(tmp_path, change, message):
+    with pytest.raises(UserError, match=f"{message}.*; mend that entry"):
+        load(tmp_path, described(**change))
+
+
+COLUMNS = {"columns": {"de": 1, "en": 2}}
+
+
+@pytest.mark.parametrize(
+    ("files", "message"),
+    [
+        ([described(), described()], "set: files: 2 of them have the name 'a'"),
+        ([side("de")], r"set: files: 'a\.de\.gz' is one side, and train has no other side of it"),
+        ([side("de"), side("en", name="b")], r"set: files: 'a\.de\.gz' is one side, and train has no other"),
+        ([side("de"), side("en", split="valid")], r"'a\.de\.gz' and 'a\.en\.gz' are both called 'a' for short"),
+        ([side("de"), side("en"), side("en", ending="xz")], "set: files: 'a' has two files of one side"),
+        (
+            [described(name=name, split="train", **COLUMNS) for name in ("a.tsv", "a.tsv.gz")],
+            r"'a\.tsv' and 'a\.tsv\.gz' are both called 'a' for short",
+        ),
+        (
+            [described(name=name, split=name, **COLUMNS) for name in ("all", "test")],
+            "set: files: split all next to others would put a sentence pair into two splits",
+        ),
+    ],
+)
+def test_files_that_do_not_go_together_are_named(tmp_path, files, message):
+    with pytest.raises(UserError, match=message):
+        load(tmp_path, *files)
+
+
+def test_sizes_are_of_splits(tmp_path):
+    with pytest.raises(UserError, match=r"set\.pairs\.dev.*: Input should be 'train', 'valid', 'test' or 'all'"):
+        load(tmp_path, pairs={"dev": 3})
+
+
+def test_a_manifest_that_is_not_there_or_not_yaml_is_told(tmp_path):
+    with pytest.raises(UserError, match=r"m\.yaml: cannot be read \(No such file or directory\)"):
+        load_manifest(tmp_path / "m.yaml")
+    (tmp_path / "m.yaml").write_text("a: [")
+    with pytest.raises(UserError, match=r"m\.yaml: is not YAML"):
+        load_manifest(tmp_path / "m.yaml")
+
+
+def test_a_name_that_cannot_be_a_folder_is_refused(tmp_path):
+    (tmp_path / "m.yaml").write_text("../set: {licence: l, citation: c, home: h, files: []}\n")
+    with pytest.raises(UserError, match=r"m\.yaml: \.\./set.*: String should match"):
+        load_manifest(tmp_path / "m.yaml")
+
+
+# --- verification ---
+
+
+@pytest.mark.parametrize("algorithm", ["sha256", "md5"])
+def test_every_sum_that_is_given_is_compared(tmp_path, algorithm):
+    path = tmp_path / "a"
+    path.write_bytes(b"text")
+    sums = {name: hashlib.new(name, b"text").hexdigest() for name in ("sha256", "md5")}
+    assert mismatch(path, DataFile(**described(bytes=4, **sums))) is None
+    wrong = hashlib.new(algorithm, b"other").hexdigest()
+    found = mismatch(path, DataFile(**described(**sums | {algorithm: wrong})))
+    assert found == f"{algorithm} {sums[algorithm]} instead of {wrong}"
+
+
+@pytest.mark.parametrize(("size", "problem"), [(5, "4 bytes instead of 5"), (3, "more than the 3 bytes")])
+def test_a_size_that_differs_is_told_before_sums_are_computed(tmp_path, size, problem):
+    (tmp_path / "a").write_bytes(b"text")
+    assert mismatch(tmp_path / "a", DataFile(**described(bytes=size, sha256="0" * 64))).startswith(problem)

@@ -1,0 +1,141 @@
+"""mirror.py: what the mirror folder has, and what is said when it is not as it should be."""
+
+import multiprocessing
+import os
+import re
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from ekd_nmt.common.errors import UserError
+from ekd_nmt.corpus.manifest import DataFile, Dataset
+from ekd_nmt.corpus.mirror import check_mirror, copy_from_mirror, missing, table
+
+CONTENT = b"some text\n"
+NOBODY = 65534
+
+
+@pytest.fixture
+def mirror(tmp_path):
+    (tmp_path / "mirror" / "set").mkdir(parents=True)
+    return tmp_path / "mirror"
+
+
+def entry(name: str = "a.txt", **changes) -> DataFile:
+    return DataFile(name=name, url=f"https://example.org/{name}", **changes)
+
+
+def test_a_copy_is_made(mirror, tmp_path):
+    (mirror / "set" / "a.txt").write_bytes(CONTENT)
+    output = tmp_path / "resources" / "set" / "a.txt"
+    assert copy_from_mirror(mirror, "set", entry(bytes=10), output) == mirror / "set" / "a.txt"
+    assert output.read_bytes() == CONTENT
+
+
+@pytest.mark.parametrize("folder", ["set", "other"])
+def test_what_is_not_there_is_none(mirror, tmp_path, folder):
+    assert copy_from_mirror(mirror, folder, entry(), tmp_path / "out") is None
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize(
+    ("changes", "problem"),
+    [
+        ({"bytes": 11}, "10 bytes instead of 11"),
+        ({"bytes": 9}, "more than the 9 bytes that the manifest gives"),
+        ({"sha256": "0" * 64}, f"sha256 .* instead of {'0' * 64}"),
+        ({"md5": "0" * 32}, f"md5 .* instead of {'0' * 32}"),
+    ],
+)
+def test_a_wrong_copy_is_refused(mirror, tmp_path, changes, problem):
+    path = mirror / "set" / "a.txt"
+    path.write_bytes(CONTENT)
+    with pytest.raises(UserError, match=f"{path}: {problem}; replace this copy, or remove it to download"):
+        copy_from_mirror(mirror, "set", entry(**changes), tmp_path / "out")
+    assert not (tmp_path / "out").exists()
+
+
+def test_an_output_that_cannot_be_written_is_told(mirror, tmp_path):
+    (mirror / "set" / "a.txt").write_bytes(CONTENT)
+    (tmp_path / "out").mkdir()
+    with pytest.raises(UserError, match=r"a\.txt: cannot be copied to .*out \(Is a directory\); check permissions"):
+        copy_from_mirror(mirror, "set", entry(), tmp_path / "out")
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["mirror", "out"]
+
+
+UNREADABLE = "not a readable folder; mend EKD_DATA_MIRROR or data.mirror, or leave it out"
+
+
+def test_a_mirror_that_is_not_there_or_a_file_is_told(tmp_path):
+    (tmp_path / "file").touch()
+    for name in ("typo", "file"):
+        with pytest.raises(UserError, match=re.escape(f"mirror {tmp_path / name}: {UNREADABLE}")):
+            copy_from_mirror(tmp_path / name, "set", entry(), tmp_path / "out")
+
+
+def test_a_mirror_that_may_not_be_read_is_told(mirror, monkeypatch):
+    asked = []
+    monkeypatch.setattr(os, "access", lambda path, mode: asked.append((path, mode)) or False)
+    with pytest.raises(UserError, match=UNREADABLE):
+        check_mirror(mirror)
+    assert asked == [(mirror, os.R_OK | os.X_OK)]
+
+
+@pytest.mark.parametrize(("closed", "message"), [("mirror/set", "cannot be copied"), ("mirror", UNREADABLE)])
+def test_folders_without_permission_are_told(closed, message):
+    with tempfile.TemporaryDirectory() as name:  # unlike pytest's own, other users may enter it
+        folder = Path(name)
+        (folder / "mirror/set").mkdir(parents=True)
+        (folder / "mirror/set/a.txt").write_bytes(CONTENT)
+        folder.chmod(0o755)
+        (folder / closed).chmod(0o000)
+        try:
+            told = unprivileged(lambda: copy_from_mirror(folder / "mirror", "set", entry(), folder / "out"))
+        finally:
+            (folder / closed).chmod(0o755)
+    assert message in told
+
+
+def unprivileged(call: Callable[[], object]) -> str:
+    """What a call refuses as a user who may not read everything, also when the tests run as root."""
+    context = multiprocessing.get_context("fork")
+    told = context.SimpleQueue()
+
+    def child() -> None:
+        if os.geteuid() == 0:
+            os.setuid(NOBODY)
+        try:
+            call()
+            told.put("nothing was refused")
+        except UserError as error:
+            told.put(str(error))
+
+    process = context.Process(target=child)
+    process.start()
+    process.join()
+    return told.get()
+
+
+def test_a_folder_in_the_place_of_the_file_is_told(mirror, tmp_path):
+    (mirror / "set" / "a.txt").mkdir()
+    with pytest.raises(UserError, match=r"set/a\.txt: is no file; put the file there"):
+        copy_from_mirror(mirror, "set", entry(), tmp_path / "out")
+
+
+def test_missing_are_those_in_neither_place(mirror, tmp_path):
+    files = [entry(name) for name in "abcd"]
+    (mirror / "set" / "a").touch()
+    (tmp_path / "c").touch()
+    (mirror / "set" / "d").mkdir()
+    assert missing("set", files, tmp_path, mirror) == ["b", "d"]
+    assert missing("set", files, tmp_path, None) == ["a", "b", "d"]
+
+
+def test_the_table_wraps_the_terms_and_takes_a_data_set_without_files(mirror, tmp_path):
+    content = Dataset(licence="CC0", citation="word " * 40, home="h", files=[])
+    lines = table("set", content, tmp_path, mirror).split("\n")
+    assert lines[0].split() == ["file", "bytes", "present", "url"]
+    assert lines[1:4] == ["", "licence: CC0", "citation: " + " ".join(["word"] * 22)]
+    assert lines[4:] == ["  " + " ".join(["word"] * 18), "home: h"]

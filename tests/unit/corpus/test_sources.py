@@ -1,0 +1,138 @@
+"""sources.py: from which files each corpus is collected, and with what flags."""
+
+import shlex
+
+import pytest
+
+from configurations import ROOT, experiment
+from ekd_nmt.common.errors import UserError
+from ekd_nmt.config.models import Data
+from ekd_nmt.config.types import SPLITS
+from ekd_nmt.corpus.manifest import load_manifest
+from ekd_nmt.corpus.sources import (
+    check_local_files,
+    collect_flags,
+    collected,
+    input_files,
+    is_held_out,
+    is_made_at_once,
+)
+
+MANIFEST = load_manifest(ROOT / "config/datasets.yaml")
+
+
+def data(**options) -> Data:
+    return Data(**options)
+
+
+@pytest.mark.parametrize(
+    ("options", "splits", "held_out"),
+    [
+        ({"corpus": "synthetic"}, (), False),
+        ({"corpus": "iwslt14"}, (), False),
+        ({"corpus": "multi30k"}, SPLITS, False),
+        ({"corpus": "wmt17"}, SPLITS, False),
+        ({"corpus": "tatoeba"}, ("all",), True),
+        ({"corpus": "local", "local": {"train": ["a"]}}, ("all",), True),
+        ({"corpus": "local", "local": {"train": ["a"], "valid": ["b"], "test": ["c"]}}, SPLITS, False),
+    ],
+)
+def test_what_is_collected(options, splits, held_out):
+    assert collected(data(**options)) == splits
+    assert is_held_out(data(**options)) is held_out
+    assert is_made_at_once(data(**options)) is (splits == ())
+
+
+def test_multi30k_in_either_direction():
+    forward, backward = data(corpus="multi30k"), data(corpus="multi30k", source_lang="en", target_lang="de")
+    files = ["resources/multi30k/val.de.gz", "resources/multi30k/val.en.gz"]
+    assert input_files(forward, MANIFEST, "valid") == files
+    assert collect_flags(forward, MANIFEST, "valid") == f"--part val {' '.join(files)} --skip-malformed --expect 1014"
+    assert collect_flags(backward, MANIFEST, "valid").split()[2:4] == files[::-1]
+
+
+def test_wmt_has_several_parts_and_a_file_is_needed_once():
+    wmt = data(corpus="wmt17", source_lang="en", target_lang="de")
+    assert len(input_files(wmt, MANIFEST, "train")) == 4
+    words = shlex.split(collect_flags(wmt, MANIFEST, "train"))
+    assert words.count("--part") == 4
+    assert "--expect" not in words
+    first = words.index("--part")
+    assert words[first + 2].endswith("europarl-v7.de-en.tgz::europarl-v7.de-en.en")
+    test = collect_flags(wmt, MANIFEST, "test")
+    assert test == "--testset newstest2017 wmt17 resources/wmt17/newstest2017.tgz --skip-malformed --expect 3004"
+
+
+@pytest.mark.parametrize(
+    ("local", "split", "flags"),
+    [
+        ({"train": ["a b.de", "c.en"]}, "all", "--part all 'a b.de' c.en"),
+        ({"train": ["a.tsv"], "columns": [3, 1]}, "all", "--tsv all a.tsv 3,1"),
+        ({"train": ["a"], "valid": ["v.de", "v.en"], "test": ["t"]}, "valid", "--part valid v.de v.en"),
+        ({"train": ["a"], "valid": ["v.de", "v.en"], "test": ["t"]}, "test", "--tsv test t 1,2"),
+    ],
+)
+def test_ones_own_files(local, split, flags):
+    """A broken line of one's own is to be mended, so nothing is skipped."""
+    assert collect_flags(data(corpus="local", local=local), {}, split) == flags
+
+
+def test_ones_own_text_in_an_archive():
+    own = data(corpus="local", local={"train": ["my.zip::a/corpus.de", "my.zip::a/corpus.en"]})
+    assert input_files(own, {}, "all") == ["my.zip"]
+    assert collect_flags(own, {}, "all") == "--part all my.zip::a/corpus.de my.zip::a/corpus.en"
+
+
+def test_files_that_are_not_there(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "here").touch()
+    own = data(corpus="local", local={"train": ["here", "there"]})
+    with pytest.raises(UserError, match=f"data.local.train: there is not a file; paths start in {tmp_path}"):
+        check_local_files(own)
+    (tmp_path / "there").touch()
+    check_local_files(own)
+    check_local_files(data(corpus="multi30k", local={"train": ["nowhere"]}))
+
+
+@pytest.mark.parametrize(
+    ("local", "message"),
+    [
+        ("{}", "data.local.train: is empty; name the two files of your text, source first, or one TSV"),
+        ("{train: [a], valid: [b]}", "data.local.test: is empty but valid is given; name both, or neither"),
+        ("{train: [a], test: [b]}", "data.local.valid: is empty but test is given; name both, or neither"),
+        ("{train: [a], columns: [2, 2]}", "data.local.columns: 2 is both sides; name two columns"),
+        ("{train: [a, a]}", "data.local.train: a is both sides; name two files, source first"),
+        ("{train: [a, b, c]}", r"data.local.train: \['a', 'b', 'c'\] is not valid"),
+    ],
+)
+def test_mistakes_in_the_configuration_of_ones_own_files(local, message):
+    with pytest.raises(UserError, match=f"^{message}"):
+        experiment(f"data: {{corpus: local, local: {local}}}")
+
+
+@pytest.mark.parametrize(
+    ("code", "message"),
+    [
+        ("xx", "'xx' is no registered language code; use one such as de"),
+        ("deu", "'deu' is usually written 'de'"),
+        ("EN", "'EN' is usually written 'en'"),
+    ],
+)
+def test_language_codes_of_ones_own_text(code, message):
+    with pytest.raises(UserError, match=f"^data.source_lang: {message}"):
+        experiment(f"data: {{corpus: local, source_lang: {code}, target_lang: fi, local: {{train: [a]}}}}")
+
+
+def test_a_brace_in_a_name(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "a{x}").touch()
+    with pytest.raises(UserError, match=r"data.local.train: a\{x\} has a brace in it"):
+        check_local_files(data(corpus="local", local={"train": ["a{x}"]}))
+
+
+def test_ones_own_text_may_be_in_any_two_languages():
+    text = "data: {corpus: local, source_lang: fi, target_lang: sv, local: {train: [a]}}"
+    assert experiment(text).sides("raw", "train") == (
+        "results/demo/data/raw/train.fi",
+        "results/demo/data/raw/train.sv",
+    )

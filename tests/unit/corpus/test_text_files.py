@@ -1,0 +1,237 @@
+"""textfiles.py: lines of texts in files and archives, and what it says about those that cannot be read."""
+
+import bz2
+import gzip
+import lzma
+import random
+import re
+import tarfile
+import tracemalloc
+import zipfile
+
+import pytest
+from backports import zstd
+
+from ekd_nmt.common.errors import UserError
+from ekd_nmt.corpus import text_files
+from ekd_nmt.corpus.text_files import open_text
+from iwslt14_archive import write_tgz
+
+LINES = [f"Satz {number}: {random.Random(number).random()} über" for number in range(3000)]
+TEXT = "".join(f"{line}\n" for line in LINES).encode()
+COMPRESSIONS = {"plain": bytes, "gz": gzip.compress, "xz": lzma.compress, "zst": zstd.compress}
+ARCHIVES = [*COMPRESSIONS, "zip"]
+NOISE = random.Random(1).randbytes(300_000)  # behind the text, more than is read at once
+
+
+def write(path, content):
+    path.write_bytes(content)
+    return path
+
+
+def write_archive(path, kind, members):
+    """An archive under a name that says nothing of its kind, with noise behind the members."""
+    members = {**members, "noise": NOISE}
+    if kind == "zip":
+        with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
+            for name, content in members.items():
+                archive.writestr(name, content)
+    else:
+        content = gzip.decompress(write_tgz(path, members).read_bytes())
+        path.write_bytes(COMPRESSIONS[kind](content))
+    return path
+
+
+# --- what is read ---
+
+
+@pytest.mark.parametrize("kind", COMPRESSIONS)
+def test_a_file_is_read_as_what_it_is_whatever_its_name(tmp_path, kind):
+    path = write(tmp_path / "named.txt", COMPRESSIONS[kind](TEXT))
+    assert list(open_text(path)) == list(open_text(str(path))) == LINES
+
+
+@pytest.mark.parametrize("packed", COMPRESSIONS)
+@pytest.mark.parametrize("kind", ARCHIVES)
+def test_a_member_of_an_archive_compressed_itself_or_not(tmp_path, kind, packed):
+    path = write_archive(tmp_path / "a", kind, {"README": b"not this", "x/a.de": COMPRESSIONS[packed](TEXT)})
+    assert list(open_text(f"{path}::x/a.de")) == LINES
+
+
+@pytest.mark.parametrize("wanted", ["./x/corpus.de-en.de", "*.de", "x/*", "*corpus*.de", "x/corpus.??-en.[cd]e"])
+def test_a_pattern_that_fits_one_file(tmp_path, wanted):
+    wanted = wanted.removeprefix("./")  # the archive has it, the user need not
+    path = write_archive(tmp_path / "a", "gz", {"./x/corpus.de-en.de": b"eins\n", "corpus.de-en.en": b"one\n"})
+    assert list(open_text(f"{path}::{wanted}")) == ["eins"]
+
+
+def test_a_name_that_looks_like_a_pattern(tmp_path):
+    path = write_archive(tmp_path / "a", "zip", {"corpus[1].de": b"eins\n"})
+    assert list(open_text(f"{path}::corpus[1].de")) == ["eins"]
+
+
+@pytest.mark.parametrize(
+    ("content", "lines"),
+    [
+        (b"", []),
+        (b"\n", [""]),
+        (b"one", ["one"]),
+        (b"one\n\ntwo\n\n", ["one", "", "two", ""]),
+        (b"one\r\n\r\ntwo\r\r\n", ["one", "", "two\r"]),
+        (b"one\rtwo\r", ["one\rtwo\r"]),
+        (b"\xef\xbb\xbfone\n\xef\xbb\xbftwo\n", ["one", "\ufefftwo"]),
+        ("a\u2028b\u2029c\x85d\x0be\x0cf\x1cg\x1dh\x1ei\n".encode(), ["a\u2028b\u2029c\x85d\x0be\x0cf\x1cg\x1dh\x1ei"]),
+        (b" one\t\xc2\xa0\nt\x00wo \n", [" one\t\xa0", "t\x00wo "]),
+    ],
+)
+@pytest.mark.parametrize("block", [1, 2, 5, 1 << 17])
+def test_what_a_line_is(tmp_path, monkeypatch, content, lines, block):
+    monkeypatch.setattr(text_files, "BLOCK", block)
+    assert list(open_text(write(tmp_path / "a", content))) == lines
+
+
+def test_memory_does_not_grow_with_the_text(tmp_path):
+    path = write_archive(
+        tmp_path / "a", "gz", {"a.gz": gzip.compress(b"Ein Satz, der immer wieder kommt.\n" * 400_000)}
+    )
+    tracemalloc.start()
+    try:
+        assert sum(1 for _ in open_text(f"{path}::a.gz")) == 400_000
+        assert tracemalloc.get_traced_memory()[1] < 4_000_000  # of 13 million bytes
+    finally:
+        tracemalloc.stop()
+
+
+# --- what is refused ---
+
+
+def refused(place, **options):
+    """The message of the error."""
+    with pytest.raises(UserError) as caught:
+        list(open_text(place, **options))
+    return str(caught.value)
+
+
+def lines_before_error(place):
+    lines = []
+    with pytest.raises(UserError):
+        lines.extend(open_text(place))  # a list keeps what it was given
+    return lines
+
+
+@pytest.mark.parametrize("kind", ["gz", "xz", "zst"])
+def test_a_truncated_file_gives_the_lines_there_are_and_tells_their_number(tmp_path, kind):
+    text = "".join(f"{random.Random(number).random()}\n" for number in range(30_000))
+    packed = COMPRESSIONS[kind](text.encode())
+    path = write(tmp_path / f"cut.{kind}", packed[: len(packed) * 9 // 10])
+    number = len(lines_before_error(path))
+    assert 20_000 < number < 30_000
+    assert refused(path) == f"{path}: the archive is truncated after line {number}; fetch it again"
+
+
+@pytest.mark.parametrize("kind", ["gz", "xz"])  # of zstd, a checksum is an option
+def test_damage_at_the_very_end_is_noticed(tmp_path, kind):
+    packed = bytearray(COMPRESSIONS[kind](TEXT))
+    packed[-6] ^= 1
+    path = write(tmp_path / f"bad.{kind}", packed)
+    told = refused(path)
+    assert re.search(r"bad\...: damaged, cut off or not an archive( after line 3000)? \(.+\); fetch it again", told)
+
+
+@pytest.mark.parametrize("kind", ["plain", "gz", "xz", "zst", "zip"])
+@pytest.mark.parametrize("lost", [1500, 100_000])  # behind the text
+def test_a_truncated_archive_is_noticed_behind_the_member(tmp_path, kind, lost):
+    path = write_archive(tmp_path / "a", kind, {"a.de": TEXT})
+    path.write_bytes(path.read_bytes()[: -lost - 10_240 * (kind == "plain")])
+    assert re.search(r"a::a\.de: (the archive is truncated|damaged, cut off)", refused(f"{path}::a.de"))
+
+
+@pytest.mark.parametrize("kind", ["gz", "xz"])
+def test_a_damaged_archive_is_noticed_behind_the_member(tmp_path, kind):
+    path = write_archive(tmp_path / "a", kind, {"a.de": TEXT})
+    packed = bytearray(path.read_bytes())
+    packed[-6] ^= 1
+    path.write_bytes(packed)
+    assert lines_before_error(f"{path}::a.de") == LINES
+    assert "a::a.de: damaged, cut off or not an archive after line 3000" in refused(f"{path}::a.de")
+
+
+@pytest.mark.parametrize("block", [4, 1 << 17])
+def test_not_utf8_names_line_and_byte(tmp_path, monkeypatch, block):
+    monkeypatch.setattr(text_files, "BLOCK", block)
+    path = write(tmp_path / "a", "eins\u2028\n\r\n".encode() + "ü zwölf".encode("latin1") + b"\n")
+    assert refused(path).startswith(f"{path}, line 3: not UTF-8 (byte 1); convert the file")
+    path = write(tmp_path / "b.gz", gzip.compress(TEXT + b"zw\xf6lf\n" + TEXT))
+    assert refused(path).startswith(f"{path}, line 3001: not UTF-8 (byte 3); convert the file")
+    assert refused(write(tmp_path / "b", bz2.compress(b"eins\n"))).startswith(
+        f"{tmp_path}/b: is packed with bzip2, not"
+    )
+    for encoding in ("utf-16-le", "utf-16-be"):
+        text = "\ufeffüber\n".encode(encoding)
+        assert "UTF-16, not UTF-8 text; convert it with iconv -f utf-16" in refused(write(tmp_path / "u", text))
+    assert refused(write(tmp_path / "cut", b"eins\nzw\xc3")).startswith(f"{tmp_path}/cut, line 2: not UTF-8 (byte 3)")
+
+
+def test_what_is_not_there_or_no_file(tmp_path):
+    missing, there = tmp_path / "a.zip", "check the path and its permissions"
+    assert refused(missing) == f"{missing}: cannot be read (No such file or directory); {there}"
+    assert refused(f"{missing}::x") == f"{missing}::x: cannot be read (No such file or directory); {there}"
+    assert refused(tmp_path) == f"{tmp_path}: cannot be read (Is a directory); {there}"
+
+
+@pytest.mark.parametrize("kind", ARCHIVES)
+def test_an_archive_whose_text_is_not_named(tmp_path, kind):
+    path = write_archive(tmp_path / "a", kind, {"a.de": TEXT})
+    assert "a: is an archive, not a text; name a text in it as ARCHIVE::MEMBER" in refused(path)
+    outer = write_archive(tmp_path / "outer", "gz", {"a": path.read_bytes()})
+    assert "outer::a: is an archive, not a text" in refused(f"{outer}::a")
+
+
+@pytest.mark.parametrize(
+    ("wanted", "message"),
+    [
+        ("Books.de-en.fr", "has no such member; of Books.de-en it has .de, .en, .ids; mend the language or the name"),
+        ("Books.*.fr", "has no such member; of Books.* it has .de, .en, .ids; mend the language or the name"),
+        ("Books", "has no such member; it has Books.de-en."),
+        ("OpenBooks.de-en.de", "has no such member; it has Books.de-en.de, Books.de-en."),
+        ("", "has no such member; it has "),
+        ("Books*", "has both 'Books.de-en.de' and 'Books.de-en.en'; name the one that is meant"),
+    ],
+)
+@pytest.mark.parametrize("kind", ["gz", "zip"])
+def test_a_member_that_is_not_there_or_not_the_only_one(tmp_path, kind, wanted, message):
+    names = ["Books.de-en.de", "Books.de-en.en", "Books.de-en.ids", "LICENSE", "README", "THANKS"]
+    path = write_archive(tmp_path / "a", kind, dict.fromkeys(names, b"text\n"))
+    told = refused(f"{path}::{wanted}")
+    assert f"a::{wanted}: {message}" in told
+    if "it has Books" in message:
+        assert told.endswith(" and 2 more; mend the name or take another archive")
+
+
+@pytest.mark.parametrize(
+    ("name", "kind"),
+    [("../x", tarfile.REGTYPE), ("/x", tarfile.REGTYPE), ("x", tarfile.SYMTYPE), ("x", tarfile.LNKTYPE)],
+)
+def test_an_unsafe_member_behind_the_text(tmp_path, name, kind):
+    item = tarfile.TarInfo(name)
+    item.type, item.linkname = kind, "a.de"
+    path = write_tgz(tmp_path / "a.tgz", {"a.de": b"eins\n"}, item)
+    assert f"a.tgz::a.de: member {name!r} " in refused(f"{path}::a.de")
+
+
+def test_an_encrypted_text(tmp_path):
+    path = write_archive(tmp_path / "a.zip", "zip", {"a.de": TEXT})
+    content = bytearray(path.read_bytes())
+    content[content.index(b"PK\x01\x02") + 8] |= 1
+    path.write_bytes(content)
+    assert refused(f"{path}::a.de").endswith("member 'a.de' is encrypted; unpack it and name the unpacked file")
+
+
+def test_a_bomb_in_each_layer(tmp_path):
+    bomb = gzip.compress(b"x" * 5_000_000)
+    places = [write(tmp_path / "bomb", bomb)]
+    places += [f"{write_archive(tmp_path / kind, kind, {'a': bomb})}::a" for kind in ("plain", "gz", "zip")]
+    places += [f"{write_archive(tmp_path / 'zip2', 'zip', {'a': gzip.decompress(bomb)})}::a"]
+    places += [f"{write_archive(tmp_path / 'gz2', 'gz', {'bomb': gzip.decompress(bomb), 'a': b''})}::a"]
+    for place in places:
+        assert f"{place}: unpacks to more than 1000000 bytes" in refused(place, limit=1_000_000)

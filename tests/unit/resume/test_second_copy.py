@@ -1,0 +1,177 @@
+"""A second copy of a translation or a caching waits for the first, and takes what that one has made instead of making
+it again; but nothing else that may be there by then.
+"""
+
+import json
+import shutil
+import signal
+import threading
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+import handlers
+import tiny_cache
+import tiny_steps
+from ekd_nmt.common.signals import STOP_SIGNALS
+from ekd_nmt.resume import lease
+
+# models are trained and built by fairseq, whose warnings are not ours
+pytestmark = [pytest.mark.slow, pytest.mark.filterwarnings("ignore")]
+TAKEN = "so it is taken as it is"
+
+
+@dataclass
+class Made:
+    """What a step has made, in a folder, and the key of its work."""
+
+    make: Callable[[Path], tiny_steps.Step]
+    folder: Path
+    key: str
+
+
+@pytest.fixture(scope="module", params=[tiny_steps.translation, tiny_steps.caching], ids=["translation", "caching"])
+def made(request, plain, tiny_corpus, tmp_path_factory):
+    folder, keys = tmp_path_factory.mktemp("made"), set()
+
+    def make(place: Path) -> tiny_steps.Step:
+        return request.param(plain, tiny_corpus, place / "output")
+
+    with pytest.MonkeyPatch.context() as patch, handlers.given_back():
+        patch.setattr(lease.Claim, "check", lambda self: keys.add(self._progress.name))
+        make(folder).run()
+    (key,) = keys
+    return Made(make, folder, key)
+
+
+@pytest.fixture
+def computed(monkeypatch):
+    """Counts what is computed."""
+    from kd.beam_search import Search
+    from kd.teacher import Teacher
+
+    calls = []
+    for owner, name in ((Search, "_search"), (Teacher, "teach")):
+        original = getattr(owner, name)
+
+        def counting(*arguments, original=original, **options):
+            calls.append(1)
+            return original(*arguments, **options)
+
+        monkeypatch.setattr(owner, name, counting)
+    return calls
+
+
+@pytest.fixture
+def second(made, tmp_path, monkeypatch):
+    """Runs a second copy in a folder; the first one does something when it is waited for, and ends."""
+    step = made.make(tmp_path / "run")
+    progress, say = tmp_path / "run" / "progress" / made.key, lease.say
+
+    def run(first: Callable[[], object]) -> dict[str, bytes]:
+        begun, waited_for = threading.Event(), threading.Event()
+        monkeypatch.setattr(lease, "say", lambda line: (say(line), waited_for.set()))
+
+        def work() -> None:
+            with lease.claimed(progress):
+                begun.set()
+                if waited_for.wait(60):
+                    first()
+
+        thread = threading.Thread(target=work)
+        thread.start()
+        begun.wait(60)
+        step.run()
+        thread.join()
+        assert not (tmp_path / "run" / "progress").exists(), "something is left of the unfinished work"
+        return tiny_cache.content(tmp_path / "run")
+
+    run.progress, run.folder = progress, tmp_path / "run"
+    return run
+
+
+def put(made: Made, folder: Path) -> None:
+    shutil.copytree(made.folder, folder, dirs_exist_ok=True)
+
+
+def assert_made_anew(made: Made, found: dict[str, bytes], computed: list, capsys) -> None:
+    """All is there, its bytes are right, and they are the second copy's own."""
+    expected = tiny_cache.content(made.folder)
+    assert found.keys() == expected.keys()
+    assert {name for name in found if found[name] != expected[name]} <= {"output.json"}, "more than times differ"
+    assert computed
+    assert TAKEN not in capsys.readouterr().err
+
+
+def test_what_the_first_has_made_is_taken(made, second, computed, capsys):
+    assert second(lambda: put(made, second.folder)) == tiny_cache.content(made.folder)
+    assert not computed
+    told = capsys.readouterr().err
+    assert "waiting up to" in told
+    assert f"{second.folder / 'output'}: another process has made it " in told
+    assert told.endswith(f"{TAKEN}\n")
+    assert [signal.getsignal(number) for number in STOP_SIGNALS] == [signal.SIG_IGN] * len(STOP_SIGNALS)
+
+
+def test_what_a_first_that_was_killed_then_has_left_is_removed(made, second, computed):
+    def first():
+        put(made, second.folder)
+        (second.progress / "chunks").mkdir()
+        (second.progress / "chunks" / "000000.jsonl").touch()
+        (second.progress / "job.json").touch()
+
+    assert second(first) == tiny_cache.content(made.folder)
+    assert not computed
+
+
+def test_a_first_that_made_nothing(made, second, computed, capsys):
+    assert_made_anew(made, second(lambda: None), computed, capsys)
+
+
+def test_what_was_there_before_is_made_anew(made, second, computed, capsys):
+    put(made, second.folder)
+    assert_made_anew(made, second(lambda: None), computed, capsys)
+
+
+def spoil_translation(output: Path, change: Callable[[list[str]], list[str]]) -> None:
+    output.write_text("".join(change(output.read_text().splitlines(keepends=True))))
+
+
+DAMAGES = {
+    "translation": {
+        "a line too few": lambda output: spoil_translation(output, lambda lines: lines[:-1]),
+        "a line too many": lambda output: spoil_translation(output, lambda lines: [*lines, lines[-1]]),
+        "half a line": lambda output: spoil_translation(output, lambda lines: [*lines[:-1], lines[-1][:9]]),
+        "another order": lambda output: spoil_translation(output, lambda lines: lines[::-1]),
+        "no results": lambda output: spoil_translation(output, lambda lines: ["[]\n"] * len(lines)),
+    },
+    "caching": {
+        "no summary": lambda output: output.with_suffix(".json").unlink(),
+        "no cache": shutil.rmtree,
+        "no meta.json": lambda output: (output / "meta.json").unlink(),
+        "another meta.json": lambda output: tiny_cache.flip(output / "meta.json"),
+        "another key": lambda output: output.with_suffix(".json").write_text(
+            json.dumps(json.loads(output.with_suffix(".json").read_text()) | {"key": "0123456789abcdef"})
+        ),
+        "half a summary": lambda output: output.with_suffix(".json").write_text("{"),
+    },
+}
+
+
+@pytest.mark.parametrize(
+    ("made", "damage"),
+    [
+        pytest.param(getattr(tiny_steps, work), damage, id=f"{work}, {name}")
+        for work, damages in DAMAGES.items()
+        for name, damage in damages.items()
+    ],
+    indirect=["made"],
+)
+def test_what_is_not_this_work_whole_is_made_anew(made, second, computed, damage, capsys):
+    def first():
+        put(made, second.folder)
+        damage(second.folder / "output")
+
+    assert_made_anew(made, second(first), computed, capsys)

@@ -1,0 +1,1 @@
+"""The configuration: typed models, checks, messages, and the experiment that they describe."""

@@ -1,0 +1,216 @@
+"""Checks of a configuration that need more than one key: references, circles, architectures, budgets."""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from typing import TYPE_CHECKING
+
+from ekd_nmt.common.errors import UserError
+from ekd_nmt.config.errors import suggestion
+from ekd_nmt.config.models import Data, Distillation, Model, System, overridable
+
+if TYPE_CHECKING:
+    from ekd_nmt.config.experiment import Experiment
+
+LANGUAGES = {
+    "synthetic": [("de", "en")],
+    "multi30k": [("de", "en"), ("en", "de")],
+    "iwslt14": [("de", "en"), ("en", "de")],
+    "tatoeba": [("de", "en"), ("en", "de")],
+    "wmt17": [("en", "de"), ("de", "en")],
+    "wmt23": [("en", "cs")],  # its test set exists in this direction alone
+}
+BATCH_KEYS = ("max_tokens", "max_sentences", "update_freq", "gpus", "nodes")  # decide how large an update is
+FOLDERS = ("data", "logs", "benchmarks")  # beside the systems in results/{experiment}
+
+
+def check(experiment: Experiment, removed: Collection[str] = ()) -> list[str]:
+    """Check what the models of :mod:`config_models` cannot see.
+
+    Args:
+        experiment: all its parts are set and valid each by itself.
+        removed: names of models and systems that the configuration takes away with a null.
+
+    Returns:
+        What is allowed but probably not meant, a line each.
+
+    Raises:
+        UserError: the first mistake, with its key, its value and the fix.
+    """
+    seeds, data, systems = experiment.seeds, experiment.data, experiment.systems
+    if len(set(seeds)) != len(seeds):
+        raise UserError(f"seeds: {seeds} names a seed twice; name each once")
+    _check_languages(data)
+    _check_local(data)
+    for name, system in systems.items():
+        if name in FOLDERS:
+            raise UserError(f"systems.{name}: {experiment.root}/{name} is no system's folder; choose another name")
+        _check_references(experiment, name, system, removed)
+    _check_circles(systems)
+    for name, system in systems.items():
+        _check_budget(experiment, name, system)
+        _check_start(experiment, name, system)
+        _check_teacher_dropout(experiment, name, system)
+    return [
+        *_small_teachers(experiment),
+        *_idle_options(experiment),
+        *_empty_columns(experiment),
+        *_unlike_batches(experiment),
+    ]
+
+
+def _check_languages(data: Data) -> None:
+    """A corpus has its languages, and a generated one has no other; another pair would fail after the download."""
+    pair = (data.source_lang, data.target_lang)
+    if data.source_lang == data.target_lang:
+        raise UserError(f"data.target_lang: {data.target_lang!r} is also data.source_lang; name two languages")
+    offered = LANGUAGES.get(data.corpus, [pair])  # your own files are in any two languages
+    if pair not in offered:
+        choice = " or ".join(f"{source} to {target}" for source, target in offered)
+        raise UserError(f"data: the corpus {data.corpus!r} has no {pair[0]} to {pair[1]}; it has {choice}")
+
+
+def _check_local(data: Data) -> None:
+    """What ``data.local`` must hold when it is used."""
+    local = data.local
+    if data.corpus != "local":
+        return
+    if not local.train:
+        raise UserError("data.local.train: is empty; name the two files of your text, source first, or one TSV")
+    if bool(local.valid) != bool(local.test):
+        given, missing = ("valid", "test") if local.valid else ("test", "valid")
+        raise UserError(
+            f"data.local.{missing}: is empty but {given} is given; name both, or neither to hold both out of train"
+        )
+    for split in ("train", "valid", "test"):
+        files = getattr(local, split)
+        if len(set(files)) < len(files):
+            raise UserError(f"data.local.{split}: {files[0]} is both sides; name two files, source first")
+    for key in ("source_lang", "target_lang"):
+        _check_code(key, getattr(data, key))
+    if local.columns[0] == local.columns[1]:
+        raise UserError(f"data.local.columns: {local.columns[0]} is both sides; name two columns")
+
+
+def _check_code(key: str, code: str) -> None:
+    """A wrong code would silently mean another tokenisation: abbreviations are listed by language."""
+    import langcodes  # only here: every job reads the configuration
+
+    if not langcodes.tag_is_valid(code):
+        raise UserError(f"data.{key}: {code!r} is no registered language code; use one such as de, en or pt-BR")
+    if (usual := langcodes.standardize_tag(code)) != code:
+        raise UserError(f"data.{key}: {code!r} is usually written {usual!r}, and tokenisers know it so; write that")
+
+
+def size(model: Model) -> int:
+    """Weights of the layers, roughly; enough to say which of two models is the smaller."""
+    return model.layers * model.embed_dim * (3 * model.embed_dim + model.ffn_dim)
+
+
+def _check_references(experiment: Experiment, name: str, system: System, removed: Collection[str]) -> None:
+    known = {"model": experiment.config.models} | dict.fromkeys(("teacher", "init", "budget_of"), experiment.systems)
+    for role, others in known.items():
+        other = getattr(system, role)
+        if other is None or other in others:
+            continue
+        if other in removed:
+            raise UserError(f"systems.{name}.{role}: {other!r} is set to null; name another, or set {name} to null too")
+        kind = "models" if role == "model" else "systems"
+        raise UserError(f"systems.{name}.{role}: {other!r} is not one of {kind}{suggestion(other, others)}")
+
+
+def _check_circles(systems: dict[str, System]) -> None:
+    done: set[str] = set()
+
+    def visit(name: str, path: list[str]) -> None:
+        if name in path:
+            circle = " -> ".join([*path[path.index(name) :], name])
+            raise UserError(f"systems: {circle} is a circle; a system cannot wait for itself, remove one edge")
+        if name not in done:
+            system = systems[name]
+            for other in (system.teacher, system.init, system.budget_of):
+                if other is not None:
+                    visit(other, [*path, name])
+            done.add(name)
+
+    for name in systems:
+        visit(name, [])
+
+
+def _check_budget(experiment: Experiment, name: str, system: System) -> None:
+    if system.budget_of is None:
+        return
+    for key in ("max_epoch", "max_update"):
+        if (own := getattr(system, key)) is not None:
+            raise UserError(
+                f"systems.{name}: budget_of {system.budget_of!r} and {key} {own} both say how long to train; keep one"
+            )
+    stages = experiment.lineage(system.budget_of)
+    limited = [stage for stage in stages if experiment.updates(stage) is not None]
+    if limited and limited != stages:
+        raise UserError(
+            f"systems.{name}.budget_of: of {', '.join(stages)} only {', '.join(limited)} has a max_update, "
+            "so they cannot be added up; give it to all or to none"
+        )
+
+
+def _check_start(experiment: Experiment, name: str, system: System) -> None:
+    if system.init is not None and experiment.model(system.init) != experiment.model(name):
+        raise UserError(
+            f"systems.{name}.init: {system.init!r} has another architecture "
+            f"(model {experiment.systems[system.init].model!r} instead of {system.model!r}); "
+            "weights can only be taken over between equal models"
+        )
+
+
+def _check_teacher_dropout(experiment: Experiment, name: str, system: System) -> None:
+    """Dropout draws another distribution every time, so there is none to store."""
+    if experiment.cached(name) and experiment.distillation(name).teacher_dropout:
+        key = "distillation" if system.teacher_dropout is None else f"systems.{name}"
+        raise UserError(
+            f"{key}.teacher_dropout: {name} has a cached teacher, and dropout needs one that computes; "
+            f"set distillation.teacher: online, or teacher_mode: online on {name}"
+        )
+
+
+def _small_teachers(experiment: Experiment) -> list[str]:
+    return [
+        f"systems.{name}.teacher: {system.teacher!r} is smaller than its student; is that meant?"
+        for name, system in experiment.systems.items()
+        if system.teacher is not None and size(experiment.model(system.teacher)) < size(experiment.model(name))
+    ]
+
+
+def _idle_options(experiment: Experiment) -> list[str]:
+    found = []
+    for name, system in experiment.systems.items():
+        keys, reason = [], ""
+        if system.teacher is None:
+            keys, reason = list(overridable(Distillation).values()), f"{name} has no teacher"
+        elif not experiment.cached(name):
+            keys, reason = ["k", "tail"], "its teacher is not cached"
+        given = [key for key in keys if getattr(system, key) is not None]
+        found += [f"systems.{name}.{key}: has no effect, because {reason}" for key in given]
+    return found
+
+
+def _empty_columns(experiment: Experiment) -> list[str]:
+    return [
+        f"table.{role}: {name!r} is not one of systems; column {column} stays empty"
+        for role, column in (("baseline", "delta_vs_student"), ("senior", "gap_to_senior"))
+        if (name := getattr(experiment.config.table, role)) not in experiment.systems
+    ]
+
+
+def _unlike_batches(experiment: Experiment) -> list[str]:
+    """``budget_of`` counts epochs; they are as many updates only where the batches are alike."""
+    found = []
+    for name, system in experiment.systems.items():
+        for stage in experiment.lineage(system.budget_of) if system.budget_of else []:
+            own, other = (experiment.options(each)["training"] for each in (name, stage))
+            keys = [key for key in BATCH_KEYS if own[key] != other[key]]
+            found += [
+                f"systems.{name}.budget_of: {stage} has another {key}, so its epochs are not as many updates"
+                for key in keys
+            ]
+    return found
