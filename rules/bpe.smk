@@ -17,6 +17,7 @@ rule learn_bpe:
         mem_mb=demand.memory("learn_bpe"),
         runtime=demand.runtime("learn_bpe"),
     params:
+        revision=revision("learn_bpe"),
         merges=flags(exp.config.bpe, "merges"),
         sample=flags(exp.config.bpe, "sample") if exp.config.bpe.sample else "",
     shell:
@@ -45,6 +46,7 @@ rule apply_bpe_shard:
         mem_mb=demand.memory("apply_bpe_shard"),
         runtime=demand.runtime("apply_bpe_shard"),
     params:
+        revision=revision("apply_bpe"),
         languages=LANGUAGES,
     shell:
         "python workflow_scripts/apply_bpe.py --codes {input.codes:q} --source {input.source:q} "
@@ -72,6 +74,8 @@ rule join_bpe:
     resources:
         mem_mb=demand.memory("join_bpe"),
         runtime=demand.runtime("join_bpe"),
+    params:
+        revision=revision("join_shards"),
     shell:
         "python workflow_scripts/join_shards.py --source {input.source:q} --target {input.target:q} "
         "--reports {input.reports:q} --parts {input.parts:q} "
@@ -100,6 +104,7 @@ rule apply_bpe:
         mem_mb=demand.memory("apply_bpe"),
         runtime=demand.runtime("apply_bpe"),
     params:
+        revision=revision("apply_bpe"),
         languages=LANGUAGES,
     shell:
         "python workflow_scripts/apply_bpe.py --codes {input.codes:q} --source {input.source:q} "
@@ -124,6 +129,7 @@ rule binarize:
         mem_mb=demand.memory("binarize"),
         runtime=demand.runtime("binarize"),
     params:
+        revision=revision("binarize"),
         bpe=lambda w, input: os.path.dirname(input[0]),
         folder=lambda w, output: os.path.dirname(output[0]),
         languages=LANGUAGES,

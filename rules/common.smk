@@ -81,6 +81,16 @@ wildcard_constraints:
     shard=r"\d{4}",
 
 
+def revision(command):
+    """A command's REVISION, as a parameter of the rules that call it.
+
+    Snakemake does not notice that the code behind a ``shell:`` has changed. The file is read and not imported, because
+    every job reads the rules again. The name is part of the value, see :func:`flags`.
+    """
+    source = Path(workflow.basedir, "workflow_scripts", f"{command}.py").read_text(encoding="utf-8")
+    return f"{command} revision {re.search(r'^REVISION = ([0-9]+)', source, re.MULTILINE)[1]}"
+
+
 def optional_flag(flag, path):
     """``flag path`` for the shell, or nothing when there is no path."""
     return f"{flag} {path}" if path else ""

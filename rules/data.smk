@@ -33,6 +33,7 @@ rule fetch:
         mem_mb=demand.memory("fetch"),
         runtime=demand.runtime("fetch"),
     params:
+        revision=revision("fetch"),
         manifest=MANIFEST,
         # a corrected checksum fetches the file anew, another address of the same file does not
         checksum=lambda w: (entry := find_entry(manifest, w.dataset, w.file)).sha256 or entry.md5 or "unknown",
@@ -58,6 +59,7 @@ if exp.data.corpus == "synthetic":
             mem_mb=demand.memory("generate"),
             runtime=demand.runtime("generate"),
         params:
+            revision=revision("generate"),
             folder=lambda w, output: os.path.dirname(output[0]),
             languages=LANGUAGES,
             corpus=flags(exp.data.synthetic, "seed", "train_size", "valid_size", "test_size", "lexicon", "zipf"),
@@ -84,6 +86,7 @@ elif exp.data.corpus == "iwslt14":
             mem_mb=demand.memory("unpack_iwslt14"),
             runtime=demand.runtime("unpack_iwslt14"),
         params:
+            revision=revision("unpack_iwslt14"),
             folder=lambda w, output: os.path.dirname(output[0]),
             languages=LANGUAGES,
             # every 23rd of the pairs that these options keep is held out, so they are those of prepare
@@ -116,6 +119,7 @@ else:
             mem_mb=demand.memory("collect"),
             runtime=demand.runtime("collect"),
         params:
+            revision=revision("collect"),
             languages=LANGUAGES,
             split=lambda w: "" if w.split == WHOLE else f"--split {w.split}",
             parts=lambda w: collect_flags(exp.data, manifest, w.split),
@@ -143,6 +147,7 @@ else:
                 mem_mb=demand.memory("split"),
                 runtime=demand.runtime("split"),
             params:
+                revision=revision("split"),
                 folder=lambda w, output: os.path.dirname(output[0]),
                 languages=LANGUAGES,
                 sizes=flags(exp.data.holdout, "valid_size", "test_size", "seed"),

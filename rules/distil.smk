@@ -34,6 +34,7 @@ rule cache_teacher:
         runtime=demand.runtime("cache_teacher"),
         gpu=demand.gpus("cache_teacher"),
     params:
+        revision=revision("cache_teacher"),
         stored=lambda w: VARIANTS[w.variant],
         data=lambda w, input: os.path.dirname(input.data[0]),
     shell:

@@ -21,6 +21,7 @@ rule translate:
         runtime=demand.runtime("translate"),
         gpu=demand.gpus("translate"),
     params:
+        revision=revision("translate"),
         data=lambda w, input: os.path.dirname(input.data[0]),
         target_lang=exp.data.target_lang,
         search=flags(exp.config.decoding, "beam", "lenpen", "max_len_a", "max_len_b", "max_tokens"),
@@ -48,6 +49,7 @@ rule score:
         mem_mb=demand.memory("score"),
         runtime=demand.runtime("score"),
     params:
+        revision=revision("score"),
         lowercase="--lowercase" if exp.data.lowercase else "",
     shell:
         "python workflow_scripts/score.py --hypotheses {input.hypotheses:q} --tokenized-reference {input.reference:q} "

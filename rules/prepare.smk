@@ -31,6 +31,7 @@ rule cut_train:
         mem_mb=demand.memory("cut_train"),
         runtime=demand.runtime("cut_train"),
     params:
+        revision=revision("shard_corpus"),
         parts=exp.data.shards,
     shell:
         "python workflow_scripts/shard_corpus.py --source {input.source:q} --target {input.target:q} "
@@ -58,6 +59,7 @@ rule prepare_shard:
         mem_mb=demand.memory("prepare_shard"),
         runtime=demand.runtime("prepare_shard"),
     params:
+        revision=revision("prepare"),
         tokens=TOKEN_OPTIONS,
         filter=pair_filter("train"),
         held_out=lambda w, input: " ".join(
@@ -92,6 +94,7 @@ rule join_train:
         mem_mb=demand.memory("join_train"),
         runtime=demand.runtime("join_train"),
     params:
+        revision=revision("join_shards"),
         deduplicate="--deduplicate" if exp.data.deduplicate else "",
     shell:
         "python workflow_scripts/join_shards.py --source {input.source:q} --target {input.target:q} "
@@ -121,6 +124,7 @@ rule prepare:
         mem_mb=demand.memory("prepare"),
         runtime=demand.runtime("prepare"),
     params:
+        revision=revision("prepare"),
         tokens=TOKEN_OPTIONS,
         filter=lambda w: pair_filter(w.split),
     shell:

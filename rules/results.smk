@@ -23,6 +23,7 @@ rule data_report:
         mem_mb=demand.memory("data_report"),
         runtime=demand.runtime("data_report"),
     params:
+        revision=revision("data_report"),
         experiment=exp.name,
         languages=LANGUAGES,
         folder=lambda w, output: os.path.dirname(output.csv),
@@ -57,6 +58,7 @@ rule bleu_table:
         mem_mb=demand.memory("bleu_table"),
         runtime=demand.runtime("bleu_table"),
     params:
+        revision=revision("bleu_table"),
         experiment=exp.name,
         compared=flags(exp.config.table, "baseline", "senior"),
     shell:
@@ -87,6 +89,7 @@ rule cost_table:
         mem_mb=demand.memory("cost_table"),
         runtime=demand.runtime("cost_table"),
     params:
+        revision=revision("cost_table"),
         experiment=exp.name,
         compared=flags(exp.config.table, "baseline"),
     shell:

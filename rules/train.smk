@@ -29,6 +29,7 @@ rule train:
         tasks=demand.on_several_nodes(int),
         tasks_per_gpu=demand.on_several_nodes(0),
     params:
+        revision=revision("train"),
         # the resolved options of this system alone, so that no other system's options make it run again
         options=lambda w: json.dumps(exp.options(w.system), sort_keys=True),
         data=lambda w, input: os.path.dirname(input.data[0]),

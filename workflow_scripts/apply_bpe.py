@@ -22,6 +22,8 @@ from ekd_nmt.common.files import atomic_write, read_lines, write_json
 from ekd_nmt.corpus import shards
 from ekd_nmt.corpus.line_counts import histogram
 
+REVISION = 1  # of what this command writes: raise it when the same input gives another output
+
 WORDS_REMEMBERED = 1 << 16  # a bound on memory, about 20 MB; frequent words stay
 Segment = Callable[[str], str]
 

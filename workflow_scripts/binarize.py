@@ -31,6 +31,8 @@ if TYPE_CHECKING:
 
     from kd.binarization import Encoded
 
+REVISION = 1  # of what this command writes: raise it when the same input gives another output
+
 OWN_FILES = ("dict.*.txt", "*.bin", "*.idx", ".snakemake_timestamp")
 
 Languages = tuple[str, str]  # source and target

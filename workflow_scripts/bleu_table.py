@@ -11,6 +11,8 @@ from ekd_nmt.common.command import run
 from ekd_nmt.common.files import atomic_write
 from ekd_nmt.report.run_records import METRICS, SHARED, add_arguments, as_markdown, as_text, given_runs
 
+REVISION = 1  # of what this command writes: raise it when the same input gives another output
+
 COLUMNS = [
     "experiment",
     "system",

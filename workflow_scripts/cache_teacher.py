@@ -29,6 +29,8 @@ from ekd_nmt.resume.lease import claimed, clear
 from ekd_nmt.resume.work_folder import write_job
 from train import input_files
 
+REVISION = 1  # of what this command writes: raise it when the same input gives another output
+
 OWN_FILES = ("meta.json", "*.npy", ".snakemake_timestamp")  # of a cache
 
 

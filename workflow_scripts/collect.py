@@ -20,6 +20,8 @@ from ekd_nmt.common.files import atomic_write, write_json
 from ekd_nmt.corpus.text_files import open_text
 from ekd_nmt.corpus.wmt_test_sets import TestSet, read_testset
 
+REVISION = 1  # of what this command writes: raise it when the same input gives another output
+
 Pair = tuple[str, str]  # source and target sentence
 SIDES = ("source", "target")
 

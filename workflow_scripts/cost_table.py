@@ -14,6 +14,8 @@ from ekd_nmt.common.errors import UserError
 from ekd_nmt.common.files import atomic_write
 from ekd_nmt.report.run_records import add_arguments, as_markdown, as_text, given_runs
 
+REVISION = 1  # of what this command writes: raise it when the same input gives another output
+
 SECONDS = [
     "own_seconds",
     "init_seconds",

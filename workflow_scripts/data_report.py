@@ -26,6 +26,8 @@ from ekd_nmt.common.files import atomic_write, read_lines, sha256
 from ekd_nmt.config.types import SPLITS
 from ekd_nmt.report.data_report_page import CORPORA, STAGES, Facts, Histograms, Limits, of_lengths, render, warnings
 
+REVISION = 1  # of what this command writes: raise it when the same input gives another output
+
 Split = Literal["train", "valid", "test"]
 Counts = dict[str, NonNegativeInt]
 Lengths = dict[str, dict[NonNegativeInt, NonNegativeInt]]  # language → tokens in a sentence → sentences

@@ -32,6 +32,8 @@ from ekd_nmt.corpus.manifest import RESOURCES, DataFile, find_dataset, find_entr
 from ekd_nmt.corpus.mirror import copy_from_mirror, missing, table
 from ekd_nmt.resume.lease import claimed
 
+REVISION = 1  # of what this command writes: raise it when the same input gives another output
+
 BLOCK = 1 << 14  # bytes; a broken transfer loses the block it broke in, so they are small
 MAX_BYTES = 8 << 30  # of a file whose size the manifest does not give
 CONNECT_SECONDS, STALL_SECONDS = 15, 60

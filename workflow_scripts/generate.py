@@ -17,6 +17,8 @@ from ekd_nmt.common.errors import UserError
 from ekd_nmt.common.files import write_json, write_lines
 from synthetic.corpus import SPLITS, generate, statistics
 
+REVISION = 1  # of what this command writes: raise it when the same input gives another output
+
 ZIPF_RANGE = (0.0, 3.0)
 
 

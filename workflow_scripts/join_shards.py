@@ -28,6 +28,8 @@ from ekd_nmt.common.files import atomic_write, write_json
 from ekd_nmt.corpus import shards
 from ekd_nmt.corpus.line_counts import all_dropped, histogram
 
+REVISION = 1  # of what this command writes: raise it when the same input gives another output
+
 BUCKETED = 1 << 18  # pairs a bucket, about; each takes 24 bytes and as much again for sorting
 MOST_BUCKETS = 512  # so many files are open at a time
 BUFFER = 1 << 12  # records held back a bucket; few, because there are many buckets

@@ -19,6 +19,8 @@ from ekd_nmt.common.errors import UserError
 from ekd_nmt.common.files import read_lines, write_lines
 from ekd_nmt.corpus.shards import count_lines, offsets_behind
 
+REVISION = 1  # of what this command writes: raise it when the same input gives another output
+
 
 def count_words(paths: Sequence[str | Path], sample: int | None = None, workers: int = 1) -> Counter[str]:
     """Count the space-separated words of tokenised text; the result does not depend on the number of workers.

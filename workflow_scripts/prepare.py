@@ -32,6 +32,8 @@ from ekd_nmt.corpus.filters import LENGTH_REASONS, LanguageFilter, LengthFilter,
 from ekd_nmt.corpus.line_counts import HELD_OUT, all_dropped, histogram
 from ekd_nmt.corpus.moses import Tokenize, make_normalizer, make_tokenizer
 
+REVISION = 1  # of what this command writes: raise it when the same input gives another output
+
 DROP_REASONS = (*LENGTH_REASONS, "script", "language", HELD_OUT)
 
 Sides = tuple[str, str]  # source and target

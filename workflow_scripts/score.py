@@ -20,6 +20,8 @@ from ekd_nmt.common.command import run
 from ekd_nmt.common.errors import UserError
 from ekd_nmt.common.files import read_lines, write_json, write_lines
 
+REVISION = 1  # of what this command writes: raise it when the same input gives another output
+
 TEXT_KEYS = ("source", "reference", "hypothesis", "hypothesis_tokenized")
 
 

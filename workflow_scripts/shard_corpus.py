@@ -9,6 +9,8 @@ from ekd_nmt.common.command import run
 from ekd_nmt.common.files import write_json
 from ekd_nmt.corpus.shards import cut, index
 
+REVISION = 1  # of what this command writes: raise it when the same input gives another output
+
 
 def main() -> None:
     """Command line: see the module's docstring."""

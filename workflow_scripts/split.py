@@ -40,6 +40,8 @@ from ekd_nmt.common.errors import UserError
 from ekd_nmt.common.files import atomic_write, read_lines
 from ekd_nmt.config.types import SPLITS
 
+REVISION = 1  # of what this command writes: raise it when the same input gives another output
+
 TRAIN = SPLITS.index("train")
 KEY_BYTES = 8
 EMPTY = b"\0" * KEY_BYTES  # stands for a sentence without text

@@ -29,6 +29,8 @@ from ekd_nmt.resume import out_of_memory
 from ekd_nmt.resume.lease import Claim, claimed, inherited
 from ekd_nmt.resume.work_folder import write_job
 
+REVISION = 1  # of what this command writes: raise it when the same input gives another output
+
 REQUIRED = {"system", "model_name", "model", "training", "teacher", "init"}
 
 

@@ -33,6 +33,8 @@ from ekd_nmt.resume.work_folder import write_job
 if TYPE_CHECKING:
     from kd.beam_search import Translation
 
+REVISION = 1  # of what this command writes: raise it when the same input gives another output
+
 # that decide the output, besides the device
 OPTIONS = ("split", "target_lang", "beam", "lenpen", "max_len_a", "max_len_b", "max_tokens")
 

@@ -37,6 +37,8 @@ from ekd_nmt.corpus.filters import LENGTH_REASONS, LengthFilter
 from ekd_nmt.corpus.moses import Tokenize, make_tokenizer
 from prepare import add_token_options
 
+REVISION = 1  # of what this command writes: raise it when the same input gives another output
+
 TEST_SETS = ("TED.dev2010", "TEDX.dev2012", "TED.tst2010", "TED.tst2011", "TED.tst2012")  # the recipe's order
 HELD_OUT = 23  # every 23rd pair that the filter keeps is for validation
 RECIPE = LengthFilter(1, 175, 1.5)

@@ -111,10 +111,10 @@ def put_stand_ins(folder: Path) -> None:
     shutil.copy2(Path(__file__).with_name("stand_in.py"), scripts)
     rules = "".join(path.read_text() for path in (folder / "rules").glob("*.smk"))
     for name in set(re.findall(r"\bworkflow_scripts/(\w+)\.py\b", rules)):
+        revision = re.findall(r"^REVISION = .*$", (scripts / f"{name}.py").read_text(), re.MULTILINE)
         (scripts / f"{name}.py").rename(scripts / f"real_{name}.py")
         (scripts / f"{name}.py").write_text(
-            "import stand_in\n\n"
-            'if __name__ == "__main__":\n    stand_in.main()\n'
+            "\n".join(["import stand_in", *revision, "\n"]) + 'if __name__ == "__main__":\n    stand_in.main()\n'
             f"else:\n    from real_{name} import *\n"
         )
 

@@ -95,7 +95,8 @@ def test_sacrebleu_itself_is_left_as_it_was(tmp_path):
 def test_nothing_is_written_to_the_home(tmp_path):
     path = write_tgz(tmp_path / "a.tgz", sgml_members("2017", SOURCE, TARGET))
     (home := tmp_path / "home").mkdir()
-    code = f"from ekd_nmt.corpus.wmt_test_sets import read_testset\nprint(len(read_testset('wmt17', {str(path)!r}, 'en', 'de').pairs))"
+    code = "from ekd_nmt.corpus.wmt_test_sets import read_testset\n"
+    code += f"print(len(read_testset('wmt17', {str(path)!r}, 'en', 'de').pairs))"
     environment = {name: value for name, value in os.environ.items() if name != "SACREBLEU"} | {"HOME": str(home)}
     result = subprocess.run([sys.executable, "-c", code], cwd=SCRIPTS, env=environment, capture_output=True, text=True)
     assert (result.stdout, result.stderr) == ("3\n", "")
