@@ -16,12 +16,8 @@ from ekd_nmt.report.run_records import add_arguments, as_markdown, as_text, give
 
 REVISION = 1  # of what this command writes: raise it when the same input gives another output
 
-SECONDS = [
-    "own_seconds",
-    "init_seconds",
-    "teacher_training_seconds",
-    "cache_seconds",
-]  # their sum is total_seconds
+# their sum is total_seconds
+SECONDS = ["own_seconds", "init_seconds", "teacher_training_seconds", "cache_seconds"]
 DECIMALS = {
     "seeds": 0,
     **dict.fromkeys(["bleu", "delta_vs_student"], 2),

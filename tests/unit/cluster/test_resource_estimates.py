@@ -230,7 +230,7 @@ def test_corpus_size_is_published_until_it_is_measured(tmp_path):
     ("overlay", "pairs", "tokens"),
     [
         ("data: {synthetic: {train_size: 40000, valid_size: 1000, test_size: 9}}", (40_000, 1000, 9), 15),
-        # the parts that are held out are not trained on
+        # without the held-out pairs
         ("data: {corpus: tatoeba, holdout: {valid_size: 813, test_size: 9000}}", (160_000, 813, 9000), 25),
     ],
 )

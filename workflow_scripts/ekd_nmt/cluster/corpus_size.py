@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -15,7 +15,7 @@ from ekd_nmt.corpus.sources import input_files, is_held_out
 
 if TYPE_CHECKING:
     from ekd_nmt.config.experiment import Experiment
-    from ekd_nmt.corpus.manifest import DataFile, Dataset
+    from ekd_nmt.corpus.manifest import Dataset
 
 TOKENS = 25  # of a sentence of news or talks after BPE, end mark included, on average
 SYNTHETIC_TOKENS, SYNTHETIC_LONGEST = 15, 60  # of a generated sentence: on average, and at most
@@ -92,33 +92,22 @@ def _pairs(experiment: Experiment, manifest: Mapping[str, Dataset]) -> tuple[int
         return data.synthetic.train_size, data.synthetic.valid_size, data.synthetic.test_size
     if data.corpus == "local":
         if is_held_out(data):
-            return _pairs_of_files(input_files(data, manifest, "all")), *held_out
-        return tuple(_pairs_of_files(input_files(data, manifest, split)) for split in SPLITS)
+            return _estimate_local(input_files(data, manifest, "all")), *held_out
+        return tuple(_estimate_local(input_files(data, manifest, split)) for split in SPLITS)
     dataset = manifest[data.corpus]
     valid, test = (dataset.pairs.get(split, size) for split, size in zip(SPLITS[1:], held_out, strict=True))
     if "all" in dataset.pairs:
         return dataset.pairs["all"] - sum(held_out), valid, test
-    training = [file for file in dataset.files if file.split in ("train", "all")]
-    return dataset.pairs.get("train") or sum(map(_pairs_of_download, training)), valid, test
+    training = [(file.name, file.bytes or UNKNOWN_FILE) for file in dataset.files if file.split in ("train", "all")]
+    return dataset.pairs.get("train") or _estimate(training), valid, test
 
 
-def _pairs_of_files(paths: list[str]) -> int:
-    """About how many pairs a user's files hold together, at least 1."""
-    return max(1, sum(_plain_size(path, _size(path)) for path in paths) // BYTES_PER_PAIR)
+def _estimate(files: Iterable[tuple[str, int]]) -> int:
+    """About how many pairs files of these names and bytes contain together, at least 1."""
+    plain = sum(size * (COMPRESSION if name.endswith(COMPRESSED) else 1) for name, size in files)
+    return max(1, plain // BYTES_PER_PAIR)
 
 
-def _pairs_of_download(file: DataFile) -> int:
-    return _plain_size(file.name, file.bytes or UNKNOWN_FILE) // BYTES_PER_PAIR
-
-
-def _plain_size(name: str, size: int) -> int:
-    """Bytes of the text in a file."""
-    return size * COMPRESSION if name.endswith(COMPRESSED) else size
-
-
-def _size(path: str) -> int:
-    """Bytes of a file; 0 if it is missing, which is an error elsewhere."""
-    try:
-        return os.path.getsize(path)
-    except OSError:
-        return 0
+def _estimate_local(paths: Iterable[str]) -> int:
+    """As :func:`_estimate`; a missing file counts as empty, because it is an error elsewhere."""
+    return _estimate((path, os.path.getsize(path) if os.path.exists(path) else 0) for path in paths)

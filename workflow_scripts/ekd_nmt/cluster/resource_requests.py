@@ -9,7 +9,7 @@ import math
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
-from ekd_nmt.cluster import resource_estimates
+from ekd_nmt.cluster import resource_estimates as estimates
 from ekd_nmt.cluster.corpus_size import UNKNOWN_FILE, corpus_size
 from ekd_nmt.cluster.rule_table import RULES
 from ekd_nmt.corpus.manifest import find_entry
@@ -113,37 +113,31 @@ class ResourceRequests:
         experiment, corpus, gpu = self._experiment, self.corpus, self._cluster.gpu
         if rule == "train":
             options = experiment.options(wildcards.system)
-            model, teacher = self._models(wildcards.system)
-            return options["training"]["gpus"] * resource_estimates.training_memory(
-                options, model, teacher, corpus, gpu
-            )
+            one_process = estimates.training_memory(options, *self._models(wildcards.system), corpus, gpu)
+            return options["training"]["gpus"] * one_process
         if rule == "cache_teacher":
             full = wildcards.variant.startswith("full")
-            return resource_estimates.caching_memory(
-                experiment.model(wildcards.system), corpus, CACHING_TOKENS, full, gpu
-            )
+            return estimates.caching_memory(experiment.model(wildcards.system), corpus, CACHING_TOKENS, full, gpu)
         if rule == "translate":
-            return resource_estimates.translating_memory(
-                experiment.model(wildcards.system), corpus, experiment.config.decoding, gpu
-            )
-        return resource_estimates.data_memory(rule, corpus, self._learned_from, experiment.config.bpe.workers)
+            model = experiment.model(wildcards.system)
+            return estimates.translating_memory(model, corpus, experiment.config.decoding, gpu)
+        return estimates.data_memory(rule, corpus, self._learned_from, experiment.config.bpe.workers)
 
     def _minutes(self, rule: str, wildcards: Any) -> float:
         experiment, corpus, gpu = self._experiment, self.corpus, self._cluster.gpu
         if rule == "train":
             options = experiment.options(wildcards.system)
-            return resource_estimates.training_minutes(options, *self._models(wildcards.system), corpus, gpu)
+            return estimates.training_minutes(options, *self._models(wildcards.system), corpus, gpu)
         if rule == "cache_teacher":
-            return resource_estimates.caching_minutes(experiment.model(wildcards.system), corpus, CACHING_TOKENS, gpu)
+            return estimates.caching_minutes(experiment.model(wildcards.system), corpus, CACHING_TOKENS, gpu)
         if rule == "translate":
-            return resource_estimates.translating_minutes(
-                experiment.model(wildcards.system), corpus, experiment.config.decoding, gpu
-            )
+            model = experiment.model(wildcards.system)
+            return estimates.translating_minutes(model, corpus, experiment.config.decoding, gpu)
         if rule == "fetch":
             size = find_entry(self._manifest, wildcards.dataset, wildcards.file).bytes or UNKNOWN_FILE
-            return size / resource_estimates.BYTES_A_SECOND / 60
+            return size / estimates.BYTES_A_SECOND / 60
         shards = experiment.data.shards
-        return resource_estimates.data_minutes(rule, corpus, self._learned_from, experiment.config.bpe.merges, shards)
+        return estimates.data_minutes(rule, corpus, self._learned_from, experiment.config.bpe.merges, shards)
 
     def _models(self, system: str) -> tuple[Model, Model | None]:
         teacher = self._experiment.teacher(system)

@@ -12,30 +12,17 @@ from functools import partial
 
 @dataclass(frozen=True)
 class Rule:
-    """One rule. ``train``, ``cache_teacher`` and ``translate`` have estimates of their own in ``resource_estimates``.
+    """One rule; ``resource_estimates`` has formulas for the memory and time of those without numbers here."""
 
-    Attributes:
-        memory: MB that the step takes for any corpus.
-        per_pair: bytes that it takes besides for each training pair.
-        pairs_per_second: its speed, to estimate its time; 0 if the corpus hardly matters.
-        per_held_out_pair: bytes that it takes besides for each pair of the validation and test sets.
-        sharded: a job reads one shard of the training set.
-        gpu: asks for GPUs, and for the partition that has them.
-        local: runs on the machine that runs Snakemake, because it needs the internet or takes seconds.
-        corpus_group: a step of the one job that prepares a corpus.
-        leased: the command holds a lease on its output and resumes its work: a second copy waits for the first. These
-            are also the steps that may take hours.
-    """
-
-    memory: int = 0
-    per_pair: int = 0
-    pairs_per_second: int = 0
-    per_held_out_pair: int = 0
-    sharded: bool = False
-    gpu: bool = False
-    local: bool = False
-    corpus_group: bool = False
-    leased: bool = False
+    memory: int = 0  # MB for any corpus
+    per_pair: int = 0  # further bytes for each training pair
+    pairs_per_second: int = 0  # speed; 0 if the time hardly depends on the corpus
+    per_held_out_pair: int = 0  # further bytes for each pair of the validation and test sets
+    sharded: bool = False  # a job reads one shard of the training set
+    gpu: bool = False  # requests a GPU and the partition that has them
+    local: bool = False  # runs where Snakemake runs: it needs the internet or takes seconds
+    corpus_group: bool = False  # a step of the single job that prepares a corpus
+    leased: bool = False  # holds a lease on its output and resumes; may take hours; a second copy waits for the first
 
 
 _corpus_step = partial(Rule, corpus_group=True)
