@@ -1,4 +1,4 @@
-"""Evolving Knowledge Distillation for small translation models. README.md says how to use it."""
+"""Evolving Knowledge Distillation for small translation models; see README.md."""
 
 from snakemake.utils import min_version
 
@@ -19,7 +19,7 @@ include: "rules/results.smk"
 include: "rules/maintenance.smk"
 
 
-# Beside the targets: what needs the internet, which compute nodes may not have, and what takes seconds.
+# The targets, downloads (compute nodes may not reach the internet), and what takes seconds.
 localrules:
     all,
     data,
@@ -43,13 +43,13 @@ rule all:
         EVALUATIONS,
 
 
-# The binarised corpus, and nothing trained.
+# The binarised corpus, without training.
 rule data:
     input:
         CORPUS,
 
 
-# Every model of the experiment, and nothing translated.
+# Every model of the experiment, without translation.
 rule models:
     input:
         CORPUS,

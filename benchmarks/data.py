@@ -37,12 +37,12 @@ from ekd_nmt.common.files import atomic_write, write_lines  # noqa: E402
 
 LANGUAGES = ("de", "en")
 FLAGS = ["--source-lang", "de", "--target-lang", "en"]
-PARTS = 4
+SHARDS = 4
 HELD_OUT = 2000  # pairs each of validation and test set
 NAMES = 1_000_000
 MERGES = 8000
 SAMPLE = 300_000
-COUNTED = ("cut", "prepare", "join", "apply BPE", "join BPE", "binarise")  # into the total
+COUNTED = ("shard", "prepare", "join", "apply BPE", "join BPE", "binarise")  # into the total
 
 Pair = tuple[str, str]
 
@@ -142,20 +142,20 @@ class Pipeline:
 
     def run(self) -> Measurement:
         """All steps, in order."""
-        raw, tok, codes = self.raw / "parts.json", self.tok / "parts.json", ["--codes", self.folder / "codes"]
+        raw, tok, codes = self.raw / "shards.json", self.tok / "shards.json", ["--codes", self.folder / "codes"]
         lowercase, limits = ["--lowercase"], ["--min-tokens", "1", "--max-tokens", "175", "--max-ratio", "1.5"]
         held_out = [
             word
             for split in ("valid", "test")
             for word in ("--held-out", *(self.tok / f"{split}.{language}" for language in LANGUAGES))
         ]
-        self.timed("cut", [["shard_corpus.py", *sides(self.raw / "train"), "--parts", PARTS, "--output", raw]])
+        self.timed("shard", [["shard_corpus.py", *sides(self.raw / "train"), "--shards", SHARDS, "--output", raw]])
         self.timed("small sets", self.whole("prepare.py", self.raw, self.tok, *lowercase))
-        self.timed("prepare", self.parts("prepare.py", self.raw, raw, *lowercase, *limits, *held_out))
-        self.timed("join", [self.join(self.tok, raw, "--deduplicate", "--output-parts", tok)])
+        self.timed("prepare", self.sharded("prepare.py", self.raw, raw, *lowercase, *limits, *held_out))
+        self.timed("join", [self.join(self.tok, raw, "--deduplicate", "--output-shards", tok)])
         self.timed("learn BPE", [self.learn()])
         self.timed("small sets", self.whole("apply_bpe.py", self.tok, self.bpe, *codes))
-        self.timed("apply BPE", self.parts("apply_bpe.py", self.tok, tok, *codes))
+        self.timed("apply BPE", self.sharded("apply_bpe.py", self.tok, tok, *codes))
         self.timed("join BPE", [self.join(self.bpe, tok)])
         last = ["binarize.py", "--bpe-dir", self.bpe, *FLAGS, "--output-dir", self.folder / "bin"]
         self.timed("binarise", [[*last, "--workers", self.measured.workers]])
@@ -178,21 +178,21 @@ class Pipeline:
             for split in ("valid", "test")
         ]
 
-    def parts(self, script: str, source: Path, index: Path, *more: object) -> list[list[object]]:
-        """The parts of the training set."""
+    def sharded(self, script: str, source: Path, index: Path, *more: object) -> list[list[object]]:
+        """The shards of the training set."""
         return [
             [
                 *(script, *sides(source / "train"), *sides(self.shards / str(number), "output-"), *FLAGS, *more),
-                *("--report", self.shards / f"{number}.json", "--parts", index, "--part", number),
+                *("--report", self.shards / f"{number}.json", "--shards", index, "--shard", number),
             ]
-            for number in range(PARTS)
+            for number in range(SHARDS)
         ]
 
     def join(self, target: Path, index: Path, *more: object) -> list[object]:
-        """The parts that were made last."""
-        words: list[object] = ["join_shards.py", "--parts", index, *sides(target / "train", "output-"), *more]
+        """Join the shards that were written last."""
+        words: list[object] = ["join_shards.py", "--shards", index, *sides(target / "train", "output-"), *more]
         for flag, end in (("--source", "de"), ("--target", "en"), ("--reports", "json")):
-            words += [flag, *(self.shards / f"{number}.{end}" for number in range(PARTS))]
+            words += [flag, *(self.shards / f"{number}.{end}" for number in range(SHARDS))]
         return [*words, "--report", target / "train.json"]
 
     def learn(self) -> list[object]:

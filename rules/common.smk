@@ -1,4 +1,4 @@
-"""The checked configuration and what all rules share."""
+"""The checked configuration, and what several rules use."""
 
 import json
 import os
@@ -21,61 +21,65 @@ from ekd_nmt.config.types import SPLITS
 from ekd_nmt.corpus.sources import collected, is_held_out, is_made_at_once
 
 try:
-    exp = Experiment(config)
+    experiment = Experiment(config)
 except UserError as error:
     raise WorkflowError(f"configuration: {error}")
 if workflow.is_main_process:  # every job reads this file again
-    for warning in exp.warnings:
+    for warning in experiment.warnings:
         print(f"warning: {warning}", file=sys.stderr)
 
-# Rules call plain `python`: with --sdm conda the one of envs/nmt.yaml, otherwise the one that runs Snakemake. A path
-# in the rules themselves would make every job look changed when the environment moves.
+# Rules call plain `python`: with --sdm conda that of envs/nmt.yaml, otherwise the one that runs Snakemake. With a path
+# in the rules themselves, every job would run again when the environment moves.
 prepend_to_path(Path(sys.executable).parent)
 for slurm_command in ("sbatch", "sacct", "squeue"):
     if shutil.which(slurm_command) is not None:  # what stands between Snakemake's executor and SLURM
         prepend_to_path(Path(workflow.basedir).resolve() / "slurm/bin" / slurm_command)
-if exp.data.mirror is not None:
-    os.environ.setdefault("EKD_DATA_MIRROR", exp.data.mirror)
-# not a parameter of the rule: how often it saves is no reason to train again
+if experiment.data.mirror is not None:
+    os.environ.setdefault("EKD_DATA_MIRROR", experiment.data.mirror)
+# Not a parameter of the rule, because another interval of checkpoints is no reason to train again.
 os.environ.update(
-    EKD_CHECKPOINT_UPDATES=str(exp.config.checkpoints.updates or ""),
-    EKD_CHECKPOINT_MINUTES=str(exp.config.checkpoints.minutes),
+    EKD_CHECKPOINT_UPDATES=str(experiment.config.checkpoints.updates or ""),
+    EKD_CHECKPOINT_MINUTES=str(experiment.config.checkpoints.minutes),
 )
 
 STARTED = time.time()
-RUN = exp.run_path("{system}", "{seed}")
+RUN = experiment.run_path("{system}", "{seed}")
 
-# The order of the table: that of config/config.yaml, then new ones. Snakemake's own merging puts those first that a file
-# given with --configfile mentions. `configfiles` has the one that the Snakefile names behind the given files.
+# The order of the rows: that of config/config.yaml, then new systems. Snakemake's own merging puts first the systems that
+# a file given with --configfile names. `configfiles` lists the given files before the one that the Snakefile names.
 *given, default = workflow.configfiles
 ordered = [name for path in [default, *given] for name in load_configfile(path).get("systems") or {}]
-SYSTEMS = [name for name in dict.fromkeys([*ordered, *exp.systems]) if name in exp.systems]
+SYSTEMS = [name for name in dict.fromkeys([*ordered, *experiment.systems]) if name in experiment.systems]
 
-# What the targets ask for. A job that fails or is killed has lost its outputs, and Snakemake makes a lost file again
-# only when a target names it or a job that runs anyway reads it. So the targets name the outputs of every step;
-# otherwise the run after a retraining that failed would find nothing to be done, and the table would keep old scores.
-RUNS = [exp.run_path(system, seed) for system in SYSTEMS for seed in exp.seeds]
+# What the targets request. A job that fails or is killed loses its outputs, and Snakemake makes a lost file again only
+# if a target names it or a job that runs anyway reads it. So the targets name the outputs of every step; otherwise the
+# run after a failed retraining would have nothing to do, and the table would keep the old scores.
+RUNS = [experiment.run_path(system, seed) for system in SYSTEMS for seed in experiment.seeds]
 MODELS = [f"{run}/model.pt" for run in RUNS]
-# folders of teacher caches are not among them: with `keep_cache: false` they are not there when nothing is to be done
-CACHES = [f"{exp.cache_path(*cache)}.json" for cache in exp.caches()]
+# Not the folders of the teacher caches: with `keep_cache: false` they are gone when everything is done.
+CACHES = [f"{experiment.cache_path(*cache)}.json" for cache in experiment.caches()]
 EVALUATIONS = [f"{run}/{file}" for run in RUNS for file in ("test.hyp.jsonl", "scores.json")]
-REPORT = [exp.data_path(name) for name in ("report.csv", "lengths.csv", "report.html")]
+REPORT = [experiment.data_path(name) for name in ("report.csv", "lengths.csv", "report.html")]
 CORPUS = [
-    *(path for step in ("raw", "tok", "bpe") for split in SPLITS for path in exp.sides(step, split)),
-    exp.data_path("bpe.codes"),
-    *exp.binarized(),
+    *(path for step in ("raw", "tok", "bpe") for split in SPLITS for path in experiment.sides(step, split)),
+    experiment.data_path("bpe.codes"),
+    *experiment.binarized(),
     *REPORT,
 ]
 
-ACCOUNTS = [
-    *(exp.data_path(f"raw/{split}.json") for split in collected(exp.data)),
-    *([exp.data_path("raw/stats.json")] if is_made_at_once(exp.data) or is_held_out(exp.data) else []),
-    *(exp.data_path(f"tok/{split}.json") for split in SPLITS),
+LINE_COUNTS = [
+    *(experiment.data_path(f"raw/{split}.json") for split in collected(experiment.data)),
+    *(
+        [experiment.data_path("raw/stats.json")]
+        if is_made_at_once(experiment.data) or is_held_out(experiment.data)
+        else []
+    ),
+    *(experiment.data_path(f"tok/{split}.json") for split in SPLITS),
 ]
 
 
 wildcard_constraints:
-    system="|".join(map(re.escape, exp.systems)),
+    system="|".join(map(re.escape, experiment.systems)),
     seed=r"\d+",
     split="train|valid|test",
     shard=r"\d{4}",
@@ -84,43 +88,43 @@ wildcard_constraints:
 def revision(command):
     """A command's REVISION, as a parameter of the rules that call it.
 
-    Snakemake does not notice that the code behind a ``shell:`` has changed. The file is read and not imported, because
-    every job reads the rules again. The name is part of the value, see :func:`flags`.
+    Snakemake does not notice a change of the code behind a ``shell:``. The file is read and not imported, because every
+    job reads the rules again. The name is part of the value, see :func:`flags`.
     """
     source = Path(workflow.basedir, "workflow_scripts", f"{command}.py").read_text(encoding="utf-8")
     return f"{command} revision {re.search(r'^REVISION = ([0-9]+)', source, re.MULTILINE)[1]}"
 
 
 def optional_flag(flag, path):
-    """``flag path`` for the shell, or nothing when there is no path."""
+    """``flag path`` for the shell, or nothing without a path."""
     return f"{flag} {path}" if path else ""
 
 
 def flags(options, *names):
-    """``--name value`` of some fields of an options model, as one parameter of a rule.
+    """``--name value`` for some fields of an options model, as one parameter of a rule.
 
-    Snakemake compares the values of a job's parameters as one set, without their names: two bare numbers that change
-    places, say the sizes of two splits, would be no reason to run again.
+    Snakemake compares the values of a job's parameters as a set, without their names. If they were bare numbers,
+    swapping two of them (such as the sizes of two splits) would not rerun the job.
     """
     return " ".join(f"--{name.replace('_', '-')} {getattr(options, name)}" for name in names)
 
 
-LANGUAGES = flags(exp.data, "source_lang", "target_lang")
-FINAL_PERIOD = "--split-final-period" if exp.data.split_final_period else ""
+LANGUAGES = flags(experiment.data, "source_lang", "target_lang")
+FINAL_PERIOD = "--split-final-period" if experiment.data.split_final_period else ""
 
 
 def length_filter(split):
-    """Flags of the length filter; the test set stays whole, because scores are over all of it."""
-    return "" if split == "test" else flags(exp.data.filter, "min_tokens", "max_tokens", "max_ratio")
+    """Flags of the length filter; none for the test set, which is scored as a whole."""
+    return "" if split == "test" else flags(experiment.data.filter, "min_tokens", "max_tokens", "max_ratio")
 
 
 def pair_filter(split):
-    """Flags of all filters; likewise."""
-    set_ones = [name for name in ("min_script", "other_language") if getattr(exp.data.filter, name) is not None]
-    return "" if split == "test" else f"{length_filter(split)} {flags(exp.data.filter, *set_ones)}".strip()
+    """Flags of all filters; none for the test set."""
+    set_ones = [name for name in ("min_script", "other_language") if getattr(experiment.data.filter, name) is not None]
+    return "" if split == "test" else f"{length_filter(split)} {flags(experiment.data.filter, *set_ones)}".strip()
 
 
 onerror:
-    logs = [*Path(exp.root).glob("**/logs/*.log"), *Path("resources").glob("*/logs/*.log")]
+    logs = [*Path(experiment.root).glob("**/logs/*.log"), *Path("resources").glob("*/logs/*.log")]
     for line in error_lines(logs, since=STARTED):
         print(line, file=sys.stderr)

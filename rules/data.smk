@@ -1,19 +1,19 @@
 """From a data set, or a user's own files, to raw text in three splits: fetch, collect or unpack or generate, split."""
 
-from ekd_nmt.cluster.resource_requests import Demand
+from ekd_nmt.cluster.resource_requests import ResourceRequests
 from ekd_nmt.corpus.manifest import find_entry, load_manifest
 from ekd_nmt.corpus.sources import WHOLE, check_local_files, collect_flags, input_files
 
 MANIFEST = "config/datasets.yaml"
 manifest = load_manifest(f"{workflow.basedir}/{MANIFEST}")
 try:
-    check_local_files(exp.data)
+    check_local_files(experiment.data)
 except UserError as error:
     raise WorkflowError(f"configuration: {error}")
 
-demand = Demand(exp, manifest)  # what jobs ask a cluster for; no parameter, so that a change makes nothing run again
-RAW_SOURCE, RAW_TARGET = exp.sides("raw", "{split}")
-ALL_RAW = [path for split in SPLITS for path in exp.sides("raw", split)]
+requests = ResourceRequests(experiment, manifest)
+RAW_SOURCE, RAW_TARGET = experiment.sides("raw", "{split}")
+ALL_RAW = [path for split in SPLITS for path in experiment.sides("raw", split)]
 
 
 rule fetch:
@@ -30,8 +30,7 @@ rule fetch:
         "../envs/nmt.yaml"
     threads: 1
     resources:
-        mem_mb=demand.memory("fetch"),
-        runtime=demand.runtime("fetch"),
+        **requests.of("fetch"),
     params:
         revision=revision("fetch"),
         manifest=MANIFEST,
@@ -42,49 +41,47 @@ rule fetch:
         "--file {wildcards.file} --progress-fd 3 --output {output:q} 3>&2 2> {log:q}"
 
 
-if exp.data.corpus == "synthetic":
+if experiment.data.corpus == "synthetic":
 
     rule generate:
         output:
             ALL_RAW,
-            stats=exp.data_path("raw/stats.json"),
+            stats=experiment.data_path("raw/stats.json"),
         log:
-            exp.data_path("logs/generate.log"),
+            experiment.data_path("logs/generate.log"),
         benchmark:
-            exp.data_path("benchmarks/generate.tsv")
+            experiment.data_path("benchmarks/generate.tsv")
         conda:
             "../envs/nmt.yaml"
         threads: 1
         resources:
-            mem_mb=demand.memory("generate"),
-            runtime=demand.runtime("generate"),
+            **requests.of("generate"),
         params:
             revision=revision("generate"),
             folder=lambda w, output: os.path.dirname(output[0]),
             languages=LANGUAGES,
-            corpus=flags(exp.data.synthetic, "seed", "train_size", "valid_size", "test_size", "lexicon", "zipf"),
+            corpus=flags(experiment.data.synthetic, "seed", "train_size", "valid_size", "test_size", "lexicon", "zipf"),
         shell:
             "python workflow_scripts/generate.py {params.corpus} {params.languages} "
             "--output-dir {params.folder:q} 2> {log:q}"
 
-elif exp.data.corpus == "iwslt14":
+elif experiment.data.corpus == "iwslt14":
 
     rule unpack_iwslt14:
         input:
             "resources/iwslt14/de-en.tgz",
         output:
             ALL_RAW,
-            stats=exp.data_path("raw/stats.json"),
+            stats=experiment.data_path("raw/stats.json"),
         log:
-            exp.data_path("logs/unpack_iwslt14.log"),
+            experiment.data_path("logs/unpack_iwslt14.log"),
         benchmark:
-            exp.data_path("benchmarks/unpack_iwslt14.tsv")
+            experiment.data_path("benchmarks/unpack_iwslt14.tsv")
         conda:
             "../envs/nmt.yaml"
         threads: 1
         resources:
-            mem_mb=demand.memory("unpack_iwslt14"),
-            runtime=demand.runtime("unpack_iwslt14"),
+            **requests.of("unpack_iwslt14"),
         params:
             revision=revision("unpack_iwslt14"),
             folder=lambda w, output: os.path.dirname(output[0]),
@@ -101,56 +98,54 @@ else:
 
     rule collect:
         input:
-            lambda w: input_files(exp.data, manifest, w.split),
+            lambda w: input_files(experiment.data, manifest, w.split),
         output:
-            source=temp(RAW_SOURCE) if is_held_out(exp.data) else RAW_SOURCE,
-            target=temp(RAW_TARGET) if is_held_out(exp.data) else RAW_TARGET,
-            report=exp.data_path("raw/{split}.json"),
+            source=temp(RAW_SOURCE) if is_held_out(experiment.data) else RAW_SOURCE,
+            target=temp(RAW_TARGET) if is_held_out(experiment.data) else RAW_TARGET,
+            report=experiment.data_path("raw/{split}.json"),
         log:
-            exp.data_path("logs/collect.{split}.log"),
+            experiment.data_path("logs/collect.{split}.log"),
         benchmark:
-            exp.data_path("benchmarks/collect.{split}.tsv")
+            experiment.data_path("benchmarks/collect.{split}.tsv")
         wildcard_constraints:
-            split="|".join(collected(exp.data)),
+            split="|".join(collected(experiment.data)),
         conda:
             "../envs/nmt.yaml"
         threads: 1
         resources:
-            mem_mb=demand.memory("collect"),
-            runtime=demand.runtime("collect"),
+            **requests.of("collect"),
         params:
             revision=revision("collect"),
             languages=LANGUAGES,
             split=lambda w: "" if w.split == WHOLE else f"--split {w.split}",
-            parts=lambda w: collect_flags(exp.data, manifest, w.split),
+            parts=lambda w: collect_flags(experiment.data, manifest, w.split),
         shell:
             "python workflow_scripts/collect.py {params.languages} {params.split} {params.parts} "
             "--output-source {output.source:q} --output-target {output.target:q} --report {output.report:q} 2> {log:q}"
 
-    if is_held_out(exp.data):
+    if is_held_out(experiment.data):
 
         rule split:
             input:
-                source=exp.sides("raw", "all")[0],
-                target=exp.sides("raw", "all")[1],
+                source=experiment.sides("raw", "all")[0],
+                target=experiment.sides("raw", "all")[1],
             output:
                 ALL_RAW,
-                stats=exp.data_path("raw/stats.json"),
+                stats=experiment.data_path("raw/stats.json"),
             log:
-                exp.data_path("logs/split.log"),
+                experiment.data_path("logs/split.log"),
             benchmark:
-                exp.data_path("benchmarks/split.tsv")
+                experiment.data_path("benchmarks/split.tsv")
             conda:
                 "../envs/nmt.yaml"
             threads: 1
             resources:
-                mem_mb=demand.memory("split"),
-                runtime=demand.runtime("split"),
+                **requests.of("split"),
             params:
                 revision=revision("split"),
                 folder=lambda w, output: os.path.dirname(output[0]),
                 languages=LANGUAGES,
-                sizes=flags(exp.data.holdout, "valid_size", "test_size", "seed"),
+                sizes=flags(experiment.data.holdout, "valid_size", "test_size", "seed"),
             shell:
                 "python workflow_scripts/split.py --source {input.source:q} --target {input.target:q} "
                 "{params.languages} {params.sizes} --output-dir {params.folder:q} 2> {log:q}"

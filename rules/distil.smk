@@ -1,24 +1,24 @@
-"""A teacher's distributions, computed once for all students and seeds that learn from it."""
+"""A teacher's output distributions, computed once for all students and seeds that learn from it."""
 
 from ekd_nmt.cluster.cache_size import announcement
 
-CACHE = exp.cache_path("{system}", "{seed}", "{variant}")
-# what a variant stores, as flags
+CACHE = experiment.cache_path("{system}", "{seed}", "{variant}")
+# variant of a cache → flags for what it stores
 VARIANTS = {
-    variant: f"--k {k} --temperature {temperature}" for (_, _, variant), (k, temperature) in exp.caches().items()
+    variant: f"--k {k} --temperature {temperature}" for (_, _, variant), (k, temperature) in experiment.caches().items()
 }
 
-# `workflow.dryrun` is set only after the rules have been read
+# `workflow.dryrun` is not set before the rules are read
 if VARIANTS and workflow.output_settings.dryrun and workflow.is_main_process:
-    print(announcement(exp, manifest), file=sys.stderr)
+    print(announcement(experiment, requests.corpus), file=sys.stderr)
 
 
 rule cache_teacher:
     input:
-        data=exp.binarized(("train", "valid")),
+        data=experiment.binarized(("train", "valid")),
         teacher=f"{RUN}/model.pt",
     output:
-        cache=directory(CACHE) if exp.config.distillation.keep_cache else temp(directory(CACHE)),
+        cache=directory(CACHE) if experiment.config.distillation.keep_cache else temp(directory(CACHE)),
         summary=f"{CACHE}.json",
     log:
         f"{RUN}/logs/cache_{{variant}}.log",
@@ -28,11 +28,9 @@ rule cache_teacher:
         variant="|".join(map(re.escape, VARIANTS)),
     conda:
         "../envs/nmt.yaml"
-    threads: exp.config.threads
+    threads: experiment.config.threads
     resources:
-        mem_mb=demand.memory("cache_teacher"),
-        runtime=demand.runtime("cache_teacher"),
-        gpu=demand.gpus("cache_teacher"),
+        **requests.of("cache_teacher"),
     params:
         revision=revision("cache_teacher"),
         stored=lambda w: VARIANTS[w.variant],

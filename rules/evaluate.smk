@@ -1,12 +1,12 @@
-"""Translate the test set with every model, and score it."""
+"""Translation of the test set by every model, and its scores."""
 
 
 rule translate:
     input:
         model=f"{RUN}/model.pt",
-        data=exp.binarized(("test",)),
-        source=exp.sides("raw", "test")[0],
-        reference=exp.sides("raw", "test")[1],
+        data=experiment.binarized(("test",)),
+        source=experiment.sides("raw", "test")[0],
+        reference=experiment.sides("raw", "test")[1],
     output:
         f"{RUN}/test.hyp.jsonl",
     log:
@@ -15,16 +15,14 @@ rule translate:
         f"{RUN}/benchmarks/translate.tsv"
     conda:
         "../envs/nmt.yaml"
-    threads: exp.config.threads
+    threads: experiment.config.threads
     resources:
-        mem_mb=demand.memory("translate"),
-        runtime=demand.runtime("translate"),
-        gpu=demand.gpus("translate"),
+        **requests.of("translate"),
     params:
         revision=revision("translate"),
         data=lambda w, input: os.path.dirname(input.data[0]),
-        target_lang=exp.data.target_lang,
-        search=flags(exp.config.decoding, "beam", "lenpen", "max_len_a", "max_len_b", "max_tokens"),
+        target_lang=experiment.data.target_lang,
+        search=flags(experiment.config.decoding, "beam", "lenpen", "max_len_a", "max_len_b", "max_tokens"),
     shell:
         "exec python workflow_scripts/translate.py --model {input.model:q} --data {params.data:q} --split test "
         "--source {input.source:q} --reference {input.reference:q} --target-lang {params.target_lang} "
@@ -34,7 +32,7 @@ rule translate:
 rule score:
     input:
         hypotheses=f"{RUN}/test.hyp.jsonl",
-        reference=exp.sides("tok", "test")[1],
+        reference=experiment.sides("tok", "test")[1],
     output:
         scores=f"{RUN}/scores.json",
         examples=f"{RUN}/examples.txt",
@@ -46,11 +44,10 @@ rule score:
         "../envs/nmt.yaml"
     threads: 1
     resources:
-        mem_mb=demand.memory("score"),
-        runtime=demand.runtime("score"),
+        **requests.of("score"),
     params:
         revision=revision("score"),
-        lowercase="--lowercase" if exp.data.lowercase else "",
+        lowercase="--lowercase" if experiment.data.lowercase else "",
     shell:
         "python workflow_scripts/score.py --hypotheses {input.hypotheses:q} --tokenized-reference {input.reference:q} "
         "{params.lowercase} --output {output.scores:q} --examples {output.examples:q} 2> {log:q}"

@@ -1,14 +1,14 @@
-"""What is asked for by hand, and no part of the table."""
+"""Rules that a user requests by name."""
 
 
 localrules:
     clean_stale,
 
 
-# Removes unfinished work that no job of this configuration would go on with. `make clean-stale` says what it may be told.
+# Removes unfinished work that no job of this configuration would resume. `make help` lists its options.
 rule clean_stale:
     log:
-        f"{exp.root}/logs/clean_stale.log",
+        f"{experiment.root}/logs/clean_stale.log",
     conda:
         "../envs/nmt.yaml"
     threads: 1

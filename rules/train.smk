@@ -1,13 +1,13 @@
-"""One rule trains every system; who teaches it and what it starts from are input files."""
+"""One rule trains every system; its teacher and its initial model are input files."""
 
 
 rule train:
     input:
-        data=exp.binarized(("train", "valid")),
-        # its file also when a cache is read: the cache is compared with it
-        teacher=lambda w: exp.teacher_file(w.system, int(w.seed)) or [],
-        cache=lambda w: exp.teacher_cache(w.system, int(w.seed)) or [],
-        init=lambda w: exp.init_file(w.system, int(w.seed)) or [],
+        data=experiment.binarized(("train", "valid")),
+        # also with a cache, which is checked against the teacher's file
+        teacher=lambda w: experiment.teacher_file(w.system, int(w.seed)) or [],
+        cache=lambda w: experiment.teacher_cache(w.system, int(w.seed)) or [],
+        init=lambda w: experiment.init_file(w.system, int(w.seed)) or [],
     output:
         model=f"{RUN}/model.pt",
         summary=f"{RUN}/train.json",
@@ -19,19 +19,17 @@ rule train:
         f"{RUN}/benchmarks/train.tsv"
     conda:
         "../envs/nmt.yaml"
-    threads: demand.threads
+    threads: requests.threads
     resources:
-        mem_mb=demand.memory("train"),
-        runtime=demand.runtime("train"),
-        gpu=demand.gpus("train"),
-        nodes=demand.nodes,
-        mpi=demand.on_several_nodes("srun"),
-        tasks=demand.on_several_nodes(int),
-        tasks_per_gpu=demand.on_several_nodes(0),
+        **requests.of("train"),
+        nodes=requests.nodes,
+        mpi=requests.on_several_nodes("srun"),
+        tasks=requests.on_several_nodes(int),
+        tasks_per_gpu=requests.on_several_nodes(0),
     params:
         revision=revision("train"),
-        # the resolved options of this system alone, so that no other system's options make it run again
-        options=lambda w: json.dumps(exp.options(w.system), sort_keys=True),
+        # resolved options of this system alone, so that other systems' options do not rerun it
+        options=lambda w: json.dumps(experiment.options(w.system), sort_keys=True),
         data=lambda w, input: os.path.dirname(input.data[0]),
         teacher=lambda w, input: optional_flag("--teacher", input.teacher),
         cache=lambda w, input: optional_flag("--teacher-cache", input.cache),

@@ -1,6 +1,7 @@
-"""Split the words of tokenised text into subwords with learned BPE merges; ``@@`` marks a piece that goes on.
+"""Split words of tokenised text into subwords with learned BPE merges; ``@@`` marks every piece but the last of a word.
 
-Both sides of a split are segmented, or one part of them (``--parts``, ``--part``), so that several jobs share the work.
+Both sides of a split are segmented. ``--shards`` and ``--shard`` restrict the work to one shard, so that several jobs
+share it.
 """
 
 from __future__ import annotations
@@ -20,11 +21,11 @@ from ekd_nmt.common.command import run
 from ekd_nmt.common.errors import UserError
 from ekd_nmt.common.files import atomic_write, read_lines, write_json
 from ekd_nmt.corpus import shards
-from ekd_nmt.corpus.line_counts import histogram
+from ekd_nmt.corpus.line_counts import LineCounts, histogram
 
 REVISION = 1  # of what this command writes: raise it when the same input gives another output
 
-WORDS_REMEMBERED = 1 << 16  # a bound on memory, about 20 MB; frequent words stay
+WORDS_REMEMBERED = 1 << 16  # takes about 20 MB; frequent words stay
 Segment = Callable[[str], str]
 
 
@@ -39,7 +40,7 @@ def load_segmenter(codes_path: str | Path) -> Segment:
         raise UserError(f"{codes_path}: not a BPE codes file (no '#version: 0.2' first); make one with learn_bpe.py")
     for number, merge in enumerate(codes[1:], start=2):
         if len(merge.split(" ")) != 2:
-            raise UserError(f"{codes_path}, line {number}: not a pair of symbols; make the file anew with learn_bpe.py")
+            raise UserError(f"{codes_path}, line {number}: not a pair of symbols; write it again with learn_bpe.py")
     bpe = BPE(io.StringIO("\n".join(codes)), separator="@@")
 
     @lru_cache(maxsize=WORDS_REMEMBERED)
@@ -52,7 +53,7 @@ def load_segmenter(codes_path: str | Path) -> Segment:
 
 @dataclass
 class Tally:
-    """What one side of a corpus holds: lines, words, pieces, and lines by their length in pieces."""
+    """Counts of one side of a corpus: lines, words, pieces, and lines by their length in pieces."""
 
     lines: int
     words: int
@@ -61,7 +62,7 @@ class Tally:
 
 
 def segment_lines(lines: Iterable[str], segment: Segment, output: IO[str]) -> Tally:
-    """Write the segmented lines and count what is in them."""
+    """Write the segmented lines and count their words and pieces."""
     tally = Tally(0, 0, 0, Counter())
     for line in lines:
         pieces = segment(line)
@@ -83,8 +84,9 @@ def report(split: str, sides: dict[str, Tally]) -> dict[str, Any]:
     lines = [tally.lines for tally in sides.values()]
     if len(set(lines)) > 1:
         raise UserError(f"{split}: the sides have {lines} lines; segment both sides of the same corpus")
+    counts = LineCounts(step="bpe", split=split, lines_in=lines[0], lines_out=lines[0], dropped={})
     return {
-        "accounts": [{"step": "bpe", "split": split, "lines_in": lines[0], "lines_out": lines[0], "dropped": {}}],
+        "accounts": [counts],
         "split": split,
         "lines": lines[0],
         "words": {language: tally.words for language, tally in sides.items()},
@@ -99,19 +101,19 @@ def main() -> None:
     parser.add_argument("--codes", required=True, metavar="FILE", help="from learn_bpe.py")
     parser.add_argument("--source", required=True, type=Path, metavar="FILE")
     parser.add_argument("--target", required=True, type=Path, metavar="FILE")
-    parser.add_argument("--source-lang", required=True, metavar="CODE", help="for the report, as target-lang and split")
+    parser.add_argument("--source-lang", required=True, metavar="CODE", help="for the report, as the next two")
     parser.add_argument("--target-lang", required=True, metavar="CODE")
     parser.add_argument("--split", default="", metavar="NAME")
-    shards.add_part_options(parser)
+    shards.add_shard_options(parser)
     parser.add_argument("--output-source", required=True, type=Path, metavar="FILE")
     parser.add_argument("--output-target", required=True, type=Path, metavar="FILE")
     parser.add_argument("--report", required=True, type=Path, metavar="JSON", help="words, pieces and lengths")
     args = parser.parse_args()
 
-    part = shards.chosen(args)
+    shard = shards.selected_shard(args)
     segment = load_segmenter(args.codes)
-    inputs = shards.read_sides(part, args.source, args.target)
-    # no output appears unless both succeed
+    inputs = shards.read_sides(shard, args.source, args.target)
+    # both outputs appear, or neither
     with atomic_write(args.output_source) as source, atomic_write(args.output_target) as target:
         tallies = [
             segment_lines(lines, segment, output) for lines, output in zip(inputs, (source, target), strict=True)

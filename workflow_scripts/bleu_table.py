@@ -1,4 +1,4 @@
-"""Gather scores and training summaries into one table: one row a system, several seeds averaged."""
+"""Collect scores and training summaries in one table: one row a system, averaged over seeds."""
 
 from __future__ import annotations
 
@@ -43,9 +43,9 @@ DECIMALS = {
 
 
 def teacher_seconds(runs: pd.DataFrame) -> pd.Series:
-    """Each run's share of the teacher cache that it reads; several ``runs`` that read one bear it in equal parts.
+    """Seconds of the teacher cache that each run reads, shared equally between the ``runs`` that read it.
 
-    0 for a run without a teacher, and missing where the teacher runs inside the training.
+    0 for a run without a teacher, missing for one with an online teacher.
     """
     readers = runs.groupby("cache")["cache"].transform("size")
     return (runs["cache_seconds"] / readers).where(runs["teacher_mode"] != "online")
@@ -55,10 +55,10 @@ def tabulate(runs: pd.DataFrame, experiment: str, baseline: str, senior: str) ->
     """Average the seeds of each system and compare it with the baseline and the senior teacher.
 
     Args:
-        runs: as from :func:`runs.read_runs`; the rows follow the first run of each system.
-        experiment: name for the first column.
-        baseline: system that ``delta_vs_student`` is taken against; blank when it has no runs.
-        senior: system that ``gap_to_senior`` and ``gap_percent`` are taken against; blank when it has no runs.
+        runs: from :func:`read_runs`; the rows follow the first run of each system.
+        experiment: name in the first column.
+        baseline: system that ``delta_vs_student`` compares with; blank if it has no runs.
+        senior: system that ``gap_to_senior`` and ``gap_percent`` compare with; blank if it has no runs.
 
     Returns:
         The table with :data:`COLUMNS`, unrounded, and the sample standard deviation over seeds of :data:`METRICS`, with
@@ -85,7 +85,7 @@ def tabulate(runs: pd.DataFrame, experiment: str, baseline: str, senior: str) ->
 
 
 def markdown(table: pd.DataFrame, deviation: pd.DataFrame, signatures: dict[str, str], notes: Sequence[str]) -> str:
-    """Return the table as Markdown; metrics are mean ± standard deviation where there are several seeds."""
+    """The table as Markdown; metrics of several seeds are mean ± standard deviation."""
     text = as_text(table, DECIMALS)
     for metric in METRICS:
         text[metric] = [
@@ -100,7 +100,7 @@ def markdown(table: pd.DataFrame, deviation: pd.DataFrame, signatures: dict[str,
 
 
 def notes(sentences: int, baseline: str, senior: str, averaged: bool) -> list[str]:
-    """What the columns mean, a line each, and what introduces the signatures."""
+    """Explanations of the columns, and the line that introduces the signatures."""
     columns = [
         "`bleu` and `chrf` compare detokenised text with the raw reference",
         "`bleu_tokenized` compares tokens, as papers before sacreBLEU did",

@@ -1,4 +1,4 @@
-"""Gather what each method cost in all: one row a system, with all the trainings and caches that it needs."""
+"""Collect the total cost of each method: one row a system, with all trainings and caches that it depends on."""
 
 from __future__ import annotations
 
@@ -16,12 +16,8 @@ from ekd_nmt.report.run_records import add_arguments, as_markdown, as_text, give
 
 REVISION = 1  # of what this command writes: raise it when the same input gives another output
 
-SECONDS = [
-    "own_seconds",
-    "init_seconds",
-    "teacher_training_seconds",
-    "cache_seconds",
-]  # parts of total_seconds, without overlap
+# their sum is total_seconds
+SECONDS = ["own_seconds", "init_seconds", "teacher_training_seconds", "cache_seconds"]
 DECIMALS = {
     "seeds": 0,
     **dict.fromkeys(["bleu", "delta_vs_student"], 2),
@@ -34,14 +30,14 @@ Run = Mapping[str, Any]
 
 
 def reach(start: str, runs: Mapping[str, Run], roles: Sequence[str]) -> list[str]:
-    """The run in folder ``start`` and all that it needs by ``roles`` (of ``inputs``), directly or not, each once.
+    """The run in folder ``start`` and all runs that it depends on by ``roles`` (of ``inputs``), each once.
 
     Raises:
-        UserError: a needed run is not among ``runs``.
+        UserError: a run that another depends on is not among ``runs``.
     """
-    found, left = [], [start]
-    while left:
-        folder = left.pop()
+    found, pending = [], [start]
+    while pending:
+        folder = pending.pop()
         if folder in found:
             continue
         found.append(folder)
@@ -55,18 +51,18 @@ def reach(start: str, runs: Mapping[str, Run], roles: Sequence[str]) -> list[str
                     f"{runs[folder]['path']}: its {role} {model} is not of a run given here; "
                     "pass scores.json and train.json of that run too"
                 )
-            left.append(needed)
+            pending.append(needed)
     return found
 
 
 def cost(folder: str, runs: Mapping[str, Run]) -> dict[str, float]:
-    """Seconds that the model in ``folder`` cost, as if nothing were there; ``runs`` are by their folder.
+    """Seconds to build the model in ``folder`` from scratch; ``runs`` are by their folder.
 
     Returns:
-        :data:`SECONDS`. What is needed twice is counted once: a teacher that is also a stage counts as a stage.
+        :data:`SECONDS`. Each training counts once; a teacher that is also a stage counts as a stage.
 
     Raises:
-        UserError: a needed run is not among ``runs``.
+        UserError: a run that another depends on is not among ``runs``.
     """
     stages = reach(folder, runs, ["init"])
     needed = reach(folder, runs, ["init", "teacher"])
@@ -84,18 +80,18 @@ def cost(folder: str, runs: Mapping[str, Run]) -> dict[str, float]:
 
 
 def tabulate(runs: pd.DataFrame, experiment: str, baseline: str) -> pd.DataFrame:
-    """Average what the seeds of each system cost, and compare it with the baseline.
+    """Average the costs of each system over its seeds, and compare them with the baseline.
 
     Args:
-        runs: as from :func:`runs.read_runs`; the rows follow the first run of each system.
-        experiment: name for the first column.
-        baseline: system that ``delta_vs_student`` and ``times_student`` are taken against; blank when it has no runs.
+        runs: from :func:`read_runs`; the rows follow the first run of each system.
+        experiment: name in the first column.
+        baseline: system that ``delta_vs_student`` and ``times_student`` compare with; blank if it has no runs.
 
     Returns:
         The table with :data:`COLUMNS`, unrounded.
 
     Raises:
-        UserError: two runs are in one folder, or a run that another needs is missing.
+        UserError: two runs are in one folder, or a run that another depends on is missing.
     """
     for _, same in runs.groupby("folder", sort=False):
         if len(same) > 1:
@@ -108,18 +104,18 @@ def tabulate(runs: pd.DataFrame, experiment: str, baseline: str) -> pd.DataFrame
     table = groups.mean().assign(seeds=groups.size(), experiment=experiment)
     table["delta_vs_student"] = table["bleu"] - table["bleu"].get(baseline, float("nan"))
     table["total_seconds"] = table[SECONDS].sum(axis="columns")
-    # no baseline, or one that took no time, has no multiples
+    # blank without a baseline, or if it took no time
     table["times_student"] = table["total_seconds"] / (table["total_seconds"].get(baseline) or float("nan"))
     return table.reset_index()[COLUMNS]
 
 
 def markdown(text: pd.DataFrame, notes: Sequence[str]) -> str:
-    """The table as Markdown, and notes below."""
+    """The table as Markdown, with notes below."""
     return "\n".join([as_markdown(text, DECIMALS), "", *notes]) + "\n"
 
 
 def notes(runs: pd.DataFrame, baseline: str, averaged: bool) -> list[str]:
-    """What the columns mean, a line each."""
+    """Explanations of the columns."""
     devices = pd.concat([runs["device"], runs["cache_device"]]).unique()
     columns = [
         "`own_seconds` are the training of the system itself, with the teacher if that ran during the training",

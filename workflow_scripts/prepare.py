@@ -1,17 +1,16 @@
-r"""Normalise, tokenise and lowercase a parallel corpus as Moses does, and drop pairs that are no good for training.
+r"""Normalise, tokenise and lowercase a parallel corpus as Moses does, and drop pairs that are unfit for training.
 
 Tokenisation is that of Moses' ``tokenizer.perl`` at its defaults: hyphens stay inside words and the characters
-``& | < > ' " [ ]`` are escaped as entities; see :mod:`moses`. The length rule is that of ``clean-corpus-n.perl``, as
-fairseq's IWSLT'14 recipe uses it; see :mod:`filters`. Without a filter option every pair is kept, even an empty one,
-so a test set stays aligned with its untokenised text.
+``& | < > ' " [ ]`` are escaped as entities; see :mod:`ekd_nmt.corpus.moses`. The length rule is that of
+``clean-corpus-n.perl``, as fairseq's IWSLT'14 recipe uses it; see :mod:`ekd_nmt.corpus.filters`. Without a filter
+option every pair is kept, even an empty one, so a test set stays aligned with its untokenised text.
 
-``--held-out`` names the prepared validation or test set: training pairs are dropped whose source or target is a
-sentence of it, compared as the model will see them, after all of the above.
+``--held-out`` names the prepared validation or test set: a training pair is dropped if its source or its target is a
+sentence of that set. They are compared as the model will see them, after all of the above.
 
-Either the whole corpus is prepared, or one part of it (``--parts``, ``--part``), so that several jobs share the work.
-Every step is line by line and needs the same memory for any corpus. Output tokens are separated by single spaces and
-hold no white space of any kind (no ``\r``, form feed or U+2028), so no later reader can split a line where this did
-not.
+``--shards`` and ``--shard`` restrict the work to one shard of the corpus, so that several jobs share it. Every step is
+line by line and needs the same memory for any corpus. Output tokens are separated by single spaces and contain no white
+space of any kind (no ``\r``, form feed or U+2028), so no later reader can split a line where this command did not.
 """
 
 from __future__ import annotations
@@ -29,7 +28,7 @@ from ekd_nmt.common.errors import UserError
 from ekd_nmt.common.files import atomic_write, read_lines, write_json
 from ekd_nmt.corpus import shards
 from ekd_nmt.corpus.filters import LENGTH_REASONS, LanguageFilter, LengthFilter, ScriptFilter
-from ekd_nmt.corpus.line_counts import HELD_OUT, all_dropped, histogram
+from ekd_nmt.corpus.line_counts import HELD_OUT, LineCounts, all_dropped, histogram
 from ekd_nmt.corpus.moses import Tokenize, make_normalizer, make_tokenizer
 
 REVISION = 1  # of what this command writes: raise it when the same input gives another output
@@ -41,7 +40,7 @@ Sides = tuple[str, str]  # source and target
 
 @dataclass(frozen=True)
 class Side:
-    """One side of the corpus: where it is read, where it is written, and what is done to a sentence."""
+    """One side of the corpus: the file that is read, the file that is written, and what is done to each sentence."""
 
     language: str
     path: Path
@@ -55,8 +54,8 @@ class Screen:
     """Which pairs stay.
 
     Attributes:
-        lengths: by their lengths in tokens.
-        text: by their text before tokenisation; each returns a reason to drop the pair, or ``None``.
+        lengths: filter by lengths in tokens.
+        text: filters by the text before tokenisation; each returns a reason to drop the pair, or ``None``.
         held_out: tokenised sentences, source and target, that training must not see.
     """
 
@@ -65,7 +64,7 @@ class Screen:
     held_out: tuple[frozenset[str], frozenset[str]] = (frozenset(), frozenset())
 
     def reason_to_drop(self, text: Sides, tokens: tuple[list[str], list[str]], joined: Sides) -> str | None:
-        """Name the first of :data:`DROP_REASONS` that applies, the quick ones first; ``None`` keeps the pair."""
+        """The first of :data:`DROP_REASONS` that applies, quick checks first; ``None`` keeps the pair."""
         if (reason := self.lengths.reason_to_drop(len(tokens[0]), len(tokens[1]))) is not None:
             return reason
         for reason_to_drop in self.text:
@@ -75,7 +74,7 @@ class Screen:
 
 
 def held_out_sentences(files: Iterable[tuple[Path, Path]]) -> tuple[frozenset[str], frozenset[str]]:
-    """The distinct sentences, but not the empty one, of prepared files given as (source, target); they fit in memory.
+    """The distinct non-empty sentences of pairs of prepared files (source, target); they must fit in memory.
 
     Raises:
         UserError: a file cannot be read or is not UTF-8.
@@ -89,19 +88,19 @@ def held_out_sentences(files: Iterable[tuple[Path, Path]]) -> tuple[frozenset[st
 
 
 def prepare(
-    source: Side, target: Side, screen: Screen, split: str = "", part: shards.Part | None = None
+    source: Side, target: Side, screen: Screen, split: str = "", shard: shards.Shard | None = None
 ) -> dict[str, Any]:
     """Prepare line by line, in constant memory; write both sides or neither.
 
     Args:
-        source: read, tokenised and written.
-        target: likewise.
+        source: source side.
+        target: target side.
         screen: which pairs stay.
-        split: its name, for the report.
-        part: of the files; ``None`` is all of them.
+        split: name of the split, for the report.
+        shard: of the files; ``None`` for the whole files.
 
     Returns:
-        An account of the lines, and the numbers of sentences by length in tokens, before and after.
+        Line counts, and the numbers of sentences by length in tokens, before and after.
 
     Raises:
         UserError: a side is unreadable or not UTF-8, the sides differ in length, or no pair of a whole corpus is left.
@@ -109,7 +108,7 @@ def prepare(
     dropped = dict.fromkeys(DROP_REASONS, 0)
     lengths = {stage: {side.language: Counter() for side in (source, target)} for stage in ("before", "after")}
     lines_in = lines_out = 0
-    read = shards.read_sides(part, source.path, target.path)
+    read = shards.read_sides(shard, source.path, target.path)
     with atomic_write(source.output) as source_out, atomic_write(target.output) as target_out:
         for source_line, target_line in zip_longest(*read):
             if source_line is None or target_line is None:
@@ -129,13 +128,13 @@ def prepare(
             _count(lengths["after"], tokens)
             source_out.write(joined[0] + "\n")
             target_out.write(joined[1] + "\n")
-        if part is None:
-            _refuse_nothing(source, target, lines_in, lines_out, dropped)
-    account = {"step": "prepare", "split": split, "lines_in": lines_in, "lines_out": lines_out, "dropped": dropped}
-    counts = {
+        counts = LineCounts(step="prepare", split=split, lines_in=lines_in, lines_out=lines_out, dropped=dropped)
+        if shard is None:
+            _check_not_empty(source, target, counts)
+    histograms = {
         stage: {language: histogram(counter) for language, counter in sides.items()} for stage, sides in lengths.items()
     }
-    return {"accounts": [account], "lengths": counts}
+    return {"accounts": [counts], "lengths": histograms}
 
 
 def _count(lengths: dict[str, Counter[int]], tokens: tuple[list[str], list[str]]) -> None:
@@ -143,19 +142,19 @@ def _count(lengths: dict[str, Counter[int]], tokens: tuple[list[str], list[str]]
         counter[len(side)] += 1
 
 
-def _refuse_nothing(source: Side, target: Side, lines_in: int, lines_out: int, dropped: dict[str, int]) -> None:
-    if lines_in == 0:
-        raise UserError(f"{source.path} and {target.path} are empty; there is nothing to prepare")
-    if lines_out == 0:
-        raise UserError(all_dropped(source.path, lines_in, dropped))
+def _check_not_empty(source: Side, target: Side, counts: LineCounts) -> None:
+    if counts["lines_in"] == 0:
+        raise UserError(f"{source.path} and {target.path} are empty; check the step that writes them")
+    if counts["lines_out"] == 0:
+        raise UserError(all_dropped(source.path, counts))
 
 
 def add_token_options(parser: argparse.ArgumentParser) -> None:
-    """Add the options that decide how many tokens a sentence has, and which pairs are kept for it."""
+    """Add the options that determine the lengths of sentences in tokens, and those of the length filter."""
     parser.add_argument("--source-lang", required=True, metavar="CODE", help="such as de")
     parser.add_argument("--target-lang", required=True, metavar="CODE", help="such as en")
     parser.add_argument(
-        "--split-final-period", action="store_true", help="off an abbreviation too, as tokenizer.perl does"
+        "--split-final-period", action="store_true", help="of an abbreviation too, as tokenizer.perl does"
     )
     parser.add_argument("--min-tokens", type=int, metavar="N", help="drop pairs with a side shorter than this")
     parser.add_argument("--max-tokens", type=int, metavar="N", help="drop pairs with a side longer than this")
@@ -168,7 +167,7 @@ def parse_arguments() -> argparse.Namespace:
     parser.add_argument("--source", required=True, type=Path, metavar="FILE")
     parser.add_argument("--target", required=True, type=Path, metavar="FILE")
     parser.add_argument("--split", default="", metavar="NAME", help="for the report")
-    shards.add_part_options(parser)
+    shards.add_shard_options(parser)
     add_token_options(parser)
     parser.add_argument("--normalize", action="store_true", help="punctuation, as normalize-punctuation.perl does")
     parser.add_argument("--lowercase", action="store_true")
@@ -204,7 +203,7 @@ def main() -> None:
         text.append(LanguageFilter(languages, args.other_language).reason_to_drop)
     lengths = LengthFilter(args.min_tokens, args.max_tokens, args.max_ratio)
     screen = Screen(lengths, text, held_out_sentences(args.held_out))
-    part = shards.chosen(args)
+    shard = shards.selected_shard(args)
 
     def side(language: str, path: Path, output: Path) -> Side:
         tokenize = make_tokenizer(language, args.lowercase, args.split_final_period)
@@ -212,7 +211,7 @@ def main() -> None:
 
     source = side(languages[0], args.source, args.output_source)
     target = side(languages[1], args.target, args.output_target)
-    write_json(args.report, prepare(source, target, screen, args.split, part))
+    write_json(args.report, prepare(source, target, screen, args.split, shard))
 
 
 if __name__ == "__main__":

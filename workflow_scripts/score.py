@@ -1,4 +1,4 @@
-"""Score translations with BLEU and chrF, and write every sentence beside its reference to read.
+"""Score translations with BLEU and chrF, and write every sentence beside its reference.
 
 ``bleu_tokenized`` is BLEU as in Papineni et al. (2002) on tokens, unsmoothed: what multi-bleu.perl and fairseq-score
 compute and papers on IWSLT'14 report. ``bleu`` (Post, 2018) and ``chrf`` (chrF2; Popović, 2016) compare detokenised
@@ -29,7 +29,7 @@ def read_hypotheses(path: Path) -> list[dict[str, Any]]:
     """Read the JSON lines that translate.py writes.
 
     Raises:
-        UserError: no lines, a line that is not such an object, or one out of order; the message names it.
+        UserError: the file is empty, or a line is not such an object or out of order.
     """
     records = []
     for number, line in enumerate(read_lines(path)):
@@ -57,13 +57,13 @@ def score(records: Sequence[dict[str, Any]], tokenized_references: Sequence[str]
 
     Returns:
         ``sentences``, ``bleu``, ``bleu_tokenized``, ``chrf`` (0 to 100), ``signatures`` (sacreBLEU's, one a metric) and
-        ``lengths`` (tokens of the tokenised hypotheses and references, and their ratio; well below 1 tells of
-        translations cut short).
+        ``lengths`` (tokens of the tokenised hypotheses and references, and their ratio; well below 1 means truncated
+        translations).
     """
     hypotheses = [record["hypothesis"] for record in records]
     references = [record["reference"] for record in records]
     tokenized = [record["hypothesis_tokenized"] for record in records]
-    # force: sacreBLEU warns about tokenised text, which is what this metric is about
+    # force: no warning that the text is tokenised, as this metric needs it
     multi_bleu = BLEU(lowercase=lowercase, tokenize="none", smooth_method="none", force=True)
     metrics = {
         "bleu": (BLEU(lowercase=lowercase), hypotheses, references),
@@ -85,9 +85,9 @@ def score(records: Sequence[dict[str, Any]], tokenized_references: Sequence[str]
 
 
 def examples(records: Sequence[dict[str, Any]], scores: dict[str, Any], lowercase: bool) -> Iterator[str]:
-    """Yield the lines of a text in which every sentence can be read beside its reference.
+    """Yield the lines of a text with every sentence beside its reference.
 
-    Sentence BLEU has effective order, so that sentences of fewer than four words get a score too.
+    Sentence BLEU has effective order, so that sentences of fewer than four words are scored too.
     """
     sentence_bleu = BLEU(lowercase=lowercase, effective_order=True)
     yield f"{len(records)} sentences, BLEU {scores['bleu']:.2f}, chrF {scores['chrf']:.2f}; BLEU below is by sentence."
@@ -95,7 +95,7 @@ def examples(records: Sequence[dict[str, Any]], scores: dict[str, Any], lowercas
         yield ""
         yield f"sentence    {record['id'] + 1}"
         for key in ("source", "reference", "hypothesis"):
-            # one line each, whatever line ends Unicode knows are inside
+            # one line each, even if the text contains other line ends of Unicode
             yield f"{key:<12}{' '.join(record[key].split())}".rstrip()
         yield f"BLEU        {sentence_bleu.sentence_score(record['hypothesis'], [record['reference']]).score:.1f}"
 

@@ -1,4 +1,4 @@
-"""Copies of the project for the dry-runs: as cloned, and with everything built by stand-ins."""
+"""Copies of the project for the dry-runs: a fresh clone, and one with everything built by stand-ins."""
 
 import os
 import shutil
@@ -19,7 +19,7 @@ BUILDS = (
 
 @pytest.fixture(scope="session")
 def fresh_clone(tmp_path_factory):
-    """The project as cloned, and the text that config/local.yaml names. Only for dry-runs."""
+    """A clone of the project, and the text that config/local.yaml names. Only for dry-runs."""
     clone = copy_project(tmp_path_factory.mktemp("fresh") / "clone")
     for path in yaml.safe_load((clone / "config/local.yaml").read_text())["data"]["local"]["train"]:
         (clone / path).parent.mkdir(exist_ok=True)
@@ -29,9 +29,9 @@ def fresh_clone(tmp_path_factory):
 
 @pytest.fixture(scope="session")
 def finished_project(tmp_path_factory):
-    """A project in which the default workflow and the data of Multi30k and Tatoeba have been built, by stand-ins.
+    """A project in which stand-ins have built the default workflow and the data of Multi30k and Tatoeba.
 
-    Built once, also when several pytest-xdist workers ask for it. Not to be changed: see ``project``.
+    It is built once, also for several pytest-xdist workers. Tests that change it use ``project``, a copy.
     """
     shared = tmp_path_factory.getbasetemp()
     if "PYTEST_XDIST_WORKER" in os.environ:
@@ -49,7 +49,7 @@ def finished_project(tmp_path_factory):
 
 
 class Project:
-    """A finished project of a test's own, at another place than where it was built."""
+    """A finished project that a test may change, in another folder than it was built in."""
 
     def __init__(self, folder: Path):
         self.folder = folder

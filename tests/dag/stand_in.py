@@ -1,14 +1,14 @@
-"""Takes the place of every script that a rule calls: writes the outputs that the flags name, and does no work.
+"""Replaces every command of the rules: writes the outputs that its flags name, and does no work.
 
-Only a teacher cache must be there when it is read, because Snakemake may take it away early.
+A teacher cache must exist when it is read, because Snakemake may delete it too early.
 
-Snakemake then records true provenance (parameters, inputs, commands) of a whole run that takes seconds.
+Snakemake then records real provenance (parameters, inputs, commands) of a whole run that takes seconds.
 """
 
 import sys
 from pathlib import Path
 
-OUTPUT_FLAGS = {"output", "output-source", "output-target", "output-parts", "report", "examples"}
+OUTPUT_FLAGS = {"output", "output-source", "output-target", "output-shards", "report", "examples"}
 OUTPUT_FLAGS |= {"csv", "markdown", "lengths", "page"}
 SPLITS = ("train", "valid", "test")
 

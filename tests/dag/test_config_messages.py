@@ -62,11 +62,10 @@ def announced(run):
 
 def test_dry_run_tells_once_how_large_the_teacher_caches_are(fresh_clone):
     assert announced(snakemake(fresh_clone, "-n")) == [
-        "teacher caches: 3, about 60 MB in all, an estimate "
-        "(6,000 + 200 pairs x about 25 target tokens x 130 bytes x 3)"
+        "teacher caches: 3, about 36 MB in all, an estimate (90,000 + 3,000 target tokens x 130 bytes x 3)"
     ]
     assert announced(snakemake(fresh_clone, "-n", "--configfile", "config/local.yaml")) == [
-        "teacher caches: 3, their size is known once the corpus is binarised (target tokens x 130 bytes x 3)"
+        "teacher caches: 3, about 5 MB in all, an estimate (25 + 12,500 target tokens x 130 bytes x 3)"
     ]
     assert announced(snakemake(fresh_clone, "-n", "--config", "distillation={teacher: online}")) == []
 

@@ -1,4 +1,4 @@
-"""When a step fails: its reason is the end of the run's output, nothing half-written stays, and a rerun mends it."""
+"""A failed step: its error ends the output of the run, its incomplete outputs are deleted, and a rerun repeats it."""
 
 import os
 import time
@@ -11,7 +11,7 @@ from project_copy import copy_project
 
 pytestmark = pytest.mark.dag
 
-# writes half of what it should and then finds something that the user can mend, as a step must not do but may
+# writes incomplete outputs, then fails with an error that the user can fix
 FAILING = """
 import sys
 from pathlib import Path
@@ -24,9 +24,11 @@ def main():
     folder = Path(sys.argv[sys.argv.index("--output") + 1])
     folder.mkdir(parents=True, exist_ok=True)
     for name in ("model.pt", "train.json", "config.json"):
-        (folder / name).write_text("half")
+        (folder / name).write_text("incomplete")
     raise UserError(f"{folder.parent.name}: the teacher has\\nanother dictionary; train it again")
 
+
+REVISION = 1
 
 run(main)
 """
@@ -43,7 +45,7 @@ def test_failed_trainings(project):
     script.write_text(FAILING)
     runs = project.folder / "results/demo"
     old_log = runs / "student/seed1/logs/train.log"
-    old_log.write_text("error: of the day before\n")
+    old_log.write_text("error: from yesterday\n")
     os.utime(old_log, (time.time() - 86400, time.time() - 86400))
     failed = ("takd_student", "senior_student")
     others = {path: path.read_bytes() for path in runs.glob("*/seed1/*.*") if path.parts[-3] not in failed}
@@ -58,11 +60,11 @@ def test_failed_trainings(project):
         f"[results/demo/{system}/seed1/logs/train.log]"
         for system in failed
     )
-    assert run.stderr.rindex("\nerror: ") > run.stderr.rindex("Error in rule train"), "the reasons come last"
+    assert run.stderr.rindex("\nerror: ") > run.stderr.rindex("Error in rule train"), "the errors come last"
     assert not any((runs / system / "seed1" / name).exists() for system in failed for name in OUTPUTS)
     assert {path: path.read_bytes() for path in others} == others
 
-    # the scores of before are still there, and must not pass for those of the new models
+    # the old scores are still there, and must not count as those of the new models
     script.write_text(working)
     run = snakemake(project.folder, "--cores", "2")
     assert run.returncode == 0, run.stderr
@@ -99,7 +101,7 @@ def test_failed_cache(project):
 
 
 def test_wrong_file_in_the_mirror_folder(tmp_path):
-    """The real step, and ``data.mirror`` reaches it."""
+    """With the real command, which ``data.mirror`` reaches."""
     clone = copy_project(tmp_path / "clone")
     mirrored = tmp_path / "mirror/multi30k/train.de.gz"
     mirrored.parent.mkdir(parents=True)

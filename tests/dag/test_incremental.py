@@ -1,4 +1,4 @@
-"""What an edit makes run again, and nothing else: exact sets of jobs that a finished project would run."""
+"""What an edit reruns: the exact set of jobs that a finished project would run."""
 
 import os
 
@@ -11,14 +11,14 @@ from configurations import SYSTEMS
 
 pytestmark = pytest.mark.dag
 
-JOINED = {("apply_bpe_shard", "0000"), ("join_bpe",), ("binarize",), ("data_report",)}
+JOINED = {("apply_bpe_shard", "0000"), ("join_bpe_shards",), ("binarize",), ("data_report",)}
 BINARIZED = JOINED | {("learn_bpe",), ("apply_bpe", "valid"), ("apply_bpe", "test")}
-TRAIN_TOKENS = {("prepare_shard", "0000"), ("join_train",)}
+TRAIN_TOKENS = {("prepare_shard", "0000"), ("join_shards",)}
 PREPARED = TRAIN_TOKENS | {("prepare", "valid"), ("prepare", "test")}
 
 
 FROM_BPE = BINARIZED | rebuilt(*SYSTEMS)
-FROM_CORPUS = {("generate",), ("cut_train",)} | PREPARED | FROM_BPE
+FROM_CORPUS = {("generate",), ("shard_corpus",)} | PREPARED | FROM_BPE
 
 EDITS = {
     # one kind of model
@@ -41,7 +41,7 @@ EDITS = {
         {"systems.junior_student.teacher": "takd_assistant"},
         trained("junior_student", "master_student"),
     ),
-    "another start": ({"systems.senior_student.init": "junior_student"}, trained("senior_student")),
+    "another initial model": ({"systems.senior_student.init": "junior_student"}, trained("senior_student")),
     # options of all
     "training lr": ({"training.lr": 1e-3}, rebuilt(*SYSTEMS)),
     "validation beam": ({"training.validation.beam": 3}, rebuilt(*SYSTEMS)),
@@ -61,25 +61,25 @@ EDITS = {
     "case": ({"data.lowercase": False}, PREPARED | FROM_BPE),
     # the test set is never filtered
     "length filter": ({"data.filter": {"max_tokens": 60}}, PREPARED - {("prepare", "test")} | FROM_BPE),
-    # systems and seeds come and go
+    # systems and seeds are added and removed
     "a new system": (
         {"systems.senior_junior": {"model": "junior", "teacher": "senior_teacher", "init": "takd_assistant"}},
         trained("senior_junior"),
     ),
-    "a system less": ({"systems.takd_student": None}, TABLES),
-    "a seed more": ({"seeds": [1, 2]}, trained(*SYSTEMS, seeds=["2"])),
-    # what decides no result
+    "a removed system": ({"systems.takd_student": None}, TABLES),
+    "a new seed": ({"seeds": [1, 2]}, trained(*SYSTEMS, seeds=["2"])),
+    # what affects no result
     "nothing": ({}, NOTHING),
     "options of other corpora": ({"data.holdout.seed": 9, "data.local.train": ["mine.tsv"]}, NOTHING),
     "processes": ({"bpe.workers": 2}, NOTHING),
     "threads": ({"threads": 2}, NOTHING),
     "mirror folder": ({"data.mirror": "/data/mirror"}, NOTHING),
-    "a default written out": ({"decoding.max_len_b": 10, "training.clip_norm": 0}, NOTHING),
+    "an explicit default": ({"decoding.max_len_b": 10, "training.clip_norm": 0}, NOTHING),
     "an unused model": ({"models.huge": {"embed_dim": 1024, "ffn_dim": 4096}}, NOTHING),
-    # Snakemake compares the values of all parameters as one set: two that change places must not go unseen
-    "lenpen and max_len_a change places": ({"decoding": {"lenpen": 1.2, "max_len_a": 1.0}}, evaluated(*SYSTEMS)),
-    "sizes change places": ({"data.synthetic.valid_size": 1000, "data.synthetic.test_size": 300}, FROM_CORPUS),
-    "rows change places": ({"table": {"baseline": "senior_teacher", "senior": "student"}}, TABLES),
+    # Snakemake compares the values of all parameters as a set: swapped values must be noticed
+    "lenpen and max_len_a swapped": ({"decoding": {"lenpen": 1.2, "max_len_a": 1.0}}, evaluated(*SYSTEMS)),
+    "sizes swapped": ({"data.synthetic.valid_size": 1000, "data.synthetic.test_size": 300}, FROM_CORPUS),
+    "rows swapped": ({"table": {"baseline": "senior_teacher", "senior": "student"}}, TABLES),
 }
 
 
@@ -129,7 +129,7 @@ LOST = {
 
 @pytest.mark.parametrize(("file", "expected"), LOST.values(), ids=LOST)
 def test_lost_file_is_made_again(project, file, expected):
-    """Snakemake takes the outputs of a job that fails or is killed away, so none may be lost without being missed."""
+    """Snakemake deletes the outputs of a job that fails or is killed, so every lost file must be noticed."""
     (project.folder / file).unlink()
     assert dry_run(project.folder) == expected
 
@@ -142,8 +142,8 @@ def test_only_what_the_target_needs_is_made_again(project):
     assert dry_run(project.folder, "data") == NOTHING
 
 
-def test_altered_data_reruns_what_reads_it(project):
-    """A newer time stamp alone is no alteration, because Snakemake keeps checksums."""
+def test_changed_data_reruns_what_reads_it(project):
+    """A newer time stamp alone reruns nothing, because Snakemake compares checksums."""
     path = project.folder / "results/demo/data/tok/test.en"
     os.utime(path)
     assert dry_run(project.folder) == NOTHING
@@ -162,7 +162,7 @@ def test_downloads_are_reused(project):
     assert multi30k(project, "data") == expected
 
 
-def test_shards_are_not_kept_and_not_missed(project):
+def test_deleted_shards_rerun_nothing(project):
     def data(*arguments):
         return dry_run(project.folder, "data", *arguments, "--configfile", "config/tatoeba.yaml")
 
@@ -171,14 +171,14 @@ def test_shards_are_not_kept_and_not_missed(project):
     assert not list(folder.glob("raw/all.??"))
     assert data() == NOTHING
     shards = {(rule, f"{number:04d}") for rule in ("prepare_shard", "apply_bpe_shard") for number in range(4)}
-    rest = {(rule,) for rule in ("join_train", "learn_bpe", "join_bpe", "binarize", "data_report", "data")}
+    rest = {(rule,) for rule in ("join_shards", "learn_bpe", "join_bpe_shards", "binarize", "data_report", "data")}
     rest |= {("apply_bpe", "valid"), ("apply_bpe", "test")}
     project.edit({"data.deduplicate": False}, "config/tatoeba.yaml")
     assert data() == shards | rest
     project.edit({"data.shards": 3}, "config/tatoeba.yaml")
-    assert data() == {("cut_train",)} | {job for job in shards if job[1] != "0003"} | rest
+    assert data() == {("shard_corpus",)} | {job for job in shards if job[1] != "0003"} | rest
     (folder / "raw/valid.de").unlink()
-    assert data() >= {("collect", "all"), ("split",), ("cut_train",)}
+    assert data() >= {("collect", "all"), ("split",), ("shard_corpus",)}
 
 
 def test_an_entry_of_another_data_set_does_not_matter(project):

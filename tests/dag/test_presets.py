@@ -1,4 +1,4 @@
-"""The real Snakefile in a fresh clone, without data or network: presets, targets, style, pictures."""
+"""The real Snakefile in a fresh clone, without data or network: presets, targets, lint, graphs."""
 
 import re
 
@@ -15,7 +15,7 @@ from project_copy import ROOT
 pytestmark = pytest.mark.dag
 
 ALWAYS = {
-    *((rule,) for rule in ("cut_train", "join_train", "learn_bpe", "join_bpe", "binarize", "data_report")),
+    *((rule,) for rule in ("shard_corpus", "join_shards", "join_bpe_shards", "learn_bpe", "binarize", "data_report")),
     *((rule, split) for rule in ("prepare", "apply_bpe") for split in ("valid", "test")),
 }
 DATASETS = load_manifest(ROOT / "config/datasets.yaml")
@@ -68,7 +68,7 @@ def test_target_models_evaluates_nothing(fresh_clone):
 
 
 @pytest.mark.parametrize("table", ["bleu_table", "cost_table"])
-def test_target_table_is_everything_but_the_report_and_the_other_table(fresh_clone, table):
+def test_target_table_needs_all_but_the_report_and_the_other_table(fresh_clone, table):
     others = TABLES - {(table,)} | {("data_report",)}
     assert dry_run(fresh_clone, f"results/{table}.csv") == dry_run(fresh_clone) - others
 
@@ -80,7 +80,7 @@ def test_target_model_trains_its_own_chain_alone(fresh_clone):
     assert not of_rule(jobs, "translate", "score", "bleu_table")
 
 
-def test_every_seed_learns_from_its_own_start_and_the_first_teacher(fresh_clone):
+def test_every_seed_has_its_own_initial_model_and_the_first_teacher(fresh_clone):
     model = "results/demo/master_student/seed7/model.pt"
     jobs = dry_run(fresh_clone, model, "--config", "seeds=[3,7]")
     assert of_rule(jobs, "train") == {
@@ -105,7 +105,7 @@ def test_rows_follow_the_configuration_then_the_overlays(fresh_clone, tmp_path):
     assert [path.split("/")[2] for path in scores] == [*SYSTEMS, "new1", "new2"]
 
 
-def test_lint_has_nothing_to_say(fresh_clone):
+def test_lint_is_clean(fresh_clone):
     run = snakemake(fresh_clone, "--lint")
     assert (run.returncode, run.stdout.strip()) == (0, "")
     assert run.stderr.splitlines() == ["Congratulations, your workflow is in a good condition!"]

@@ -1,4 +1,4 @@
-"""Teacher caches: each made once for all its readers, made again only for a reason, and not kept if so configured."""
+"""Teacher caches: computed once for all readers, recomputed only for a reason, and deleted after use on request."""
 
 import shutil
 
@@ -20,7 +20,7 @@ def caches_of(jobs):
 # What is planned
 
 
-def test_default_experiment_has_one_cache_a_teacher(fresh_clone):
+def test_default_experiment_has_one_cache_per_teacher(fresh_clone):
     assert caches_of(dry_run(fresh_clone)) == cached(*TEACHERS)
 
 
@@ -30,12 +30,12 @@ def test_seeds_share_the_caches_of_the_first_teacher(fresh_clone):
     assert run.stdout.count("\nrule cache_teacher:") == len(TEACHERS)
 
 
-def test_seeds_have_caches_of_their_own_with_their_own_teachers(fresh_clone):
+def test_seeds_with_their_own_teachers_have_their_own_caches(fresh_clone):
     jobs = dry_run(fresh_clone, "--config", "seeds=[3,7]", "distillation={teacher_seed: same}")
     assert caches_of(jobs) == cached(*TEACHERS, seeds=["3", "7"])
 
 
-def test_a_model_needs_the_caches_of_its_own_chain_alone(fresh_clone):
+def test_a_model_needs_only_the_caches_of_its_own_chain(fresh_clone):
     jobs = dry_run(fresh_clone, "results/demo/junior_student/seed1/model.pt")
     assert caches_of(jobs) == cached("junior_teacher")
 
@@ -57,12 +57,12 @@ def test_commands_name_the_cache_and_what_it_stores(fresh_clone, tmp_path):
     assert "--teacher results/demo/junior_teacher/seed1/model.pt --threads" in commands
 
 
-# What an edit makes run again
+# What an edit reruns
 
 EDITS = {
     "alpha of a student": ({"systems.senior_student.alpha": 0.3}, trained("senior_student")),
     "k": ({"distillation.k": 16}, trained(*DISTILLED) | cached(*TEACHERS, variant="top16")),
-    # the assistant is a student too, and becomes another teacher
+    # the assistant is a student too: it is trained again, and cached again as a teacher
     "tail": ({"distillation.tail": "event"}, trained(*DISTILLED) | cached("takd_assistant")),
     "k of a student": (
         {"systems.takd_student.k": "full"},
@@ -87,8 +87,8 @@ EDITS = {
         trained(*SENIOR_LINE) | cached("senior_teacher", "takd_assistant"),
     ),
     "more GPUs": ({"training.gpus": 2}, trained(*SYSTEMS) | cached(*TEACHERS)),
-    "caches are not to be kept": ({"distillation.keep_cache": False}, NOTHING),
-    "defaults written out": (
+    "temporary caches": ({"distillation.keep_cache": False}, NOTHING),
+    "explicit defaults": (
         {"distillation.teacher": "cached", "distillation.k": 32, "training.nodes": 1},
         NOTHING,
     ),
@@ -101,7 +101,7 @@ def test_edit_of_the_configuration(project, changes, expected):
     assert dry_run(project.folder) == expected
 
 
-def test_only_the_student_of_an_online_teacher_reads_no_cache(project):
+def test_only_the_student_with_an_online_teacher_reads_no_cache(project):
     before = inputs_of_trainings(project)
     project.edit({"systems.senior_student.teacher_mode": "online"})
     after = inputs_of_trainings(project)
@@ -122,7 +122,7 @@ def inputs_of_trainings(project):
     return found
 
 
-def test_lost_summary_is_made_again_with_the_cache_and_what_reads_it(project):
+def test_lost_summary_reruns_the_cache_and_its_readers(project):
     (project.folder / f"{FOLDER.format('junior_teacher', 'top32')}.json").unlink()
     lost = cached("junior_teacher") | trained("junior_student", "master_student")
     assert dry_run(project.folder) == lost
@@ -130,14 +130,14 @@ def test_lost_summary_is_made_again_with_the_cache_and_what_reads_it(project):
     assert dry_run(project.folder, "models") == lost - evaluation | {("models",)}
 
 
-def test_deleted_cache_is_missed_only_when_it_is_read(project):
+def test_deleted_cache_is_recomputed_only_when_it_is_read(project):
     shutil.rmtree(project.folder / FOLDER.format("takd_assistant", "top32"))
     assert dry_run(project.folder) == NOTHING
     project.edit({"systems.takd_student.alpha": 0.3})
     assert dry_run(project.folder) == cached("takd_assistant") | trained("takd_student")
 
 
-# Caches that are not kept
+# Temporary caches
 
 
 def run(project, *targets):
@@ -146,7 +146,7 @@ def run(project, *targets):
     return ran.jobs
 
 
-def test_unkept_caches_last_as_long_as_they_are_read(project):
+def test_temporary_caches_are_deleted_after_their_last_reader(project):
     caches = [project.folder / FOLDER.format(teacher, "top32") for teacher in TEACHERS]
     assert all(cache.is_dir() for cache in caches)
     project.edit({"distillation.keep_cache": False, "training.lr": 1e-3})
@@ -162,8 +162,8 @@ def test_unkept_caches_last_as_long_as_they_are_read(project):
     assert dry_run(project.folder) == NOTHING
 
 
-def test_unkept_cache_that_is_made_again_concerns_all_its_readers(project):
-    """Snakemake cannot know that the new cache is as the old one was. A named target is made alone."""
+def test_recomputed_temporary_cache_reruns_all_its_readers(project):
+    """Snakemake cannot know that the new cache equals the old one. A named target runs alone."""
     project.edit({"distillation.keep_cache": False})
     for teacher in TEACHERS:
         shutil.rmtree(project.folder / FOLDER.format(teacher, "top32"))

@@ -1,4 +1,4 @@
-"""Run the real Snakefile on copies of the project and say which jobs it planned.
+"""Run the real Snakefile on copies of the project and record the planned jobs.
 
 Every run is Snakemake's own command line in a process of its own. These processes are forked from a server that has
 Snakemake imported, because importing it takes four times as long as a dry-run.
@@ -19,7 +19,7 @@ from pathlib import Path
 
 from project_copy import ROOT
 
-TIMEOUT = 300  # seconds; what hangs is killed
+TIMEOUT = 300  # seconds
 CLOSED = "http://127.0.0.1:9"  # nothing listens on the discard port
 
 Job = tuple[str, ...]
@@ -46,12 +46,12 @@ class Run:
 
     @property
     def output(self) -> str:
-        """Both streams; a dry-run tells on standard output what a run tells on standard error."""
+        """Both streams; a dry-run prints to standard output what a run prints to standard error."""
         return self.stdout + self.stderr
 
 
 def snakemake(folder: Path, *arguments: str | Path) -> Run:
-    """Call ``snakemake`` in a folder, without a mirror folder and without a way to the network."""
+    """Call ``snakemake`` in a folder, without a mirror folder and without network access."""
     with tempfile.TemporaryDirectory() as scratch:
         stdout, stderr, jobs = (Path(scratch, name) for name in ("stdout", "stderr", "jobs"))
         jobs.touch()
@@ -80,7 +80,7 @@ def dry_run(folder: Path, *arguments: str | Path) -> frozenset[Job]:
 
 
 def _offline() -> dict[str, str]:
-    """The environment, but for a mirror folder and settings of Snakemake, and with proxies that refuse."""
+    """The environment without a mirror folder or settings of Snakemake, and with proxies that refuse connections."""
     kept = {name: value for name, value in os.environ.items() if not name.startswith(("EKD_", "SNAKEMAKE_"))}
     proxies = {f"{scheme}_proxy": CLOSED for scheme in ("http", "https", "ftp", "all")}
     without = {"no_proxy": "", "NO_PROXY": ""}
@@ -96,16 +96,16 @@ def _call(folder: Path, command: list[str], environment: dict[str, str], stdout:
     os.environ.update(environment)
     for stream, path in ((1, stdout), (2, stderr)):
         os.dup2(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC), stream)
-    # pytest puts the project's own scripts on the path; the copy must do with its own
+    # pytest puts the project's own commands on the path; the copy must use its own
     sys.path[:] = [entry for entry in sys.path if Path(entry) != ROOT / "workflow_scripts"]
     sys.argv = ["snakemake", *command]
     main(command)
 
 
 def put_stand_ins(folder: Path) -> None:
-    """Make every script that the rules of a copy call write its outputs without doing its work.
+    """Replace every command that the rules of a copy call by one that writes its outputs and does no work.
 
-    What is imported from a script stays as it is.
+    Imports from a command still work.
     """
     scripts = folder / "workflow_scripts"
     shutil.copy2(Path(__file__).with_name("stand_in.py"), scripts)

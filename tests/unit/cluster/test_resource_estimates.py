@@ -1,4 +1,4 @@
-"""What jobs ask a cluster for: the model of memory against real trainings, and how requests depend on sizes."""
+"""Resource requests: the estimate of memory against real trainings, and how requests depend on sizes."""
 
 import importlib.util
 import json
@@ -19,16 +19,13 @@ from ekd_nmt.cluster.resource_estimates import (
     translating_memory,
     word_types,
 )
-from ekd_nmt.cluster.resource_requests import LONG, Demand
+from ekd_nmt.cluster.resource_requests import ResourceRequests
+from ekd_nmt.cluster.rule_table import RULES
 from ekd_nmt.config.experiment import Experiment
 from ekd_nmt.corpus.manifest import load_manifest
 
 MANIFEST = load_manifest(ROOT / "config/datasets.yaml")
-DATA_RULES = {
-    *("generate", "unpack_iwslt14", "collect", "split", "cut_train", "prepare", "prepare_shard", "join_train"),
-    *("learn_bpe", "apply_bpe", "apply_bpe_shard", "join_bpe", "binarize", "data_report"),
-    *("score", "bleu_table", "cost_table"),
-}
+SHORT_RULES = {name for name, rule in RULES.items() if not rule.leased} - {"clean_stale"}
 IWSLT = CorpusSize(160_000, 7000, 6000, 8848, 6632, tokens=25, longest=220)
 
 
@@ -55,7 +52,7 @@ def job(system="student", **more):
 
 
 @pytest.fixture(autouse=True)
-def empty_folder(tmp_path, monkeypatch):
+def _in_an_empty_folder(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
 
 
@@ -73,8 +70,8 @@ def test_parameters_are_those_of_the_real_model(tiny_corpus, tmp_path):
 
 @pytest.mark.slow
 @pytest.mark.parametrize("system", ["student", "senior_teacher"])
-def test_estimate_holds_for_a_real_training(system, tmp_path, monkeypatch):
-    """Of Multi30k's sizes, where a batch takes more than the imports do for the larger model."""
+def test_estimate_fits_a_real_training(system, tmp_path, monkeypatch):
+    """With Multi30k's sizes, where a batch of the larger model takes more than the imports."""
     monkeypatch.syspath_prepend(str(ROOT / "benchmarks"))
     spec = importlib.util.spec_from_file_location("memory_benchmark", ROOT / "benchmarks/memory.py")
     benchmark = importlib.util.module_from_spec(spec)
@@ -87,7 +84,7 @@ def test_estimate_holds_for_a_real_training(system, tmp_path, monkeypatch):
     assert found.fits, found
 
 
-def test_memory_grows_with_what_takes_it():
+def test_memory_grows_with_model_batch_and_corpus():
     sizes = [memory(system) for system in ("student", "junior_teacher", "senior_teacher")]
     assert sizes == sorted(sizes)
     assert sizes[2] > 2 * sizes[0]
@@ -99,13 +96,13 @@ def test_memory_grows_with_what_takes_it():
     assert memory("student", corpus=IWSLT._replace(train=5_000_000)) > memory("student") + 500
 
 
-def test_on_a_gpu_the_host_has_no_batches():
+def test_host_of_a_gpu_needs_no_memory_for_batches():
     larger = {"training": {"max_tokens": 16_384}}
     assert memory("senior_teacher", gpu=True) == memory("senior_teacher", larger, gpu=True)
     assert memory("senior_teacher", larger) > 2 * memory("senior_teacher", larger, gpu=True)
 
 
-def test_memory_of_caching_and_of_translating():
+def test_memory_of_caching_and_translating():
     built = iwslt()
     student, senior = built.model("student"), built.model("senior_teacher")
     sizes = [caching_memory(senior, IWSLT, 4096, full, False) for full in (False, True)]
@@ -135,72 +132,74 @@ def test_time_grows_with_the_work():
     assert minutes("student", beam) < minutes("student")
 
 
-def test_requests_grow_with_the_attempt_but_not_for_ever():
-    demand = Demand(iwslt({"cluster": {"max_runtime": 700}}), MANIFEST)
-    first, *later = (demand.memory("train")(job("student"), attempt=attempt) for attempt in (1, 2, 3, 4, 9))
+def test_requests_grow_with_the_attempt_up_to_a_limit():
+    requests = ResourceRequests(iwslt({"cluster": {"max_runtime": 700}}), MANIFEST)
+    first, *later = (requests.memory("train")(job("student"), attempt=attempt) for attempt in (1, 2, 3, 4, 9))
     assert all(isinstance(size, int) for size in (first, *later))
     assert [round(size / first, 1) for size in later] == [1.5, 2.0, 2.0, 2.0]
-    times = [demand.runtime("translate")(job(), attempt=attempt) for attempt in range(1, 100)]
+    times = [requests.runtime("translate")(job(), attempt=attempt) for attempt in range(1, 100)]
     assert times[1] == 2 * times[0]
     assert times[-1] == 700
     assert all(isinstance(time, int) for time in times)
 
 
 def test_memory_has_a_limit():
-    limited, usual = (Demand(iwslt(overlay), MANIFEST) for overlay in ({"cluster": {"max_mem_mb": 1000}}, {}))
+    limited, usual = (ResourceRequests(iwslt(overlay), MANIFEST) for overlay in ({"cluster": {"max_mem_mb": 1000}}, {}))
     assert usual.memory("train")(job("student"), attempt=1) > 1000
     assert limited.memory("train")(job("student"), attempt=3) == 1000
     assert limited.memory("score")(job(), attempt=1) == usual.memory("score")(job(), attempt=1) < 1000
 
 
-def test_the_steps_of_a_small_corpus_take_less_than_an_hour_together():
-    demand = Demand(Experiment(merged(ROOT / "config/config.yaml")), MANIFEST)
-    rules = DATA_RULES - {"unpack_iwslt14", "collect", "split"}
-    assert sum(demand.runtime(rule)(job(), attempt=1) for rule in rules) <= 60
+def test_corpus_steps_of_the_demo_take_less_than_an_hour_together():
+    requests = ResourceRequests(Experiment(merged(ROOT / "config/config.yaml")), MANIFEST)
+    rules = SHORT_RULES - {"unpack_iwslt14", "collect", "split"}
+    assert sum(requests.runtime(rule)(job(), attempt=1) for rule in rules) <= 60
 
 
-def test_gpus_are_those_of_all_nodes_and_memory_that_of_one():
+def test_gpus_are_of_all_nodes_and_memory_of_one():
     overlay = {"systems": {"senior_teacher": {"gpus": 4, "nodes": 2}}, "threads": 2}
-    demand = Demand(iwslt(overlay), MANIFEST)
+    requests = ResourceRequests(iwslt(overlay), MANIFEST)
     senior, student = job("senior_teacher"), job("student")
-    assert [demand.gpus("train")(each) for each in (senior, student)] == [8, 1]
-    assert [demand.nodes(each) for each in (senior, student)] == [2, 1]
-    several = [demand.on_several_nodes(value) for value in ("srun", int, 0)]
+    assert [requests.gpus("train")(each) for each in (senior, student)] == [8, 1]
+    assert [requests.nodes(each) for each in (senior, student)] == [2, 1]
+    several = [requests.on_several_nodes(value) for value in ("srun", int, 0)]
     assert [request(senior) for request in several] == ["srun", 2, 0]
     assert [request(student) for request in several] == [None] * 3
-    assert [demand.threads(each) for each in (senior, student)] == [4, 2]
-    assert demand.gpus("translate")(senior) == demand.gpus("cache_teacher")(senior) == 1
-    alone = Demand(iwslt(), MANIFEST).memory("train")(senior, attempt=1)
-    assert 3.5 < demand.memory("train")(senior, attempt=1) / alone <= 4
+    assert [requests.threads(each) for each in (senior, student)] == [4, 2]
+    assert requests.gpus("translate")(senior) == requests.gpus("cache_teacher")(senior) == 1
+    alone = ResourceRequests(iwslt(), MANIFEST).memory("train")(senior, attempt=1)
+    assert 3.5 < requests.memory("train")(senior, attempt=1) / alone <= 4
 
 
-def test_without_gpus_nothing_asks_for_one_and_memory_is_that_of_the_cpu():
+def test_requests_on_a_cluster_without_gpus():
     overlay = {"cluster": {"gpu": False}}
-    demand, usual = Demand(iwslt(overlay), MANIFEST), Demand(iwslt(), MANIFEST)
-    assert {demand.gpus(rule)(job()) for rule in ("train", "cache_teacher", "translate")} == {None}
+    requests, usual = ResourceRequests(iwslt(overlay), MANIFEST), ResourceRequests(iwslt(), MANIFEST)
+    assert {requests.gpus(rule)(job()) for rule in ("train", "cache_teacher", "translate")} == {None}
     wide = job("senior_teacher")
-    assert demand.memory("train")(wide, attempt=1) > usual.memory("train")(wide, attempt=1)
-    assert demand.runtime("train")(wide, attempt=1) >= usual.runtime("train")(wide, attempt=1)
+    assert requests.memory("train")(wide, attempt=1) > usual.memory("train")(wide, attempt=1)
+    assert requests.runtime("train")(wide, attempt=1) >= usual.runtime("train")(wide, attempt=1)
 
 
 @pytest.mark.parametrize("preset", PRESETS, ids=lambda path: path.stem)
-def test_every_request_of_every_preset_is_a_whole_number_a_node_can_have(preset, tmp_path):
+def test_every_request_of_every_preset_is_an_integer_that_fits_a_node(preset, tmp_path):
     (tmp_path / "my_text").mkdir()
     for language in ("de", "en"):
         (tmp_path / f"my_text/corpus.{language}").write_text("ein Satz\n" * 50_000)
-    demand = Demand(Experiment(merged(preset)), MANIFEST)
+    requests = ResourceRequests(Experiment(merged(preset)), MANIFEST)
     wanted = [(rule, job(system)) for rule in ("train", "cache_teacher", "translate") for system in SYSTEMS]
     left_out = {"config": {"unpack_iwslt14"}, "iwslt14": {"generate"}}.get(preset.stem, {"generate", "unpack_iwslt14"})
-    wanted += [(rule, job()) for rule in DATA_RULES - left_out]
+    wanted += [(rule, job()) for rule in SHORT_RULES - left_out]
     wanted += [("fetch", job(dataset=name, file=file.name)) for name, each in MANIFEST.items() for file in each.files]
     for rule, wildcards in wanted:
-        size, time = (ask(rule)(wildcards, attempt=1) for ask in (demand.memory, demand.runtime))
+        size, time = (ask(rule)(wildcards, attempt=1) for ask in (requests.memory, requests.runtime))
         assert type(size) is type(time) is int, rule
         assert 300 < size <= 32_000, (rule, size)
-        assert (10 if rule in LONG else 3) <= time <= 1440, (rule, time)
+        assert (10 if RULES[rule].leased else 3) <= time <= 1440, (rule, time)
 
 
-def test_corpus_is_as_published_until_it_is_binarised(tmp_path):
+def test_corpus_size_is_published_until_it_is_measured(tmp_path):
+    from fairseq.data.indexed_dataset import MMapIndexedDataset
+
     built = experiment("{data: {corpus: multi30k}}")
     published = corpus_size(built, MANIFEST)
     assert published[:3] == (29_000, 1014, 1000)
@@ -212,13 +211,35 @@ def test_corpus_is_as_published_until_it_is_binarised(tmp_path):
     content = binarize(tmp_path, ("de", "en"), tmp_path / "bin")
     report.write_text(json.dumps(content))
     symbols = [content["dictionaries"][language] for language in ("de", "en")]
-    assert corpus_size(built, MANIFEST) == CorpusSize(2, 1, 1, *symbols, tokens=3.5, longest=published.longest)
-    for damaged in ("", "{}", '{"splits": {"train": {"en": {"sentences": 0}}}}', "[]"):
-        report.write_text(damaged)
+    datasets = (MMapIndexedDataset(str(tmp_path / f"bin/{split}.de-en.en")) for split in ("train", "valid"))
+    counted = tuple(int(dataset.sizes.sum()) for dataset in datasets)
+    assert counted == (5 + 2, 2 + 1)
+    assert corpus_size(built, MANIFEST) == CorpusSize(2, 1, 1, *symbols, 3.5, published.longest, counted)
+    for split in content["splits"].values():
+        split["de"] |= {"sentences": 0}
+        split["en"] |= {"sentences": 0}
+    other_language = {"splits": {"train": {"cs": {"sentences": 1, "tokens": 1}}}, "dictionaries": {"cs": 4}}
+    for damaged in ("", "{}", '{"splits": {"train": {"en": {"sentences": 0}}}}', "[]", content, other_language):
+        report.write_text(damaged if isinstance(damaged, str) else json.dumps(damaged))
         assert corpus_size(built, MANIFEST) == published
+    report.unlink()
+    assert corpus_size(built, MANIFEST) == published
 
 
-def test_a_users_files_tell_the_size_of_the_corpus(tmp_path):
+@pytest.mark.parametrize(
+    ("overlay", "pairs", "tokens"),
+    [
+        ("data: {synthetic: {train_size: 40000, valid_size: 1000, test_size: 9}}", (40_000, 1000, 9), 15),
+        # without the held-out pairs
+        ("data: {corpus: tatoeba, holdout: {valid_size: 813, test_size: 9000}}", (160_000, 813, 9000), 25),
+    ],
+)
+def test_corpus_size_before_it_is_binarised(overlay, pairs, tokens):
+    corpus = corpus_size(experiment(overlay), MANIFEST)
+    assert (corpus[:3], corpus.tokens, corpus.target_tokens) == (pairs, tokens, None)
+
+
+def test_corpus_size_is_estimated_from_the_files_of_a_user(tmp_path):
     (tmp_path / "train.tsv").write_bytes(b"x" * 2_000_000)
     held_out = corpus_size(experiment("{data: {corpus: local, local: {train: [train.tsv]}}}"), MANIFEST)
     assert held_out.train == 10_000
@@ -226,15 +247,17 @@ def test_a_users_files_tell_the_size_of_the_corpus(tmp_path):
     (tmp_path / "train.tsv").rename(tmp_path / "train.tsv.gz")
     compressed = corpus_size(experiment("{data: {corpus: local, local: {train: [train.tsv.gz]}}}"), MANIFEST)
     assert compressed.train == 20_000
-    # that they are not there is told elsewhere
+    # missing files are an error elsewhere
     assert corpus_size(experiment("{data: {corpus: local, local: {train: [lost.tsv]}}}"), MANIFEST).train == 1
 
 
-def test_large_corpora_take_more_for_splitting_and_for_bpe():
-    small, large = (Demand(experiment(f"{{data: {{corpus: {name}}}}}"), MANIFEST) for name in ("multi30k", "wmt17"))
+def test_large_corpora_need_more_memory_for_splitting_and_bpe():
+    small, large = (
+        ResourceRequests(experiment(f"{{data: {{corpus: {name}}}}}"), MANIFEST) for name in ("multi30k", "wmt17")
+    )
     for rule in ("split", "learn_bpe", "binarize"):
         assert large.memory(rule)(job(), attempt=1) > small.memory(rule)(job(), attempt=1)
-    sampled = Demand(experiment("{data: {corpus: wmt17}, bpe: {sample: 100000}}"), MANIFEST)
+    sampled = ResourceRequests(experiment("{data: {corpus: wmt17}, bpe: {sample: 100000}}"), MANIFEST)
     assert sampled.memory("learn_bpe")(job(), attempt=1) < large.memory("learn_bpe")(job(), attempt=1)
     assert word_types(10) == 10
     assert 8600 < word_types(6000 * 19) < 4 * 8600

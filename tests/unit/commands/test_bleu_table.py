@@ -1,4 +1,4 @@
-"""table.py: means over seeds, comparisons, order of rows, refusals."""
+"""bleu_table.py: means over seeds, comparisons, order of rows, errors."""
 
 import statistics
 import sys
@@ -84,7 +84,7 @@ def test_several_seeds(tmp_path):
     assert "40.00 |" in text
 
 
-def test_students_of_one_cache_share_its_seconds(tmp_path):
+def test_students_share_the_seconds_of_a_cache(tmp_path):
     pairs = [
         run_files(tmp_path, "senior_teacher"),
         run_files(tmp_path, "senior_student", teacher="senior_teacher"),
@@ -101,7 +101,7 @@ def test_students_of_one_cache_share_its_seconds(tmp_path):
     }
 
 
-def test_share_is_among_runs_and_not_among_systems(tmp_path):
+def test_seconds_of_a_cache_are_shared_by_runs_not_systems(tmp_path):
     # both seeds of one student learn from the first teacher, so three runs read its cache
     pairs = [
         run_files(tmp_path, "first", seed=1, teacher="teacher"),
@@ -114,7 +114,7 @@ def test_share_is_among_runs_and_not_among_systems(tmp_path):
     assert rows.teacher_seconds.to_dict() == {"first": "10.0", "second": "30.0"}
 
 
-def test_online_teacher_leaves_its_seconds_blank(tmp_path):
+def test_online_teacher_has_blank_seconds(tmp_path):
     pairs = [
         run_files(tmp_path, "online_student", teacher="teacher", mode="online"),
         run_files(tmp_path, "cached_student", teacher="teacher"),
@@ -126,7 +126,7 @@ def test_online_teacher_leaves_its_seconds_blank(tmp_path):
     assert "nan" not in (tmp_path / "out/t.md").read_text(encoding="utf-8")
 
 
-def test_bytes_depend_on_the_files_alone(tmp_path):
+def test_output_depends_only_on_the_files(tmp_path):
     pairs = [run_files(tmp_path, name, teacher=f"{name}_teacher") for name in ("one", "two")]
     caches = [cache_file(tmp_path, f"{name}_teacher") for name in ("one", "two")]
     texts = set()
@@ -147,7 +147,7 @@ def test_seeds_on_several_devices(tmp_path):
     assert (rows.device["student"], rows.tokens_per_second["student"]) == ("cpu + NVIDIA H100", "200")
 
 
-def test_cache_without_summary_is_one_line(tmp_path):
+def test_error_for_a_cache_without_summary(tmp_path):
     pair = run_files(tmp_path, "junior_student", teacher="junior_teacher")
     done = call(tmp_path, [pair])
     assert done.returncode == 2
@@ -180,7 +180,7 @@ def test_differences_are_of_exact_scores(tmp_path):
     assert rows.delta_vs_student["master_student"] == "0.00"
 
 
-def test_missing_senior_and_baseline_leave_blanks(tmp_path):
+def test_columns_are_blank_without_senior_and_baseline(tmp_path):
     pairs = [run_files(tmp_path, "junior_student", 30.0)]
     assert call(tmp_path, pairs).returncode == 0
     (row,) = read_csv(tmp_path)
@@ -188,7 +188,7 @@ def test_missing_senior_and_baseline_leave_blanks(tmp_path):
     assert "nan" not in (tmp_path / "out" / "t.md").read_text(encoding="utf-8")
 
 
-def test_senior_that_scores_nothing(tmp_path):
+def test_senior_with_a_score_of_0(tmp_path):
     pairs = [run_files(tmp_path, "student", 1.0), run_files(tmp_path, "senior_teacher", 0.0)]
     rows, _ = compute(pairs)
     assert list(rows.gap_percent) == ["", ""]
@@ -202,7 +202,7 @@ def test_other_baseline_and_senior(tmp_path):
     assert list(rows.gap_percent) == ["0.0", "50.0"]
 
 
-def test_command_refuses_without_writing(tmp_path):
+def test_error_for_a_missing_file_leaves_no_table(tmp_path):
     pairs = [run_files(tmp_path, "student", 20.0), run_files(tmp_path, "master_student", 20.0)]
     pairs[1][1].unlink()
     done = call(tmp_path, pairs)
@@ -212,7 +212,7 @@ def test_command_refuses_without_writing(tmp_path):
     assert not (tmp_path / "out").exists()
 
 
-def test_both_files_of_each_run(tmp_path, monkeypatch):
+def test_error_for_a_run_with_one_file(tmp_path, monkeypatch):
     pair = run_files(tmp_path, "student", 20.0)
     flags = ["--scores", str(pair[0]), "--training", str(pair[1]), str(pair[1]), "--experiment", "demo"]
     monkeypatch.setattr(sys, "argv", ["bleu_table.py", *flags, "--csv", "x", "--markdown", "y"])

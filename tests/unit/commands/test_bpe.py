@@ -1,4 +1,4 @@
-"""learn_bpe.py and apply_bpe.py: the published example, joint learning, and a lossless round trip."""
+"""learn_bpe.py and apply_bpe.py: the published example, joint learning, a lossless round trip."""
 
 import json
 import random
@@ -11,6 +11,7 @@ import pytest
 
 from apply_bpe import load_segmenter
 from ekd_nmt.common.errors import UserError
+from ekd_nmt.common.files import write_json
 from ekd_nmt.corpus import shards
 from learn_bpe import count_words, learn
 
@@ -35,20 +36,20 @@ def test_most_frequent_pairs_are_merged_first():
     assert merges == ["s t</w>", "e st</w>", "l o"]
 
 
-def test_same_input_same_codes_whatever_the_order_of_words():
+def test_codes_do_not_depend_on_the_order_of_words():
     words = list(PAPER_COUNTS.items())
     random.Random(1).shuffle(words)
     assert learn(Counter(dict(words)), 10) == learn(PAPER_COUNTS, 10)
 
 
-def test_counts_are_of_all_files_together(tmp_path):
+def test_counts_of_all_files_are_added_up(tmp_path):
     (tmp_path / "a").write_text("x  y\n\nx\u2028 z", encoding="utf-8")
     (tmp_path / "b").write_text("y\n", encoding="utf-8")
     assert count_words([tmp_path / "a", tmp_path / "b"]) == {"x": 1, "y": 2, "x\u2028": 1, "z": 1}
 
 
 @pytest.mark.parametrize("workers", [1, 2, 9])
-def test_a_sample_is_spread_evenly_and_workers_do_not_matter(tmp_path, workers):
+def test_sample_is_spread_evenly_for_any_number_of_workers(tmp_path, workers):
     (tmp_path / "a").write_text("".join(f"w{n}\n" for n in range(100)), encoding="utf-8")
     (tmp_path / "b").write_text("v0\nv1\nv2", encoding="utf-8")
     files = [tmp_path / "a", tmp_path / "b"]
@@ -66,7 +67,7 @@ def test_numbers_must_be_positive(tmp_path, flag):
 
 
 @pytest.mark.parametrize("counts", [Counter(), Counter({"a": 9, "b": 9})])
-def test_nothing_to_merge_is_an_error(counts):
+def test_text_without_pairs_of_symbols(counts):
     with pytest.raises(UserError, match="no word of two or more characters"):
         learn(counts, 10)
 
@@ -76,7 +77,7 @@ def test_number_of_merges_must_be_positive():
         learn(PAPER_COUNTS, 0)
 
 
-def test_segments_as_the_merges_say(tmp_path):
+def test_merges_are_applied(tmp_path):
     segment = load_segmenter(write_codes(tmp_path / "codes", PAPER_COUNTS, 3))
     assert segment("lowest newest low x") == "lo@@ w@@ est n@@ e@@ w@@ est lo@@ w x"
     assert segment("  low   low ") == "lo@@ w lo@@ w"
@@ -106,7 +107,7 @@ def test_segmentation_is_undone_by_joining(tmp_path):
         ("#version: 0.2\na b\nabc\n", "line 3: not a pair of symbols"),
     ],
 )
-def test_a_file_that_holds_no_codes_is_refused(tmp_path, content, message):
+def test_damaged_codes_file(tmp_path, content, message):
     (tmp_path / "codes").write_text(content, encoding="utf-8")
     with pytest.raises(UserError, match=message):
         load_segmenter(tmp_path / "codes")
@@ -146,17 +147,17 @@ def apply(folder: Path, *flags: object) -> subprocess.CompletedProcess[str]:
     return call("apply_bpe.py", "--codes", folder / "codes", *files, "--report", folder / "report", *flags)
 
 
-def test_parts_add_up_to_the_whole(tmp_path):
+def test_shards_add_up_to_the_corpus(tmp_path):
     write_codes(tmp_path / "codes", PAPER_COUNTS, 3)
     for language, line in (("de", "lowest\u2028low"), ("en", "newest")):
         (tmp_path / language).write_text("".join(f"{line} {n}\n" for n in range(7)), encoding="utf-8")
     assert apply(tmp_path).returncode == 0
     whole = [(tmp_path / "out" / language).read_bytes() for language in ("de", "en")]
-    parts = shards.cut(tmp_path / "de", tmp_path / "en", 3)
-    (tmp_path / "parts").write_text(json.dumps(shards.index(parts)))
+    index = tmp_path / "shards.json"
+    write_json(index, shards.to_index(shards.make_shards(tmp_path / "de", tmp_path / "en", 3)))
     joined = [b"", b""]
     for number in range(3):
-        assert apply(tmp_path, "--parts", tmp_path / "parts", "--part", number).returncode == 0
+        assert apply(tmp_path, "--shards", index, "--shard", number).returncode == 0
         for side, language in enumerate(("de", "en")):
             joined[side] += (tmp_path / "out" / language).read_bytes()
     assert joined == whole
@@ -175,11 +176,11 @@ def test_no_output_appears_when_one_side_is_bad(tmp_path):
 @pytest.mark.parametrize(
     ("flags", "message"),
     [
-        (["--part", "1"], "--part and --parts belong together"),
+        (["--shard", "1"], "--shard and --shards belong together"),
         ([], "train: the sides have [1, 2] lines; segment both sides of the same corpus"),
     ],
 )
-def test_what_cannot_be_segmented_is_told(tmp_path, flags, message):
+def test_errors_of_apply_bpe(tmp_path, flags, message):
     write_codes(tmp_path / "codes", PAPER_COUNTS, 3)
     (tmp_path / "de").write_text("low\n", encoding="utf-8")
     (tmp_path / "en").write_text("low\nlow\n", encoding="utf-8")

@@ -1,4 +1,4 @@
-"""cost.py: what a model costs with all that it is made from, each part of it once."""
+"""cost_table.py: the total cost of a model, in which everything that it depends on counts once."""
 
 import sys
 from pathlib import Path
@@ -11,7 +11,7 @@ from ekd_nmt.report.run_records import as_text, read_runs
 from run_files import cache_file, call, read_csv, run_files
 
 SECONDS = [*cost_table.SECONDS, "total_seconds"]
-# seconds of each training and each cache, powers of two: a sum tells what is in it
+# seconds of each training and each cache; powers of two, so that a sum has only one decomposition
 TRAININGS = {
     "student": (1, {}),
     "junior_teacher": (2, {}),
@@ -38,7 +38,7 @@ def compute(pairs: list, caches: list = (), baseline: str = "student"):
     return cost_table.tabulate(read_runs(pairs, caches), "demo", baseline).set_index("system")
 
 
-def parts(table, system: str) -> list[float]:
+def seconds(table, system: str) -> list[float]:
     return list(table.loc[system, SECONDS])
 
 
@@ -49,18 +49,18 @@ def parts(table, system: str) -> list[float]:
         ("senior_teacher", 4, 0, 0, 0),
         ("junior_student", 8, 0, 2, 256),
         ("senior_student", 16, 0, 4, 512),
-        # the stage before comes with its own teacher and that teacher's cache
+        # the earlier stage brings its own teacher and that teacher's cache
         ("master_student", 32, 8, 2 + 4, 256 + 512),
         ("takd_assistant", 64, 0, 4, 512),
-        # the assistant's own teacher too
+        # also the assistant's own teacher
         ("takd_student", 128, 0, 64 + 4, 1024 + 512),
     ],
 )
-def test_all_that_a_system_needs(tmp_path, system, own, init, teacher, cache):
-    assert parts(compute(*chain(tmp_path)), system) == [own, init, teacher, cache, own + init + teacher + cache]
+def test_costs_of_the_default_systems(tmp_path, system, own, init, teacher, cache):
+    assert seconds(compute(*chain(tmp_path)), system) == [own, init, teacher, cache, own + init + teacher + cache]
 
 
-def test_stages_with_one_teacher_count_it_and_its_cache_once(tmp_path):
+def test_shared_teacher_of_several_stages_counts_once(tmp_path):
     pairs = [
         run_files(tmp_path, "teacher", train_seconds=100),
         run_files(tmp_path, "first", train_seconds=1, teacher="teacher"),
@@ -68,7 +68,7 @@ def test_stages_with_one_teacher_count_it_and_its_cache_once(tmp_path):
         run_files(tmp_path, "third", train_seconds=4, teacher="teacher", init="second"),
     ]
     table = compute(pairs, [cache_file(tmp_path, "teacher", seconds=1000)])
-    assert parts(table, "third") == [4, 1 + 2, 100, 1000, 1107]
+    assert seconds(table, "third") == [4, 1 + 2, 100, 1000, 1107]
 
 
 def test_teacher_that_is_also_a_stage_counts_as_a_stage(tmp_path):
@@ -77,26 +77,26 @@ def test_teacher_that_is_also_a_stage_counts_as_a_stage(tmp_path):
         run_files(tmp_path, "second", train_seconds=2, teacher="first", init="first"),
     ]
     table = compute(pairs, [cache_file(tmp_path, "first", seconds=10)])
-    assert parts(table, "second") == [2, 1, 0, 10, 13]
+    assert seconds(table, "second") == [2, 1, 0, 10, 13]
 
 
-def test_what_a_teacher_starts_from_is_a_cost_of_the_teacher(tmp_path):
+def test_earlier_stage_of_a_teacher_is_a_cost_of_the_teacher(tmp_path):
     pairs = [
         run_files(tmp_path, "base", train_seconds=1),
         run_files(tmp_path, "teacher", train_seconds=2, init="base"),
         run_files(tmp_path, "pupil", train_seconds=4, teacher="teacher"),
     ]
     table = compute(pairs, [cache_file(tmp_path, "teacher", seconds=10)])
-    assert parts(table, "pupil") == [4, 0, 2 + 1, 10, 17]
+    assert seconds(table, "pupil") == [4, 0, 2 + 1, 10, 17]
 
 
-def test_online_teacher_is_needed_but_no_cache(tmp_path):
+def test_online_teacher_costs_its_training_but_no_cache(tmp_path):
     pairs = [
         run_files(tmp_path, "teacher", train_seconds=2),
         run_files(tmp_path, "pupil", train_seconds=4, teacher="teacher", mode="online"),
     ]
-    # another student's cache of this teacher is no cost of this one
-    assert parts(compute(pairs, [cache_file(tmp_path, "teacher")]), "pupil") == [4, 0, 2, 0, 6]
+    # another student's cache of the same teacher does not count
+    assert seconds(compute(pairs, [cache_file(tmp_path, "teacher")]), "pupil") == [4, 0, 2, 0, 6]
 
 
 def test_two_variants_of_one_teacher_are_two_caches(tmp_path):
@@ -106,11 +106,11 @@ def test_two_variants_of_one_teacher_are_two_caches(tmp_path):
         run_files(tmp_path, "second", train_seconds=8, teacher="teacher", variant="full", init="first"),
     ]
     caches = [cache_file(tmp_path, "teacher", seconds=10), cache_file(tmp_path, "teacher", variant="full", seconds=20)]
-    assert parts(compute(pairs, caches), "second") == [8, 4, 2, 30, 44]
+    assert seconds(compute(pairs, caches), "second") == [8, 4, 2, 30, 44]
 
 
-def test_each_seed_counts_all_and_seeds_are_averaged(tmp_path):
-    # both students learn from the teacher of seed 1, which costs 100; that of seed 2 costs nobody but itself
+def test_costs_are_averaged_over_seeds(tmp_path):
+    # both students learn from the teacher of seed 1, which costs 100; no student needs that of seed 2
     pairs = [
         run_files(tmp_path, "teacher", seed=1, train_seconds=100),
         run_files(tmp_path, "teacher", seed=2, train_seconds=300),
@@ -118,8 +118,8 @@ def test_each_seed_counts_all_and_seeds_are_averaged(tmp_path):
         run_files(tmp_path, "pupil", 22.0, seed=2, train_seconds=3, teacher="teacher", teacher_seed=1),
     ]
     table = compute(pairs, [cache_file(tmp_path, "teacher", 1, seconds=1000)], baseline="teacher")
-    assert parts(table, "pupil") == [2, 0, 100, 1000, 1102]
-    assert parts(table, "teacher") == [200, 0, 0, 0, 200]
+    assert seconds(table, "pupil") == [2, 0, 100, 1000, 1102]
+    assert seconds(table, "teacher") == [200, 0, 0, 0, 200]
     assert list(table.loc["pupil", ["seeds", "bleu", "delta_vs_student", "times_student"]]) == [2, 21.0, 1.0, 5.51]
 
 
@@ -132,14 +132,14 @@ def test_multiples_of_the_baseline(tmp_path):
 
 
 @pytest.mark.parametrize("baseline", ["absent", "idle"])
-def test_no_baseline_leaves_blanks(tmp_path, baseline):
+def test_multiples_are_blank_without_baseline(tmp_path, baseline):
     pairs = [run_files(tmp_path, "student"), run_files(tmp_path, "idle", train_seconds=0)]
     text = as_text(compute(pairs, baseline=baseline), cost_table.DECIMALS)
     assert list(text.times_student) == ["", ""]
 
 
 @pytest.mark.parametrize(
-    ("absent", "told"),
+    ("absent", "message"),
     [
         (
             "senior_teacher",
@@ -152,17 +152,17 @@ def test_no_baseline_leaves_blanks(tmp_path, baseline):
         ("junior_teacher", "junior_student/seed1/train.json: its teacher {}/junior_teacher/seed1/model.pt is not of"),
     ],
 )
-def test_missing_run_is_named_in_one_line(tmp_path, absent, told):
+def test_error_for_a_missing_run(tmp_path, absent, message):
     pairs, caches = chain(tmp_path)
     pairs = [pair for pair in pairs if pair[0].parts[-3] != absent]
     done = call(cost_table.__file__, tmp_path, pairs, caches)
     assert done.returncode == 2
-    assert done.stderr.startswith(f"error: {tmp_path}/{told.format(tmp_path)}")
+    assert done.stderr.startswith(f"error: {tmp_path}/{message.format(tmp_path)}")
     assert done.stderr.count("\n") == 1
     assert not (tmp_path / "out").exists()
 
 
-def test_missing_summary_is_named_in_one_line(tmp_path):
+def test_error_for_a_missing_summary(tmp_path):
     pairs, caches = chain(tmp_path)
     done = call(cost_table.__file__, tmp_path, pairs, caches[1:])
     assert done.returncode == 2
@@ -170,7 +170,7 @@ def test_missing_summary_is_named_in_one_line(tmp_path):
     assert done.stderr.count("\n") == 1
 
 
-def test_runs_in_one_folder_are_refused(tmp_path):
+def test_error_for_runs_in_one_folder(tmp_path):
     pairs = [run_files(tmp_path, "student"), run_files(tmp_path, "teacher")]
     scores, training = pairs[1]
     pairs[1] = (scores, training.rename(pairs[0][1].with_name("other.json")))
@@ -178,9 +178,9 @@ def test_runs_in_one_folder_are_refused(tmp_path):
         compute(pairs)
 
 
-def test_circle_of_damaged_summaries_ends(tmp_path):
+def test_cycle_of_damaged_summaries_ends(tmp_path):
     pairs = [run_files(tmp_path, "a", train_seconds=1, init="b"), run_files(tmp_path, "b", train_seconds=2, init="a")]
-    assert parts(compute(pairs), "a") == [1, 2, 0, 0, 3]
+    assert seconds(compute(pairs), "a") == [1, 2, 0, 0, 3]
 
 
 def test_command(tmp_path):
@@ -220,7 +220,7 @@ def test_markdown_explains_itself(tmp_path):
     assert "nan" not in text
 
 
-def test_bytes_depend_on_the_files_alone(tmp_path, monkeypatch):
+def test_output_depends_only_on_the_files(tmp_path, monkeypatch):
     pairs, caches = chain(tmp_path)
     texts = set()
     for hash_seed, order in (("1", 1), ("2", 1), ("3", -1)):
@@ -233,7 +233,7 @@ def test_bytes_depend_on_the_files_alone(tmp_path, monkeypatch):
     assert b"\r" not in table
 
 
-def test_both_files_of_each_run(tmp_path, monkeypatch):
+def test_error_for_a_run_with_one_file(tmp_path, monkeypatch):
     pair = run_files(tmp_path, "student")
     flags = ["--scores", str(pair[0]), "--training", str(pair[1]), str(pair[1]), "--experiment", "demo"]
     monkeypatch.setattr(sys, "argv", ["cost_table.py", *flags, "--csv", "x", "--markdown", "y"])

@@ -1,4 +1,4 @@
-"""prepare.py: what is kept and what is dropped, why, in parts as in the whole, and its report."""
+"""prepare.py: which pairs are kept or dropped, why, in shards as in the whole corpus, and its report."""
 
 import json
 import subprocess
@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from ekd_nmt.common.errors import UserError
-from ekd_nmt.common.files import write_lines
+from ekd_nmt.common.files import write_json, write_lines
 from ekd_nmt.corpus import shards
 from ekd_nmt.corpus.filters import LengthFilter
 from ekd_nmt.corpus.moses import make_tokenizer
@@ -40,7 +40,7 @@ def dropped(**counts: int) -> dict[str, int]:
     return dict.fromkeys(DROP_REASONS, 0) | counts
 
 
-def test_both_sides_of_a_pair_go_or_stay(sides):
+def test_both_sides_of_a_pair_are_kept_or_dropped(sides):
     source, target = sides("Ja.\n\nEins zwei drei vier fünf.\nHallo!\n", "Yes.\nNothing.\nOne.\nHello!\n")
     report = prepare(source, target, Screen(RULE), "train")
     assert written(source) == ["ja .", "hallo !"]
@@ -61,7 +61,7 @@ def test_a_test_set_keeps_every_line(sides):
     assert written(target) == ["a", "b", ""]
 
 
-def test_sentences_of_the_other_splits_are_dropped_as_the_model_would_see_them(sides, tmp_path):
+def test_held_out_sentences_are_compared_as_the_model_sees_them(sides, tmp_path):
     write_lines(tmp_path / "valid.de", ["ein hund .", ""])
     write_lines(tmp_path / "valid.en", ["a dog .", "x"])
     write_lines(tmp_path / "test.de", ["eine katze ."])
@@ -76,7 +76,7 @@ def test_sentences_of_the_other_splits_are_dropped_as_the_model_would_see_them(s
     assert report["accounts"][0]["dropped"] == dropped(**{HELD_OUT: 4})
 
 
-def test_the_text_is_normalised_then_screened_then_tokenised(sides):
+def test_text_filters_see_normalised_untokenised_text(sides):
     source, target = sides("A„1\nA„2\nA„3\n", "b\nb\nb\n")
     source = Side("de", source.path, source.output, source.tokenize, lambda text: text.replace("„", " "))
     seen = []
@@ -106,7 +106,7 @@ def test_unequal_sides_are_refused(sides, source, target):
     assert list(both[0].output.parent.iterdir()) == []
 
 
-def test_all_filtered_is_an_error_that_says_why(sides):
+def test_error_counts_the_reasons_if_all_pairs_are_dropped(sides):
     both = sides("a\nb c\n", "a\nb\n")
     with pytest.raises(
         UserError, match=r"raw\.de: all 2 pairs were filtered out \(too_short 2\); loosen data\.filter, and"
@@ -115,7 +115,7 @@ def test_all_filtered_is_an_error_that_says_why(sides):
     assert list(both[0].output.parent.iterdir()) == []
 
 
-def test_training_text_that_is_the_test_set(sides):
+def test_training_text_equal_to_the_test_set(sides):
     both = sides("a\nb c\n", "a\nb\n")
     with pytest.raises(
         UserError, match=r"\(in valid or test 2\); is the training text also the validation or test set"
@@ -133,7 +133,12 @@ def call(folder: Path, *more: object) -> subprocess.CompletedProcess[str]:
     return subprocess.run([sys.executable, SCRIPT, *flags(folder), *map(str, more)], capture_output=True, text=True)
 
 
-def test_command_line_parts_the_final_period(tmp_path):
+def write_index(folder: Path, count: int) -> Path:
+    write_json(folder / "shards.json", shards.to_index(shards.make_shards(folder / "a", folder / "b", count)))
+    return folder / "shards.json"
+
+
+def test_command_splits_the_final_period(tmp_path):
     (tmp_path / "a").write_text("Und so weiter usw.\n", encoding="utf-8")
     (tmp_path / "b").write_text("Made in the U.S.\n", encoding="utf-8")
     assert call(tmp_path, "--lowercase", "--split-final-period").returncode == 0
@@ -141,7 +146,7 @@ def test_command_line_parts_the_final_period(tmp_path):
     assert (tmp_path / "o.en").read_text(encoding="utf-8") == "made in the u.s .\n"
 
 
-def test_command_line_with_every_filter(tmp_path):
+def test_command_with_every_filter(tmp_path):
     pairs = [
         ("„Das war's!“", "That's it."),
         ("x", "far too long here"),
@@ -165,42 +170,40 @@ def test_command_line_with_every_filter(tmp_path):
     assert account == {"step": "prepare", "split": "train", "lines_in": 5, "lines_out": 1, "dropped": counts}
 
 
-def test_parts_add_up_to_the_whole(tmp_path):
+def test_shards_add_up_to_the_corpus(tmp_path):
     write_lines(tmp_path / "a", [f"Satz {n}\u2028." if n % 4 else "" for n in range(30)])
     write_lines(tmp_path / "b", [f"Sentence {n}." for n in range(30)])
     limits = ("--min-tokens", "1")
     assert call(tmp_path, *limits).returncode == 0
     whole = [(tmp_path / name).read_bytes() for name in ("o.de", "o.en")]
     report = json.loads((tmp_path / "r").read_text())
-    cut = shards.cut(tmp_path / "a", tmp_path / "b", 4)
-    (tmp_path / "parts").write_text(json.dumps(shards.index(cut)))
+    index = write_index(tmp_path, 4)
     joined, counts = [b"", b""], []
     for number in range(4):
-        assert call(tmp_path, *limits, "--parts", tmp_path / "parts", "--part", f"{number:04d}").returncode == 0
+        assert call(tmp_path, *limits, "--shards", index, "--shard", f"{number:04d}").returncode == 0
         joined = [text + (tmp_path / name).read_bytes() for text, name in zip(joined, ("o.de", "o.en"), strict=True)]
         counts.append(json.loads((tmp_path / "r").read_text())["accounts"][0]["dropped"]["empty"])
     assert joined == whole
     assert sum(counts) == report["accounts"][0]["dropped"]["empty"] == 8
 
 
-def test_a_part_may_lose_all_its_lines(tmp_path):
-    """Whether anything is left at all is known where the parts are joined."""
+def test_a_shard_may_lose_all_its_lines(tmp_path):
+    """Only join_shards.py knows whether any line of the corpus is left."""
     write_lines(tmp_path / "a", ["a", "b"])
     write_lines(tmp_path / "b", ["a b c d", "b"])
-    (tmp_path / "parts").write_text(json.dumps(shards.index(shards.cut(tmp_path / "a", tmp_path / "b", 2))))
-    assert call(tmp_path, "--max-ratio", "2", "--parts", tmp_path / "parts", "--part", "0").returncode == 0
+    assert call(tmp_path, "--max-ratio", "2", "--shards", write_index(tmp_path, 2), "--shard", "0").returncode == 0
     assert (tmp_path / "o.de").read_bytes() == b""
 
 
 @pytest.mark.parametrize(
     ("more", "message"),
     [
-        (["--part", "0"], "--part and --parts belong together"),
+        (["--shard", "0"], "--shard and --shards belong together"),
         (["--min-tokens", "0"], "--min-tokens 0: must be at least 1"),
         (["--held-out", "nowhere.de", "nowhere.en"], "nowhere.de: cannot be read"),
     ],
 )
-def test_what_cannot_work_is_told_in_one_line(tmp_path, more, message):
+def test_errors_of_the_command(tmp_path, more, message):
     write_lines(tmp_path / "a", ["a"])
     write_lines(tmp_path / "b", ["a"])
     result = call(tmp_path, *more)

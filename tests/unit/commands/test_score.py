@@ -1,4 +1,4 @@
-"""score.py against BLEU computed by hand and by an implementation of its own."""
+"""score.py against BLEU computed by hand and by an independent implementation."""
 
 import json
 import math
@@ -34,7 +34,7 @@ def write(path: Path, rows: list) -> Path:
 
 
 def plain_bleu(hypotheses: list[str], references: list[str]) -> float:
-    """Corpus BLEU of Papineni et al. (2002), words split at spaces, no smoothing; written from the paper."""
+    """Corpus BLEU of Papineni et al. (2002), implemented from the paper: words split at spaces, no smoothing."""
     logs = []
     for order in range(1, 5):
         matched = total = 0
@@ -54,28 +54,28 @@ def plain_bleu(hypotheses: list[str], references: list[str]) -> float:
 
 
 def test_bleu_by_hand():
-    # one sentence, 6 of 7 words right in one run of 4 and one of 2: precisions 6/7, 4/6, 2/5, 1/4; lengths equal
+    # one sentence, 6 of 7 words correct, 4 and 2 of them consecutive: precisions 6/7, 4/6, 2/5, 1/4; equal lengths
     rows = [record(0, "x", "x", tokenized="a b c d X f g")]
     expected = 100 * (6 / 7 * 4 / 6 * 2 / 5 * 1 / 4) ** 0.25
     assert score.score(rows, ["a b c d e f g"], lowercase=False)["bleu_tokenized"] == pytest.approx(expected)
-    # 5 words against 7, all right: the brevity penalty alone
+    # 5 words against 7, all correct: only the brevity penalty
     rows = [record(0, "x", "x", tokenized="a b c d e")]
     assert score.score(rows, ["a b c d e f g"], False)["bleu_tokenized"] == pytest.approx(100 * math.exp(1 - 7 / 5))
 
 
-def test_tokenised_bleu_is_the_papers():
+def test_tokenised_bleu_is_that_of_the_paper():
     scores = score.score(records(), REFERENCES, lowercase=False)
     assert scores["bleu_tokenized"] == pytest.approx(plain_bleu(HYPOTHESES, REFERENCES))
     assert 0 < scores["bleu_tokenized"] < 100
 
 
-def test_tokenised_bleu_leaves_tokens_and_smoothing_alone():
+def test_tokenised_bleu_neither_retokenises_nor_smooths():
     # the 13a tokeniser would split "b." and then find four words in a row
     rows = [record(0, "x", "x", tokenized="a b. c d")]
     assert score.score(rows, ["a b . c d"], False)["bleu_tokenized"] == 0
 
 
-def test_detokenised_scores_are_sacrebleus_defaults():
+def test_detokenised_scores_have_sacrebleus_defaults():
     scores = score.score(records(), REFERENCES, lowercase=False)
     assert scores["bleu"] == pytest.approx(sacrebleu.corpus_bleu(HYPOTHESES, [REFERENCES]).score)
     assert scores["chrf"] == pytest.approx(sacrebleu.corpus_chrf(HYPOTHESES, [REFERENCES]).score)
@@ -104,7 +104,7 @@ def test_lengths_count_tokens():
     assert score.score(rows, ["a b c d"], False)["lengths"] == {"hypothesis": 3, "reference": 4, "ratio": 0.75}
 
 
-def test_examples_can_be_read():
+def test_examples():
     rows = [record(0, "A b c d.", "A b c d.", source="Ein\u2028 Satz\r"), record(1, "", "Two")]
     lines = list(score.examples(rows, score.score(rows, ["A b c d .", "Two"], False), lowercase=False))
     assert lines[0].startswith("2 sentences, BLEU ")
@@ -141,7 +141,7 @@ def test_command(tmp_path):
     assert (tmp_path / "examples.txt").read_text(encoding="utf-8").count("\nhypothesis  ") == 3
 
 
-def test_command_refuses_another_reference(tmp_path):
+def test_error_for_another_reference(tmp_path):
     write(tmp_path / "hyp", records())
     (tmp_path / "ref").write_text("one line\n", encoding="utf-8")
     done = call(tmp_path)
@@ -161,12 +161,12 @@ def test_command_refuses_another_reference(tmp_path):
         ([record(0, "a", "b"), record(2, "a", "b")], "line 2: has id 2, not 1"),
     ],
 )
-def test_damaged_hypotheses_are_refused(tmp_path, rows, message):
+def test_error_for_damaged_hypotheses(tmp_path, rows, message):
     with pytest.raises(UserError, match=message):
         score.read_hypotheses(write(tmp_path / "hyp", rows))
 
 
-def test_cut_line_is_refused(tmp_path):
+def test_error_for_a_truncated_line(tmp_path):
     path = write(tmp_path / "hyp", records())
     path.write_text(path.read_text(encoding="utf-8")[:-20], encoding="utf-8")
     with pytest.raises(UserError, match="line 3: not JSON"):

@@ -1,9 +1,10 @@
-"""shards.py and cut.py: parts of whole lines that add up to the corpus, whatever its bytes."""
+"""Shards are whole lines and add up to the corpus, whatever its bytes."""
 
 import json
 import random
 import subprocess
 import sys
+from argparse import Namespace
 from pathlib import Path
 
 import pytest
@@ -16,7 +17,7 @@ SCRIPT = Path(__file__).parents[3] / "workflow_scripts" / "shard_corpus.py"
 
 @pytest.fixture
 def corpus(tmp_path):
-    """Two sides of unlike widths, with what other readers take for line ends, and no line end at the very end."""
+    """Two sides of unlike widths, with characters that other readers take for line ends, and no final line end."""
     generator = random.Random(3)
     odd = ["", "a\u2028b", "c\x85", "d\rd", "\x0c", "straße"]
     sides = [[generator.choice(odd) * generator.randint(0, width) for _ in range(101)] for width in (3, 90)]
@@ -29,59 +30,60 @@ def corpus(tmp_path):
 
 @pytest.mark.parametrize("block", [1, 7, 1 << 20])
 @pytest.mark.parametrize("count", [1, 2, 3, 100, 101, 150])
-def test_parts_add_up_to_the_corpus(corpus, monkeypatch, count, block):
+def test_shards_add_up_to_the_corpus(corpus, monkeypatch, count, block):
     monkeypatch.setattr(shards, "BLOCK", block)
     paths, sides = corpus
-    parts = shards.cut(*paths, count)
-    assert len(parts) == count
-    sizes = [part.lines for part in parts]
+    made = shards.make_shards(*paths, count)
+    assert len(made) == count
+    sizes = [shard.lines for shard in made]
     assert sum(sizes) == 101
     assert max(sizes) - min(sizes) <= 1
     for side, (path, lines) in enumerate(zip(paths, sides, strict=True)):
-        read = [list(part.read(side, path)) for part in parts]
-        assert [len(part) for part in read] == sizes
-        assert [line for part in read for line in part] == lines
-    assert [part.first for part in parts] == [1 + sum(sizes[:number]) for number in range(count)]
+        read = [list(shard.read(side, path)) for shard in made]
+        assert [len(shard) for shard in read] == sizes
+        assert [line for shard in read for line in shard] == lines
+    assert [shard.first for shard in made] == [1 + sum(sizes[:number]) for number in range(count)]
 
 
 def test_the_index_is_read_back(corpus, tmp_path):
-    parts = shards.cut(*corpus[0], 4)
-    (tmp_path / "parts.json").write_text(json.dumps(shards.index(parts)))
-    assert shards.load(tmp_path / "parts.json") == parts
-    assert shards.find(tmp_path / "parts.json", 3) == parts[3]
-    with pytest.raises(UserError, match=r"--part 4: .*parts\.json has parts 0 to 3"):
-        shards.find(tmp_path / "parts.json", 4)
+    made = shards.make_shards(*corpus[0], 4)
+    index = tmp_path / "shards.json"
+    index.write_text(json.dumps(shards.to_index(made)))
+    assert shards.read_index(index) == made
+    assert shards.selected_shard(Namespace(shards=index, shard=3)) == made[3]
+    with pytest.raises(UserError, match=r"--shard 4: .*shards\.json has shards 0 to 3"):
+        shards.selected_shard(Namespace(shards=index, shard=4))
 
 
-@pytest.mark.parametrize("content", ["", "[]", '{"parts": [{"lines": 1}]}'])
-def test_what_is_no_index_is_told(tmp_path, content):
-    (tmp_path / "parts.json").write_text(content)
-    with pytest.raises(UserError, match=r"parts\.json: is no index of parts"):
-        shards.load(tmp_path / "parts.json")
+@pytest.mark.parametrize("content", ["", "[]", '{"lines": 1, "shards": [{"lines": 1}]}'])
+def test_damaged_index(tmp_path, content):
+    (tmp_path / "shards.json").write_text(content)
+    with pytest.raises(UserError, match=r"shards\.json: .*; write it again with shard_corpus\.py"):
+        shards.read_index(tmp_path / "shards.json")
 
 
-def test_a_line_that_is_not_utf8_has_its_number_in_the_whole_file(tmp_path):
+def test_error_names_the_line_number_in_the_whole_file(tmp_path):
     for name in ("a", "b"):
         (tmp_path / name).write_bytes(b"1\n2\n3\n\xff\n")
-    part = shards.cut(tmp_path / "a", tmp_path / "b", 2)[1]
+    shard = shards.make_shards(tmp_path / "a", tmp_path / "b", 2)[1]
     with pytest.raises(UserError, match="a, line 4: not UTF-8"):
-        list(part.read(0, tmp_path / "a"))
+        list(shard.read(0, tmp_path / "a"))
 
 
 @pytest.mark.parametrize(
     ("source", "target", "count", "message"),
     [
         ("a\nb\n", "a\n", 2, r"de has 2 lines but .*en has 1; both sides must match"),
-        ("", "", 2, "are empty; there is nothing to cut"),
-        ("a\n", "a\n", 0, "--parts 0: must be at least 1"),
+        ("", "", 2, "are empty; check the step that writes them"),
+        ("a\n", "a\n", 0, "--shards 0: must be at least 1"),
         (None, "a\n", 1, r"de: cannot be read \(No such file"),
     ],
 )
-def test_command_line_tells_what_is_wrong(tmp_path, source, target, count, message):
+def test_errors_of_the_command(tmp_path, source, target, count, message):
     for name, text in (("de", source), ("en", target)):
         if text is not None:
             (tmp_path / name).write_text(text)
-    flags = ["--source", tmp_path / "de", "--target", tmp_path / "en", "--parts", count, "--output", tmp_path / "o"]
+    flags = ["--source", tmp_path / "de", "--target", tmp_path / "en", "--shards", count, "--output", tmp_path / "o"]
     result = subprocess.run([sys.executable, SCRIPT, *map(str, flags)], capture_output=True, text=True)
     assert result.returncode == 2
     assert result.stderr.count("\n") == 1

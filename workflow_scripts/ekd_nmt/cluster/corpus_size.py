@@ -1,71 +1,87 @@
-"""How large a corpus is, as far as that is known before it is binarised."""
+"""The size of an experiment's corpus: measured once it is binarised, before that published or estimated."""
 
 from __future__ import annotations
 
-import json
 import os
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
-from ekd_nmt.cluster.cache_size import TOKENS_A_PAIR, published_pairs
+from typing_extensions import TypedDict
+
+from ekd_nmt.common.json_files import read_json_if_valid
 from ekd_nmt.config.types import SPLITS
 from ekd_nmt.corpus.sources import input_files, is_held_out
 
 if TYPE_CHECKING:
     from ekd_nmt.config.experiment import Experiment
-    from ekd_nmt.corpus.manifest import DataFile, Dataset
+    from ekd_nmt.corpus.manifest import Dataset
 
+TOKENS = 25  # of a sentence of news or talks after BPE, end mark included, on average
 SYNTHETIC_TOKENS, SYNTHETIC_LONGEST = 15, 60  # of a generated sentence: on average, and at most
-PIECES_A_TOKEN = 1.25  # that BPE makes of the longest sentences
-CHARACTERS = 1000  # symbols of a dictionary that are no merges, at most, as a rule
-BYTES_A_PAIR = 200  # of both sides, in plain text
+PIECES_PER_TOKEN = 1.25  # that BPE makes of the longest sentences
+CHARACTERS = 1000  # symbols of a dictionary besides the merges; rarely more
+BYTES_PER_PAIR = 200  # of both sides, in plain text
 COMPRESSED = (".tgz", ".tar.gz", ".zip", ".gz", ".bz2", ".xz", ".zst")
-COMPRESSION = 2  # plain text is so much larger; more, but archives also hold other languages
-UNKNOWN_FILE = 10**8  # bytes of a download whose size nobody says
+COMPRESSION = 2  # plain text is larger by this factor; by more, but archives also contain other languages
+UNKNOWN_FILE = 10**8  # bytes of a download of unknown size
 
 
 class CorpusSize(NamedTuple):
-    """Sentence pairs of the splits, symbols of the dictionaries, and tokens of the larger side, end marks included."""
+    """Sentence pairs of the splits, symbols of the dictionaries, and tokens, end marks included."""
 
     train: int
     valid: int
     test: int
     source_symbols: int
     target_symbols: int
-    tokens: float  # of a sentence, on average
+    tokens: float  # of a sentence on the longer side, on average
     longest: int  # tokens of a training sentence
+    target_tokens: tuple[int, int] | None = None  # of train and valid; None unless they were counted
+
+
+class _Side(TypedDict):
+    sentences: int
+    tokens: int  # without end marks
+
+
+class _BinarizeReport(TypedDict):
+    splits: dict[str, dict[str, _Side]]
+    dictionaries: dict[str, int]
 
 
 def corpus_size(experiment: Experiment, manifest: Mapping[str, Dataset]) -> CorpusSize:
-    """Sizes of the corpus: of the binarised one, or else as published, or else estimated from the size of its files."""
+    """Size of the corpus: measured if it is binarised, else published, else estimated from the size of its files."""
     data, longest = experiment.data, longest_of(experiment)
-    synthetic = data.corpus == "synthetic"
-    found = _binarized(experiment.data_path("binarize.json"), (data.source_lang, data.target_lang), longest)
-    if found is not None:
-        return found
-    train, valid, test = _pairs(experiment, manifest)
+    report = Path(experiment.data_path("binarize.json"))
+    if (measured := _measured(report, data.source_lang, data.target_lang, longest)) is not None:
+        return measured
     symbols = experiment.config.bpe.merges + CHARACTERS
-    return CorpusSize(train, valid, test, symbols, symbols, SYNTHETIC_TOKENS if synthetic else TOKENS_A_PAIR, longest)
+    tokens = SYNTHETIC_TOKENS if data.corpus == "synthetic" else TOKENS
+    return CorpusSize(*_pairs(experiment, manifest), symbols, symbols, tokens, longest)
 
 
 def longest_of(experiment: Experiment) -> int:
-    """Tokens of the longest training sentence that there may be, end mark included, about."""
+    """About how many tokens the longest training sentence can have, end mark included."""
     if experiment.data.corpus == "synthetic":
         return SYNTHETIC_LONGEST
-    return round(PIECES_A_TOKEN * experiment.data.filter.max_tokens) + 1
+    return round(PIECES_PER_TOKEN * experiment.data.filter.max_tokens) + 1
 
 
-def _binarized(report: str, languages: tuple[str, str], longest: int) -> CorpusSize | None:
-    """What ``binarize.json`` says; None if it is not there or not of these languages."""
-    try:
-        content = json.loads(Path(report).read_text(encoding="utf-8"))
-        train, valid, test = (content["splits"][split][languages[1]]["sentences"] for split in SPLITS)
-        tokens = max(content["splits"]["train"][language]["tokens"] for language in languages)
-        symbols = [content["dictionaries"][language] for language in languages]
-        return CorpusSize(train, valid, test, *symbols, tokens=tokens / train + 1, longest=longest)
-    except (OSError, ValueError, LookupError, TypeError, ZeroDivisionError):
+def _measured(path: Path, source: str, target: str, longest: int) -> CorpusSize | None:
+    """The sizes in ``binarize.json``; None if it is missing, damaged or of other languages."""
+    report = read_json_if_valid(path, _BinarizeReport)
+    if report is None:
         return None
+    try:
+        train, valid, test = (report["splits"][split][target] for split in SPLITS)
+        tokens = max(train["tokens"], report["splits"]["train"][source]["tokens"]) / train["sentences"] + 1
+        symbols = [report["dictionaries"][language] for language in (source, target)]
+    except (LookupError, ZeroDivisionError):
+        return None
+    sentences = [side["sentences"] for side in (train, valid, test)]
+    target_tokens = (train["tokens"] + train["sentences"], valid["tokens"] + valid["sentences"])
+    return CorpusSize(*sentences, *symbols, tokens, longest, target_tokens)
 
 
 def _pairs(experiment: Experiment, manifest: Mapping[str, Dataset]) -> tuple[int, int, int]:
@@ -76,33 +92,22 @@ def _pairs(experiment: Experiment, manifest: Mapping[str, Dataset]) -> tuple[int
         return data.synthetic.train_size, data.synthetic.valid_size, data.synthetic.test_size
     if data.corpus == "local":
         if is_held_out(data):
-            return _pairs_of_files(input_files(data, manifest, "all")), *held_out
-        return tuple(_pairs_of_files(input_files(data, manifest, split)) for split in SPLITS)
+            return _estimate_local(input_files(data, manifest, "all")), *held_out
+        return tuple(_estimate_local(input_files(data, manifest, split)) for split in SPLITS)
     dataset = manifest[data.corpus]
     valid, test = (dataset.pairs.get(split, size) for split, size in zip(SPLITS[1:], held_out, strict=True))
-    if published := published_pairs(data, manifest):
-        return published[0], valid, test
-    training = [file for file in dataset.files if file.split == "train"]
-    return sum(map(_pairs_of_download, training)), valid, test
+    if "all" in dataset.pairs:
+        return dataset.pairs["all"] - sum(held_out), valid, test
+    training = [(file.name, file.bytes or UNKNOWN_FILE) for file in dataset.files if file.split in ("train", "all")]
+    return dataset.pairs.get("train") or _estimate(training), valid, test
 
 
-def _pairs_of_files(paths: list[str]) -> int:
-    """About how many pairs a user's files hold together, at least 1."""
-    return max(1, sum(_plain_size(path, _size(path)) for path in paths) // BYTES_A_PAIR)
+def _estimate(files: Iterable[tuple[str, int]]) -> int:
+    """About how many pairs files of these names and bytes contain together, at least 1."""
+    plain = sum(size * (COMPRESSION if name.endswith(COMPRESSED) else 1) for name, size in files)
+    return max(1, plain // BYTES_PER_PAIR)
 
 
-def _pairs_of_download(file: DataFile) -> int:
-    return _plain_size(file.name, file.bytes or UNKNOWN_FILE) // BYTES_A_PAIR
-
-
-def _plain_size(name: str, size: int) -> int:
-    """Bytes of the text in a file."""
-    return size * COMPRESSION if name.endswith(COMPRESSED) else size
-
-
-def _size(path: str) -> int:
-    """Bytes of a file; 0 if it is not there, which is told where it is read."""
-    try:
-        return os.path.getsize(path)
-    except OSError:
-        return 0
+def _estimate_local(paths: Iterable[str]) -> int:
+    """As :func:`_estimate`; a missing file counts as empty, because it is an error elsewhere."""
+    return _estimate((path, os.path.getsize(path) if os.path.exists(path) else 0) for path in paths)
