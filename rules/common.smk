@@ -18,10 +18,11 @@ from ekd_nmt.common.errors import UserError
 from ekd_nmt.common.logs import error_lines
 from ekd_nmt.config.experiment import Experiment
 from ekd_nmt.config.types import SPLITS
-from ekd_nmt.corpus.sources import collected, is_held_out, is_made_at_once
+from ekd_nmt.corpus.sources import collected, is_held_out
 
 try:
     exp = Experiment(config)
+    manifest = exp.manifest
 except UserError as error:
     raise WorkflowError(f"configuration: {error}")
 if workflow.is_main_process:  # every job reads this file again
@@ -67,9 +68,10 @@ CORPUS = [
     *REPORT,
 ]
 
+COLLECTED = collected(exp.data, manifest)
 ACCOUNTS = [
-    *(exp.data_path(f"raw/{split}.json") for split in collected(exp.data)),
-    *([exp.data_path("raw/stats.json")] if is_made_at_once(exp.data) or is_held_out(exp.data) else []),
+    *(exp.data_path(f"raw/{split}.json") for split in COLLECTED),
+    *([exp.data_path("raw/stats.json")] if COLLECTED != SPLITS else []),
     *(exp.data_path(f"tok/{split}.json") for split in SPLITS),
 ]
 

@@ -15,8 +15,8 @@ import pytest
 import yaml
 
 from ekd_nmt.common.files import write_lines
+from ekd_nmt.config.manifest import load_manifest
 from ekd_nmt.config.types import SPLITS
-from ekd_nmt.corpus.manifest import load_manifest
 from failing_server import ranged, serving, status
 from iwslt14_archive import TEST_SETS, published_members, write_tgz
 from project_copy import copy_project

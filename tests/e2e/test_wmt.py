@@ -10,8 +10,8 @@ from pathlib import Path
 import pytest
 import yaml
 
+from ekd_nmt.config.manifest import DataFile, load_manifest
 from ekd_nmt.config.types import SPLITS
-from ekd_nmt.corpus.manifest import DataFile, load_manifest
 from iwslt14_archive import write_tgz
 from project_copy import copy_project
 from wmt_archives import sgml_members, xml_members
@@ -42,7 +42,7 @@ def write_file(path: Path, file: DataFile, target: str, pairs: list[dict[str, st
         path.write_bytes(gzip.compress(text.encode()) if path.suffix == ".gz" else text.encode())
     else:
         sides = [[pair[language] for pair in pairs] for language in ("en", target)]
-        name = file.testset
+        name = file.test_set
         write_tgz(path, xml_members(name, *sides) if target == "cs" else sgml_members(f"20{name[-2:]}", *sides))
 
 

@@ -8,7 +8,7 @@ import pytest
 from binarize import binarize
 from configurations import ROOT, experiment
 from ekd_nmt.cluster.cache_size import Corpus, announcement, bytes_per_token, measured
-from ekd_nmt.corpus.manifest import load_manifest
+from ekd_nmt.config.manifest import load_manifest
 
 MANIFEST = load_manifest(ROOT / "config/datasets.yaml")
 

@@ -21,7 +21,7 @@ from ekd_nmt.cluster.resource_estimates import (
 )
 from ekd_nmt.cluster.resource_requests import LONG, Demand
 from ekd_nmt.config.experiment import Experiment
-from ekd_nmt.corpus.manifest import load_manifest
+from ekd_nmt.config.manifest import load_manifest
 
 MANIFEST = load_manifest(ROOT / "config/datasets.yaml")
 DATA_RULES = {

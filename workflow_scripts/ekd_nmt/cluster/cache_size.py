@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Literal, NamedTuple
 
 if TYPE_CHECKING:
     from ekd_nmt.config.experiment import Experiment
+    from ekd_nmt.config.manifest import Dataset
     from ekd_nmt.config.models import Data
-    from ekd_nmt.corpus.manifest import Dataset
 
 # The arithmetic of kd.cache.record_type, which needs numpy and torch: every job reads the rules, and this with them.
 SHORT_IDS = 1 << 16  # symbols that two bytes can number

@@ -14,7 +14,7 @@ from ekd_nmt.corpus.sources import input_files, is_held_out
 
 if TYPE_CHECKING:
     from ekd_nmt.config.experiment import Experiment
-    from ekd_nmt.corpus.manifest import DataFile, Dataset
+    from ekd_nmt.config.manifest import DataFile, Dataset
 
 SYNTHETIC_TOKENS, SYNTHETIC_LONGEST = 15, 60  # of a generated sentence: on average, and at most
 PIECES_A_TOKEN = 1.25  # that BPE makes of the longest sentences
@@ -75,14 +75,14 @@ def _pairs(experiment: Experiment, manifest: Mapping[str, Dataset]) -> tuple[int
     if data.corpus == "synthetic":
         return data.synthetic.train_size, data.synthetic.valid_size, data.synthetic.test_size
     if data.corpus == "local":
-        if is_held_out(data):
+        if is_held_out(data, manifest):
             return _pairs_of_files(input_files(data, manifest, "all")), *held_out
         return tuple(_pairs_of_files(input_files(data, manifest, split)) for split in SPLITS)
     dataset = manifest[data.corpus]
     valid, test = (dataset.pairs.get(split, size) for split, size in zip(SPLITS[1:], held_out, strict=True))
     if published := published_pairs(data, manifest):
         return published[0], valid, test
-    training = [file for file in dataset.files if file.split == "train"]
+    training = [file for file in dataset.files if file.split not in ("valid", "test")]
     return sum(map(_pairs_of_download, training)), valid, test
 
 

@@ -11,12 +11,12 @@ from typing import TYPE_CHECKING, Any
 
 from ekd_nmt.cluster import resource_estimates
 from ekd_nmt.cluster.corpus_size import UNKNOWN_FILE, corpus_size
-from ekd_nmt.corpus.manifest import find_entry
+from ekd_nmt.config.manifest import find_entry
 
 if TYPE_CHECKING:
     from ekd_nmt.config.experiment import Experiment
+    from ekd_nmt.config.manifest import Dataset
     from ekd_nmt.config.models import Model
-    from ekd_nmt.corpus.manifest import Dataset
 
 SNAKEMAKE = 300  # MB: the two processes of Snakemake in a job of a cluster, 135 each
 GROWTH = (1.0, 1.5, 2.0)  # of the memory with each attempt, then no more: a request must not outgrow the nodes
