@@ -249,7 +249,7 @@ def of_files(data_dir: Path, languages: Sequence[str], kept: Mapping[str, int]) 
     files = {key: data_dir / key[2] / f"{key[0]}.{key[1]}" for key in product(SPLITS, languages, CORPORA)}
     for path in files.values():
         if not path.is_file():
-            raise UserError(f"{path}: is missing; run the step that writes it, or mend --data-dir")
+            raise UserError(f"{path}: is missing; run the step that writes it, or fix --data-dir")
     facts: Facts = {}
     for (first, second), counts in overlaps(data_dir / "tok", languages, kept).items():
         for language, count in zip((*languages, ""), counts, strict=True):

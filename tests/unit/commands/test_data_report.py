@@ -332,7 +332,7 @@ def test_command_tells_a_missing_file_in_one_line(tmp_path):
     (tmp_path / "bpe" / "test.en").unlink()
     done = call(command)
     assert (done.returncode, done.stdout, done.stderr.count("\n")) == (2, "", 1)
-    assert done.stderr.startswith(f"error: {tmp_path}/bpe/test.en: is missing; run the step that writes it, or mend ")
+    assert done.stderr.startswith(f"error: {tmp_path}/bpe/test.en: is missing; run the step that writes it, or fix ")
     assert not (tmp_path / "out").exists()
 
 

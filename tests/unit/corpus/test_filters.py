@@ -139,7 +139,7 @@ def test_letters_of_another_script(code, text, share, reason):
     [
         ("tlh", "the CLDR names no script of language 'tlh'; name it in the code"),
         ("und", "the CLDR names no script of language 'und'"),
-        ("de-Zmth", "Unicode has no script 'Zmth'; mend"),
+        ("de-Zmth", "Unicode has no script 'Zmth'; fix"),
     ],
 )
 def test_languages_without_a_known_script_are_refused(code, message):

@@ -134,8 +134,8 @@ def test_damage_at_the_very_end_is_noticed(tmp_path, kind):
     packed = bytearray(COMPRESSIONS[kind](TEXT))
     packed[-6] ^= 1
     path = write(tmp_path / f"bad.{kind}", packed)
-    told = refused(path)
-    assert re.search(r"bad\...: damaged, cut off or not an archive( after line 3000)? \(.+\); fetch it again", told)
+    error = refused(path)
+    assert re.search(r"bad\...: damaged, cut off or not an archive( after line 3000)? \(.+\); fetch it again", error)
 
 
 @pytest.mark.parametrize("kind", ["plain", "gz", "xz", "zst", "zip"])
@@ -190,8 +190,8 @@ def test_an_archive_whose_text_is_not_named(tmp_path, kind):
 @pytest.mark.parametrize(
     ("wanted", "message"),
     [
-        ("Books.de-en.fr", "has no such member; of Books.de-en it has .de, .en, .ids; mend the language or the name"),
-        ("Books.*.fr", "has no such member; of Books.* it has .de, .en, .ids; mend the language or the name"),
+        ("Books.de-en.fr", "has no such member; of Books.de-en it has .de, .en, .ids; fix the language or the name"),
+        ("Books.*.fr", "has no such member; of Books.* it has .de, .en, .ids; fix the language or the name"),
         ("Books", "has no such member; it has Books.de-en."),
         ("OpenBooks.de-en.de", "has no such member; it has Books.de-en.de, Books.de-en."),
         ("", "has no such member; it has "),
@@ -202,10 +202,10 @@ def test_an_archive_whose_text_is_not_named(tmp_path, kind):
 def test_a_member_that_is_not_there_or_not_the_only_one(tmp_path, kind, wanted, message):
     names = ["Books.de-en.de", "Books.de-en.en", "Books.de-en.ids", "LICENSE", "README", "THANKS"]
     path = write_archive(tmp_path / "a", kind, dict.fromkeys(names, b"text\n"))
-    told = refused(f"{path}::{wanted}")
-    assert f"a::{wanted}: {message}" in told
+    error = refused(f"{path}::{wanted}")
+    assert f"a::{wanted}: {message}" in error
     if "it has Books" in message:
-        assert told.endswith(" and 2 more; mend the name or take another archive")
+        assert error.endswith(" and 2 more; fix the name or take another archive")
 
 
 @pytest.mark.parametrize(

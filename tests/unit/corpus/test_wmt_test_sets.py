@@ -120,8 +120,8 @@ def refused(path, name="wmt17", source_lang="en", target_lang="de") -> str:
 
 def test_a_test_set_or_a_pair_that_there_is_not(tmp_path):
     assert "'wmt99': sacreBLEU has none of this name; it has iwslt17, " in refused(tmp_path / "a", "wmt99")
-    told = refused(tmp_path / "a", "wmt16", "de", "fr")
-    assert told.startswith("test set 'wmt16': has no de-fr; it has cs-en, de-en, en-cs, en-de, ")
+    message = refused(tmp_path / "a", "wmt16", "de", "fr")
+    assert message.startswith("test set 'wmt16': has no de-fr; it has cs-en, de-en, en-cs, en-de, ")
 
 
 @pytest.mark.parametrize("lost", [["-src.en"], ["-ref.de"], ["-ref.de", "-src.en"]])
@@ -164,15 +164,15 @@ def test_sgml_that_is_not_utf8(tmp_path):
 def test_malformed_xml(tmp_path, old, new, problem):
     text = xml("A", "B").replace(old, new, 1)
     path = write_tgz(tmp_path / "a.tgz", {XML_MEMBERS["wmt21"]: text})
-    told = refused(path, "wmt21", "en", "cs")
-    assert told.startswith(f"{path}: en-cs of test set 'wmt21' is malformed ({problem}")
-    assert told.endswith("; fetch it again")
+    message = refused(path, "wmt21", "en", "cs")
+    assert message.startswith(f"{path}: en-cs of test set 'wmt21' is malformed ({problem}")
+    assert message.endswith("; fetch it again")
 
 
 def test_xml_without_the_reference_that_counts(tmp_path):
     path = write_tgz(tmp_path / "a.tgz", {XML_MEMBERS["wmt21"]: xml("C", "B")})
-    told = refused(path, "wmt21", "en", "cs")
-    assert f"{path}: en-cs of test set 'wmt21' has ref:B, ref:C but not ref:A; fetch it again" in told
+    message = refused(path, "wmt21", "en", "cs")
+    assert f"{path}: en-cs of test set 'wmt21' has ref:B, ref:C but not ref:A; fetch it again" in message
 
 
 def test_an_unsafe_or_truncated_archive(tmp_path):

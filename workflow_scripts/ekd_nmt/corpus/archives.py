@@ -144,10 +144,10 @@ def _lacking(wanted: str, names: list[str]) -> str:
     ends = {end for start, _, end in (name.rpartition(".") for name in names) if dot and fnmatchcase(start, stem)}
     if ends:
         there = ", ".join(f".{end}" for end in sorted(ends))
-        return f"has no such member; of {stem} it has {there}; mend the language or the name"
+        return f"has no such member; of {stem} it has {there}; fix the language or the name"
     nearest = difflib.get_close_matches(wanted, names, n=5, cutoff=0)
     more = f" and {len(names) - len(nearest)} more" if len(names) > len(nearest) else ""
-    return f"has no such member; it has {', '.join(nearest) or 'none'}{more}; mend the name or take another archive"
+    return f"has no such member; it has {', '.join(nearest) or 'none'}{more}; fix the name or take another archive"
 
 
 def read_members(

@@ -179,7 +179,7 @@ def _letters(code: str) -> tuple[regex.Pattern, regex.Pattern]:
         own = regex.compile(rf"[\p{{L}}&&[{classes}]]", regex.V1)
     except regex.error as error:
         raise UserError(
-            f"--min-script: language {code!r}: Unicode has no script {script!r}; mend the script in the code"
+            f"--min-script: language {code!r}: Unicode has no script {script!r}; fix the script in the code"
         ) from error
     return own, regex.compile(rf"[\p{{L}}--[{classes}\p{{Script=Zyyy}}\p{{Script=Zinh}}]]", regex.V1)
 

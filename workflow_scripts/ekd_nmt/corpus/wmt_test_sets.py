@@ -69,7 +69,7 @@ def read_testset(name: str, archive: str | Path, source_lang: str, target_lang: 
     if langpair not in dataset.langpairs:
         raise UserError(
             f"test set {name!r}: has no {langpair}; it has {', '.join(sorted(dataset.langpairs))}; "
-            "mend the languages or take another test set"
+            "fix the languages or take another test set"
         )
     with tempfile.TemporaryDirectory(prefix="testset.") as folder:
         dataset._outdir, dataset._rawdir = folder, str(Path(folder, "raw"))
