@@ -69,7 +69,7 @@ CORPUS = [
 ]
 
 COLLECTED = collected(exp.data, manifest)
-ACCOUNTS = [
+LINE_COUNTS = [
     *(exp.data_path(f"raw/{split}.json") for split in COLLECTED),
     *([exp.data_path("raw/stats.json")] if COLLECTED != SPLITS else []),
     *(exp.data_path(f"tok/{split}.json") for split in SPLITS),

@@ -4,7 +4,7 @@
 # Every line from the raw text to the binarised data, accounted for.
 rule data_report:
     input:
-        accounts=ACCOUNTS,
+        line_counts=LINE_COUNTS,
         bpe=[exp.data_path(f"bpe/{split}.json") for split in SPLITS],
         binarized=exp.data_path("binarize.json"),
         text=[path for step in ("raw", "tok", "bpe") for split in SPLITS for path in exp.sides(step, split)],
@@ -31,7 +31,7 @@ rule data_report:
         limits=length_filter("train"),
     shell:
         "python workflow_scripts/data_report.py --experiment {params.experiment} {params.languages} {params.limits} "
-        "--data-dir {params.folder:q} --accounts {input.accounts:q} --bpe {input.bpe:q} "
+        "--data-dir {params.folder:q} --line-counts {input.line_counts:q} --bpe {input.bpe:q} "
         "--binarized {input.binarized:q} --csv {output.csv:q} --lengths {output.lengths:q} --page {output.page:q} 2> {log:q}"
 
 

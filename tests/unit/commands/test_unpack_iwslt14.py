@@ -17,7 +17,7 @@ from failing_server import ranged
 from fetch import BLOCK, DataFile, fetch
 from iwslt14_archive import PAIR, TEST_SETS, published_members, write_tgz
 from prepare import Screen, Side, prepare
-from unpack_iwslt14 import load, main, segment, training_sentence, size_warning, unpack
+from unpack_iwslt14 import load, main, segment, size_warning, training_sentence, unpack
 
 SCRIPT = Path(__file__).parents[3] / "workflow_scripts" / "unpack_iwslt14.py"
 RECIPE = LengthFilter(1, 175, 1.5)
