@@ -1,4 +1,4 @@
-"""What the manifest says of published corpora, against the packages that know them: mtdata and sacrebleu. Offline."""
+"""The manifest compared with the packages mtdata and sacrebleu, offline."""
 
 import json
 import os
