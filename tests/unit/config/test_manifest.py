@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 import yaml
 
+from configurations import experiment
 from ekd_nmt.common.errors import UserError
 from ekd_nmt.config.manifest import DataFile, find_dataset, find_entry, load_manifest, mismatch
 
@@ -222,3 +223,20 @@ def test_every_sum_that_is_given_is_compared(tmp_path, algorithm):
 def test_a_wrong_size_is_reported_before_sums_are_computed(tmp_path, size, problem):
     (tmp_path / "a").write_bytes(b"text")
     assert mismatch(tmp_path / "a", DataFile(**described(bytes=size, sha256="0" * 64))).startswith(problem)
+
+
+# --- the corpus of an experiment ---
+
+
+@pytest.mark.parametrize(
+    ("files", "directions", "message"),
+    [
+        ([described(split="all", columns={"cz": 1, "en": 2})], ["cz-en"], "data.source_lang: 'cz' is no registered"),
+        ([described()], [], "data: the corpus 'set' has no cz to en; it has no text"),
+    ],
+)
+def test_a_corpus_that_cannot_be_used(tmp_path, monkeypatch, files, directions, message):
+    manifest = load(tmp_path, *files, directions=directions)
+    monkeypatch.setattr("ekd_nmt.config.experiment.load_manifest", lambda: manifest)
+    with pytest.raises(UserError, match=f"^{message}"):
+        experiment("data: {corpus: set, source_lang: cz}")
