@@ -18,6 +18,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "workflow_scripts")
 from ekd_nmt.common.command import run
 from ekd_nmt.common.errors import UserError
 from ekd_nmt.common.files import atomic_write
+from ekd_nmt.config.manifest import load_manifest
 from ekd_nmt.config.models import Config, Distillation, Training, overridable
 from ekd_nmt.config.types import Strict
 
@@ -33,7 +34,10 @@ LIMITS = {"minimum": "at least", "exclusiveMinimum": "above", "maximum": "at mos
 def full_schema() -> dict[str, Any]:
     """The schema of a whole configuration, every key where a configuration has it, without references."""
     schema = Config.model_json_schema()
-    return _inline(schema, schema["$defs"])
+    whole = _inline(schema, schema["$defs"])
+    corpus = whole["properties"]["data"]["properties"]["corpus"]
+    corpus["enum"] = ["synthetic", *load_manifest(), "local"]
+    return whole
 
 
 def editor_schema() -> dict[str, Any]:

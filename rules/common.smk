@@ -18,10 +18,11 @@ from ekd_nmt.common.errors import UserError
 from ekd_nmt.common.logs import error_lines
 from ekd_nmt.config.experiment import Experiment
 from ekd_nmt.config.types import SPLITS
-from ekd_nmt.corpus.sources import collected, is_held_out, is_made_at_once
+from ekd_nmt.corpus.sources import collected, is_held_out
 
 try:
     experiment = Experiment(config)
+    manifest = experiment.manifest
 except UserError as error:
     raise WorkflowError(f"configuration: {error}")
 if workflow.is_main_process:  # every job reads this file again
@@ -67,13 +68,10 @@ CORPUS = [
     *REPORT,
 ]
 
+COLLECTED = collected(experiment.data, manifest)
 LINE_COUNTS = [
-    *(experiment.data_path(f"raw/{split}.json") for split in collected(experiment.data)),
-    *(
-        [experiment.data_path("raw/stats.json")]
-        if is_made_at_once(experiment.data) or is_held_out(experiment.data)
-        else []
-    ),
+    *(experiment.data_path(f"raw/{split}.json") for split in COLLECTED),
+    *([experiment.data_path("raw/stats.json")] if COLLECTED != SPLITS else []),
     *(experiment.data_path(f"tok/{split}.json") for split in SPLITS),
 ]
 

@@ -1,17 +1,17 @@
-"""From a data set, or a user's own files, to raw text in three splits: fetch, collect or unpack or generate, split."""
+"""From a public corpus or a user's own files to raw text in three splits: fetch; collect, unpack or generate; split."""
 
 from ekd_nmt.cluster.resource_requests import ResourceRequests
-from ekd_nmt.corpus.manifest import find_entry, load_manifest
-from ekd_nmt.corpus.sources import WHOLE, check_local_files, collect_flags, input_files
+from ekd_nmt.config.manifest import WHOLE, find_entry
+from ekd_nmt.corpus.sources import check_local_files, collect_flags, input_files, iwslt14_archive
 
 MANIFEST = "config/datasets.yaml"
-manifest = load_manifest(f"{workflow.basedir}/{MANIFEST}")
 try:
     check_local_files(experiment.data)
 except UserError as error:
     raise WorkflowError(f"configuration: {error}")
 
-requests = ResourceRequests(experiment, manifest)
+requests = ResourceRequests(experiment, manifest)  # resources of jobs; not parameters, so a change reruns nothing
+HELD_OUT = COLLECTED == (WHOLE,)
 RAW_SOURCE, RAW_TARGET = experiment.sides("raw", "{split}")
 ALL_RAW = [path for split in SPLITS for path in experiment.sides("raw", split)]
 
@@ -34,7 +34,7 @@ rule fetch:
     params:
         revision=revision("fetch"),
         manifest=MANIFEST,
-        # a corrected checksum fetches the file anew, another address of the same file does not
+        # a corrected checksum fetches the file again, another URL of the same file does not
         checksum=lambda w: (entry := find_entry(manifest, w.dataset, w.file)).sha256 or entry.md5 or "unknown",
     shell:
         "exec python workflow_scripts/fetch.py --manifest {params.manifest:q} --dataset {wildcards.dataset} "
@@ -65,11 +65,12 @@ if experiment.data.corpus == "synthetic":
             "python workflow_scripts/generate.py {params.corpus} {params.languages} "
             "--output-dir {params.folder:q} 2> {log:q}"
 
-elif experiment.data.corpus == "iwslt14":
+elif archive := iwslt14_archive(experiment.data, manifest):
+    published = [manifest[experiment.data.corpus].pairs.get(split) for split in SPLITS]
 
     rule unpack_iwslt14:
         input:
-            "resources/iwslt14/de-en.tgz",
+            archive,
         output:
             ALL_RAW,
             stats=experiment.data_path("raw/stats.json"),
@@ -89,10 +90,10 @@ elif experiment.data.corpus == "iwslt14":
             # every 23rd of the pairs that these options keep is held out, so they are those of prepare
             final_period=FINAL_PERIOD,
             filter=length_filter("train"),
-            published_sizes=" ".join(str(manifest["iwslt14"].pairs[split]) for split in SPLITS),
+            published_sizes=f"--expect {' '.join(map(str, published))}" if all(published) else "",
         shell:
             "python workflow_scripts/unpack_iwslt14.py --archive {input:q} {params.languages} {params.final_period} "
-            "{params.filter} --expect {params.published_sizes} --output-dir {params.folder:q} 2> {log:q}"
+            "{params.filter} {params.published_sizes} --output-dir {params.folder:q} 2> {log:q}"
 
 else:
 
@@ -100,15 +101,15 @@ else:
         input:
             lambda w: input_files(experiment.data, manifest, w.split),
         output:
-            source=temp(RAW_SOURCE) if is_held_out(experiment.data) else RAW_SOURCE,
-            target=temp(RAW_TARGET) if is_held_out(experiment.data) else RAW_TARGET,
+            source=temp(RAW_SOURCE) if HELD_OUT else RAW_SOURCE,
+            target=temp(RAW_TARGET) if HELD_OUT else RAW_TARGET,
             report=experiment.data_path("raw/{split}.json"),
         log:
             experiment.data_path("logs/collect.{split}.log"),
         benchmark:
             experiment.data_path("benchmarks/collect.{split}.tsv")
         wildcard_constraints:
-            split="|".join(collected(experiment.data)),
+            split="|".join(COLLECTED),
         conda:
             "../envs/nmt.yaml"
         threads: 1
@@ -118,12 +119,12 @@ else:
             revision=revision("collect"),
             languages=LANGUAGES,
             split=lambda w: "" if w.split == WHOLE else f"--split {w.split}",
-            parts=lambda w: collect_flags(experiment.data, manifest, w.split),
+            texts=lambda w: collect_flags(experiment.data, manifest, w.split),
         shell:
-            "python workflow_scripts/collect.py {params.languages} {params.split} {params.parts} "
+            "python workflow_scripts/collect.py {params.languages} {params.split} {params.texts} "
             "--output-source {output.source:q} --output-target {output.target:q} --report {output.report:q} 2> {log:q}"
 
-    if is_held_out(experiment.data):
+    if HELD_OUT:
 
         rule split:
             input:

@@ -30,7 +30,7 @@ rule data_report:
         limits=length_filter("train"),
     shell:
         "python workflow_scripts/data_report.py --experiment {params.experiment} {params.languages} {params.limits} "
-        "--data-dir {params.folder:q} --accounts {input.line_counts:q} --bpe {input.bpe:q} "
+        "--data-dir {params.folder:q} --line-counts {input.line_counts:q} --bpe {input.bpe:q} "
         "--binarized {input.binarized:q} --csv {output.csv:q} --lengths {output.lengths:q} --page {output.page:q} 2> {log:q}"
 
 

@@ -1,8 +1,9 @@
-r"""Write one split of a corpus from its parts, in the order given, as two plain files that match line by line.
+r"""Write one split of a corpus from its parallel texts, in the order given, as two plain files with matching lines.
 
-A part is two texts (``--part``), two columns of a table (``--tsv``) or a WMT test set (``--testset``). Texts may be
-compressed or lie in archives; ``textfiles.py`` says how they are named and what a line is. Nothing is changed in a
-sentence. The report has what came in, what was dropped and why, what each part gave, and of a test set the reference.
+A parallel text is two files (``--texts``), two columns of a table (``--tsv``) or a WMT test set (``--test-set``). Files
+may be compressed or in archives; :mod:`ekd_nmt.corpus.text_files` describes how they are named and what a line is.
+Sentences are not changed. The report has the lines in, out and dropped, the pairs of each text, and the reference of
+each test set.
 """
 
 from __future__ import annotations
@@ -26,18 +27,18 @@ Pair = tuple[str, str]  # source and target sentence
 SIDES = ("source", "target")
 
 
-class Part(Protocol):
-    """A piece of the corpus; ``str`` of it names its files, in messages."""
+class Bitext(Protocol):
+    """A parallel text; ``str`` of it names its files, for messages."""
 
     label: str
 
     def pairs(self) -> Iterator[Pair | None]:
-        """The sentence pairs in order, ``None`` for each that is malformed and to be dropped."""
+        """The sentence pairs in order; ``None`` for a malformed one, which is dropped."""
 
 
 @dataclass(frozen=True)
-class Texts:
-    """Two texts; each line of one translates the same line of the other."""
+class TwoFiles:
+    """Two texts; line n of one is the translation of line n of the other."""
 
     label: str
     source: str
@@ -47,7 +48,7 @@ class Texts:
         return f"{self.source} and {self.target}"
 
     def pairs(self) -> Iterator[Pair]:
-        """See :class:`Part`; :class:`UserError` if the texts differ in length."""
+        """See :class:`Bitext`; :class:`UserError` if the texts differ in length."""
         sides = (open_text(self.source), open_text(self.target))
         for number, (source, target) in enumerate(zip_longest(*sides)):
             if source is None or target is None:
@@ -62,7 +63,7 @@ class Texts:
 
 @dataclass(frozen=True)
 class Table:
-    """A text with a pair a line, in columns parted by tabs, without quoting. ``columns`` count from 0."""
+    """A tab-separated file with a pair a line, without quoting. ``columns`` count from 0."""
 
     label: str
     place: str
@@ -73,7 +74,7 @@ class Table:
         return self.place
 
     def pairs(self) -> Iterator[Pair | None]:
-        """See :class:`Part`; :class:`UserError` if a line lacks a column and malformed lines are not to be dropped."""
+        """See :class:`Bitext`; :class:`UserError` if a line lacks a column, unless malformed lines are skipped."""
         source, target = self.columns
         needed = max(self.columns) + 1
         for number, line in enumerate(open_text(self.place), start=1):
@@ -85,36 +86,36 @@ class Table:
             else:
                 raise UserError(
                     f"{self.place}, line {number}: lacks column {needed}, it has {len(fields)}; "
-                    "columns are parted by tabs, so mend the line or the columns (two plain texts are two files)"
+                    "columns are separated by tabs, so fix the line or the columns (two plain texts are two files)"
                 )
 
 
 @dataclass(frozen=True)
-class Published:
-    """A test set."""
+class PublishedTestSet:
+    """A test set of WMT."""
 
     label: str
     name: str
-    testset: TestSet
+    test_set: TestSet
 
     def __str__(self) -> str:
         return f"test set {self.name}"
 
     def pairs(self) -> Iterator[Pair]:
-        """See :class:`Part`."""
-        return iter(self.testset.pairs)
+        """See :class:`Bitext`."""
+        return iter(self.test_set.pairs)
 
 
-def write_part(part: Part, outputs: Sequence[IO[str]]) -> tuple[int, int]:
-    """Write the pairs of one part; return how many there were and how many were malformed.
+def write_bitext(bitext: Bitext, outputs: Sequence[IO[str]]) -> tuple[int, int]:
+    """Write the pairs of one parallel text; return how many there were and how many lines were malformed.
 
     Raises:
-        UserError: the part cannot be read, is malformed, or has no text on one of its sides.
+        UserError: it cannot be read, is malformed, or has no text on one of its sides.
     """
     write_source, write_target = (output.write for output in outputs)
     kept = malformed = 0
     textless = set(SIDES)
-    for pair in part.pairs():
+    for pair in bitext.pairs():
         if pair is None:
             malformed += 1
             continue
@@ -126,51 +127,51 @@ def write_part(part: Part, outputs: Sequence[IO[str]]) -> tuple[int, int]:
             textless -= {side for side, sentence in zip(SIDES, pair, strict=True) if sentence.strip()}
     if not kept:
         why = f"all its {malformed} lines are malformed" if malformed else "is empty"
-        raise UserError(f"part {part.label!r}, {part}: {why}; fetch it again or name other files")
+        raise UserError(f"text {bitext.label!r}, {bitext}: {why}; fetch it again or name other files")
     if textless:
         raise UserError(
-            f"part {part.label!r}, {part}: the {min(textless)} side holds no text; fetch it again or name other files"
+            f"text {bitext.label!r}, {bitext}: the {min(textless)} side is blank; fetch it again or name other files"
         )
     return kept, malformed
 
 
 def collect(
-    parts: Sequence[Part], output_source: Path, output_target: Path, split: str = "", expected: int | None = None
+    bitexts: Sequence[Bitext], output_source: Path, output_target: Path, split: str = "", expected: int | None = None
 ) -> dict[str, Any]:
-    """Write both sides of the parts, in constant memory; write nothing when a check fails.
+    """Write both sides of the texts, in constant memory; write nothing if a check fails.
 
     Args:
-        parts: in the order of the output.
-        output_source: where the source side goes.
-        output_target: where the target side goes.
+        bitexts: in the order of the output.
+        output_source: the file of the source side.
+        output_target: the file of the target side.
         split: its name in the report, ``""`` for a corpus that is not split yet.
-        expected: the number of pairs that there must be.
+        expected: the published number of pairs.
 
     Returns:
-        The account of this step: lines in and out, dropped by reason, pairs by part, references by test set.
+        The line counts of this step: in, out, dropped by reason, pairs by text, references by test set.
 
     Raises:
-        UserError: there is no part or two have one label, a part is at fault (see :func:`write_part`), or the number of
-            pairs is not the one expected.
+        UserError: there is no text, two have the same label, one is invalid (see :func:`write_bitext`), or the number
+            of pairs is not the expected one.
     """
-    if not parts:
-        raise UserError("nothing to collect; name a part with --part, --tsv or --testset")
+    if not bitexts:
+        raise UserError("nothing to collect; name a text with --texts, --tsv or --test-set")
     kept: dict[str, int] = {}
     malformed = 0
     with atomic_write(output_source) as source, atomic_write(output_target) as target:
-        for part in parts:
-            if part.label in kept:
-                raise UserError(f"two parts are called {part.label!r}; give each a label of its own")
-            kept[part.label], dropped = write_part(part, (source, target))
+        for bitext in bitexts:
+            if bitext.label in kept:
+                raise UserError(f"two texts are called {bitext.label!r}; give each a label of its own")
+            kept[bitext.label], dropped = write_bitext(bitext, (source, target))
             malformed += dropped
         total = sum(kept.values())
         if expected not in (None, total):
             counts = ", ".join(f"{label} {count}" for label, count in kept.items())
             raise UserError(
                 f"{total} pairs instead of the {expected} that are published ({counts}; {malformed} malformed); "
-                "fetch the files again, or mend the number"
+                "fetch the files again, or correct the number"
             )
-    account = {
+    line_counts = {
         "step": "collect",
         "split": split,
         "lines_in": total + malformed,
@@ -179,24 +180,25 @@ def collect(
         "parts": kept,
     }
     if expected is not None:
-        account["expected"] = expected
-    if references := {part.label: part.testset.reference for part in parts if isinstance(part, Published)}:
-        account["references"] = references
-    return account
+        line_counts["expected"] = expected
+    test_sets = [bitext for bitext in bitexts if isinstance(bitext, PublishedTestSet)]
+    if test_sets:
+        line_counts["references"] = {bitext.label: bitext.test_set.reference for bitext in test_sets}
+    return line_counts
 
 
-def make_part(kind: str, words: Sequence[str], args: argparse.Namespace) -> Part:
-    """The part that a flag (``part``, ``tsv`` or ``testset``) and its three values describe.
+def make_bitext(kind: str, words: Sequence[str], args: argparse.Namespace) -> Bitext:
+    """The parallel text that a flag (``texts``, ``tsv`` or ``test-set``) and its three values describe.
 
     Raises:
         UserError: the columns are not two different whole numbers from 1, or the test set cannot be read.
     """
     label, *rest = words
-    if kind == "part":
-        return Texts(label, *rest)
+    if kind == "texts":
+        return TwoFiles(label, *rest)
     if kind == "tsv":
         return Table(label, rest[0], parse_columns(rest[1]), args.skip_malformed)
-    return Published(label, rest[0], read_testset(*rest, args.source_lang, args.target_lang))
+    return PublishedTestSet(label, rest[0], read_testset(*rest, args.source_lang, args.target_lang))
 
 
 def parse_columns(text: str) -> tuple[int, int]:
@@ -207,8 +209,8 @@ def parse_columns(text: str) -> tuple[int, int]:
     return numbers[0] - 1, numbers[1] - 1
 
 
-class AppendPart(argparse.Action):
-    """Keep the parts of all kinds in the order of the command line, each as ``(kind, three words)``."""
+class AppendText(argparse.Action):
+    """Keep texts of all kinds in the order of the command line, each as ``(kind, three words)``."""
 
     def __call__(
         self,
@@ -219,34 +221,34 @@ class AppendPart(argparse.Action):
     ) -> None:
         """As :class:`argparse.Action` defines it."""
         kind = self.option_strings[0].removeprefix("--")
-        namespace.parts = [*namespace.parts, (kind, values)]
+        namespace.texts = [*namespace.texts, (kind, values)]
 
 
 def parse_arguments() -> argparse.Namespace:
     """The command line."""
-    parser = argparse.ArgumentParser(description="Write one split of a parallel corpus from its parts.")
+    parser = argparse.ArgumentParser(description="Write one split of a parallel corpus.")
     parser.add_argument("--source-lang", required=True, metavar="CODE", help="such as de")
     parser.add_argument("--target-lang", required=True, metavar="CODE", help="such as en")
-    part = {"action": AppendPart, "nargs": 3, "dest": "parts", "default": []}
-    texts, table, testset = ("LABEL", "SOURCE", "TARGET"), ("LABEL", "FILE", "COLUMNS"), ("LABEL", "NAME", "ARCHIVE")
-    parser.add_argument("--part", **part, metavar=texts, help="two texts; each a file or ARCHIVE::MEMBER")
-    parser.add_argument("--tsv", **part, metavar=table, help="a table; its columns for source and target, such as 1,2")
-    parser.add_argument("--testset", **part, metavar=testset, help="a WMT test set, named as sacreBLEU names it")
+    text = {"action": AppendText, "nargs": 3, "dest": "texts", "default": []}
+    files, table, test_set = ("LABEL", "SOURCE", "TARGET"), ("LABEL", "FILE", "COLUMNS"), ("LABEL", "NAME", "ARCHIVE")
+    parser.add_argument("--texts", **text, metavar=files, help="two texts; each a file or ARCHIVE::MEMBER")
+    parser.add_argument("--tsv", **text, metavar=table, help="a table; its columns for source and target, such as 1,2")
+    parser.add_argument("--test-set", **text, metavar=test_set, help="a WMT test set, by its name in sacreBLEU")
     parser.add_argument("--skip-malformed", action="store_true", help="drop and count table lines with too few columns")
     parser.add_argument("--expect", type=int, metavar="N", help="fail unless so many pairs are written")
     parser.add_argument("--split", default="", metavar="NAME", help="for the report; leave out for a whole corpus")
     parser.add_argument("--output-source", required=True, type=Path, metavar="FILE")
     parser.add_argument("--output-target", required=True, type=Path, metavar="FILE")
-    parser.add_argument("--report", required=True, type=Path, metavar="JSON", help="lines in, out and dropped, by part")
+    parser.add_argument("--report", required=True, type=Path, metavar="JSON", help="lines in, out and dropped")
     return parser.parse_args()
 
 
 def main() -> None:
     """Command line: see the module's docstring."""
     args = parse_arguments()
-    parts = [make_part(kind, words, args) for kind, words in args.parts]
-    account = collect(parts, args.output_source, args.output_target, args.split, args.expect)
-    write_json(args.report, {"accounts": [account]})
+    bitexts = [make_bitext(kind, words, args) for kind, words in args.texts]
+    line_counts = collect(bitexts, args.output_source, args.output_target, args.split, args.expect)
+    write_json(args.report, {"accounts": [line_counts]})
 
 
 if __name__ == "__main__":

@@ -27,8 +27,8 @@ from urllib3.exceptions import HTTPError
 from ekd_nmt.common.command import run
 from ekd_nmt.common.errors import UserError
 from ekd_nmt.common.signals import exit_on_signal, handle_stop_signals, ignore_stop_signals
+from ekd_nmt.config.manifest import RESOURCES, DataFile, find_dataset, find_entry, load_manifest, mismatch, verdict
 from ekd_nmt.corpus.download_progress import Progress
-from ekd_nmt.corpus.manifest import RESOURCES, DataFile, find_dataset, find_entry, load_manifest, mismatch, verdict
 from ekd_nmt.corpus.mirror import copy_from_mirror, missing, table
 from ekd_nmt.resume.lease import claimed
 

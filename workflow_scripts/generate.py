@@ -29,7 +29,7 @@ def parse_arguments(arguments: list[str] | None = None) -> argparse.Namespace:
         UserError: an option has a value that cannot work.
     """
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--seed", type=int, default=1, help="of every draw (default: %(default)s)")
+    parser.add_argument("--seed", type=int, default=1, help="of the generator (default: %(default)s)")
     parser.add_argument("--train-size", type=int, default=12_000, metavar="N", help="sentences (default: %(default)s)")
     parser.add_argument("--valid-size", type=int, default=500, metavar="N", help="sentences (default: %(default)s)")
     parser.add_argument("--test-size", type=int, default=1_000, metavar="N", help="sentences (default: %(default)s)")
@@ -69,7 +69,7 @@ def check(options: argparse.Namespace) -> None:
     if options.source_lang == options.target_lang:
         raise UserError(f"--target-lang {options.target_lang}: is also the source language; use two different codes")
     if options.source_lang == "en" or options.target_lang == "de":
-        # the other way round several sentences would have the same source: the translation is no function of English
+        # in the other direction, several sentences would have the same source with different translations
         raise UserError(
             "--source-lang, --target-lang: the corpus translates from German-like to English-like; swap them"
         )
@@ -84,12 +84,12 @@ def main() -> None:
         prefix = options.output_dir / split
         write_lines(f"{prefix}.{options.source_lang}", (pair.source for pair in pairs))
         write_lines(f"{prefix}.{options.target_lang}", (pair.target for pair in pairs))
-    accounts = [
+    line_counts = [
         {"step": "generate", "split": split, "lines_in": size, "lines_out": size, "dropped": {}}
         for split, size in sizes.items()
     ]
     measured = {
-        "accounts": accounts,
+        "accounts": line_counts,
         "seed": options.seed,
         "lexicon": options.lexicon,
         "zipf": options.zipf,
@@ -106,7 +106,7 @@ def summary(measured: dict) -> str:
     return (
         f"generated {sentences} sentences; {words['source']} and {words['target']} words a sentence, "
         f"{types['source']} and {types['target']} word types, {measured['lemmas_used']} of {measured['lexicon']} "
-        f"lemmas, Zipf slope {measured['zipf_slope']} (asked for -{measured['zipf']:g})"
+        f"lemmas, Zipf slope {measured['zipf_slope']} (requested: -{measured['zipf']:g})"
     )
 
 

@@ -30,6 +30,7 @@ from ekd_nmt.corpus import shards
 from ekd_nmt.corpus.filters import LENGTH_REASONS, LanguageFilter, LengthFilter, ScriptFilter
 from ekd_nmt.corpus.line_counts import HELD_OUT, LineCounts, all_dropped, histogram
 from ekd_nmt.corpus.moses import Tokenize, make_normalizer, make_tokenizer
+from ekd_nmt.corpus.token_options import add_token_options
 
 REVISION = 1  # of what this command writes: raise it when the same input gives another output
 
@@ -147,18 +148,6 @@ def _check_not_empty(source: Side, target: Side, counts: LineCounts) -> None:
         raise UserError(f"{source.path} and {target.path} are empty; check the step that writes them")
     if counts["lines_out"] == 0:
         raise UserError(all_dropped(source.path, counts))
-
-
-def add_token_options(parser: argparse.ArgumentParser) -> None:
-    """Add the options that determine the lengths of sentences in tokens, and those of the length filter."""
-    parser.add_argument("--source-lang", required=True, metavar="CODE", help="such as de")
-    parser.add_argument("--target-lang", required=True, metavar="CODE", help="such as en")
-    parser.add_argument(
-        "--split-final-period", action="store_true", help="of an abbreviation too, as tokenizer.perl does"
-    )
-    parser.add_argument("--min-tokens", type=int, metavar="N", help="drop pairs with a side shorter than this")
-    parser.add_argument("--max-tokens", type=int, metavar="N", help="drop pairs with a side longer than this")
-    parser.add_argument("--max-ratio", type=float, metavar="X", help="drop pairs whose lengths differ by more")
 
 
 def parse_arguments() -> argparse.Namespace:

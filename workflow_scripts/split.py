@@ -1,20 +1,19 @@
-r"""Hold out validation and test pairs from a parallel corpus that has no split of its own, so that no sentence leaks.
+r"""Hold out validation and test pairs from a parallel corpus without splits, so that no sentence leaks.
 
-Pairs that share a source or a target sentence, directly or through other pairs, form a group, and a group goes whole
-into one split. Two sentences are the same here when their loose keys agree (:func:`sentence_key`): ``Hello!`` and
-``hello`` never end up on two sides of a split.
+Pairs that share a source or a target sentence, directly or through other pairs, form a group, and a group goes into one
+split. Sentences are compared by their loose keys (:func:`sentence_key`): ``Hello!`` and ``hello`` are equal.
 
-The choice: groups stand in an order that depends on the seed and on their own text alone. Along this order the test
-set takes groups until it has exactly the pairs asked for, then the validation set from what is left.
+Groups are ordered by a hash of the seed and their own text. In this order, the test set takes groups until it has
+exactly the requested number of pairs; then the validation set takes from the remaining groups.
 
-- A group larger than what a set still lacks is passed over; the next set may take it, else it is for training.
+- A group that is too large for the free places of a set is skipped; the next set may take it, else it is for training.
 - A group of more than 1% of a set (more than ``max(1, size // 100)`` pairs) is never taken, so that a test set is not
   forty versions of one sentence. Very common sentences are therefore for training only.
-- A pair with an empty side is in no group and stays in training. Its other side may be in a group; that group then
-  stays in training too.
+- A pair with an empty side is in no group and stays in training. If its other side is in a group, that group stays in
+  training too.
 
-Lines end at ``\n`` alone. Every split keeps the order of the corpus, and its duplicates. The corpus is read twice as a
-stream: memory is about 105 bytes a pair (measured with 4 million pairs), whatever the length of the sentences.
+Lines end at ``\n`` alone. Every split keeps the order of the corpus and its duplicates. The corpus is streamed twice:
+memory is about 105 bytes a pair (measured with 4 million pairs), for sentences of any length.
 """
 
 from __future__ import annotations
@@ -54,7 +53,7 @@ ASCII_DROPPED = bytes(code for code in range(128) if not chr(code).isalnum())
 
 
 class FoldingTable(dict[int, str]):
-    """For :meth:`str.translate`: character → its part of the loose key; filled with the characters that occur."""
+    """For :meth:`str.translate`: character → its characters in the loose key; filled on demand."""
 
     def __missing__(self, code: int) -> str:
         compatible = normalize("NFKC", chr(code))
@@ -70,9 +69,9 @@ FOLDED = FoldingTable()
 def sentence_key(sentence: str) -> bytes:
     """The loose key of a sentence, UTF-8; empty for a sentence without text.
 
-    It is the sentence in Unicode NFKC, case folded, of which letters, digits and their marks are kept (categories L, N
-    and M without the invisible ones). A sentence without any letter or digit has its NFKC text without white space for
-    a key, so that ``?!`` and ``…`` are two sentences.
+    It is the sentence in Unicode NFKC, case folded, reduced to letters, digits and their marks (categories L, N and M
+    without the invisible ones). The key of a sentence without letters and digits is its NFKC text without white space,
+    so ``?!`` and ``…`` are two sentences.
     """
     if sentence.isascii():
         return sentence.encode().translate(ASCII_FOLDED, ASCII_DROPPED) or "".join(sentence.split()).encode()
@@ -86,8 +85,8 @@ def sentence_key(sentence: str) -> bytes:
 def digest(key: bytes) -> bytes:
     """Hash a key to 64 bits.
 
-    Two of n keys collide with odds of about n² / 2^65: one in 400,000 for ten million sentences. A collision glues two
-    groups together; it can never let a sentence into two splits.
+    Two of n keys collide with a probability of about n² / 2^65: one in 400,000 for ten million sentences. A collision
+    joins two groups; it never puts a sentence into two splits.
     """
     return blake2b(key, digest_size=KEY_BYTES).digest() if key else EMPTY
 
@@ -124,7 +123,7 @@ class Groups:
         sizes: (groups,), pairs of each group.
         names: (groups,), the smallest source key of each group. Groups share no key, so it names one group only, and
             it does not depend on the order of the corpus.
-        bound: (groups,), whether a pair with an empty side keeps the group in training.
+        bound: (groups,), whether a pair with an empty side forces the group into training.
     """
 
     of_pair: np.ndarray
@@ -158,8 +157,8 @@ def connect(keys: np.ndarray) -> Groups:
 def ranking(groups: Groups, seed: int) -> np.ndarray:
     """Groups that may be held out, in the order of a hash of the seed and of the group's name.
 
-    A group's place among the others follows from its own text. Pairs added to a corpus join somewhere along the order
-    and leave the groups they do not touch in theirs, so p% more pairs replace about p% of the held-out ones.
+    The position of a group depends on its own text only. So pairs that are added to a corpus do not reorder the other
+    groups: p% more pairs replace about p% of the held-out ones.
     """
     candidates = np.flatnonzero(~groups.bound)
     names = groups.names[candidates]
@@ -170,7 +169,7 @@ def ranking(groups: Groups, seed: int) -> np.ndarray:
 
 
 def choose(sizes: np.ndarray, order: np.ndarray, wanted: dict[str, int]) -> np.ndarray:
-    """Give every group to a split, by the rule of the module's docstring.
+    """Assign every group to a split, as the module's docstring describes.
 
     Args:
         sizes: (groups,), pairs of each group.
@@ -181,7 +180,7 @@ def choose(sizes: np.ndarray, order: np.ndarray, wanted: dict[str, int]) -> np.n
         (groups,), positions in :data:`SPLITS`.
 
     Raises:
-        UserError: the groups do not fill a set exactly; the message says how many pairs they give.
+        UserError: the groups do not fill a set exactly; the message has the number of pairs that they give.
     """
     split_of_group = np.full(len(sizes), TRAIN, dtype=np.int8)
     for split in ("test", "valid"):
@@ -255,10 +254,10 @@ def split_corpus(sides: dict[str, Path], wanted: dict[str, int], seed: int, fold
         folder: where to write.
 
     Returns:
-        What ``stats.json`` holds: an account of lines for each split, counts of groups, the number of pairs.
+        The content of ``stats.json``: line counts of each split, counts of groups, the number of pairs.
 
     Raises:
-        UserError: see the functions above; also when no pair would be left for training.
+        UserError: see the functions above; also if no pair would remain for training.
     """
     check(sides, wanted, folder)
     keys = read_keys(*sides.values())
@@ -273,12 +272,12 @@ def split_corpus(sides: dict[str, Path], wanted: dict[str, int], seed: int, fold
     split_of_group = choose(groups.sizes, ranking(groups, seed), wanted)
     split_of_pair = np.where(groups.of_pair >= 0, split_of_group[groups.of_pair], np.int8(TRAIN))
     lines, taken = (np.bincount(array, minlength=len(SPLITS)).tolist() for array in (split_of_pair, split_of_group))
-    accounts = [
+    line_counts = [
         {"step": "split", "split": split, "lines_in": count, "lines_out": count, "dropped": {}}
         for split, count in zip(SPLITS, lines, strict=True)
     ]
     counts = {"count": len(groups.sizes), "largest": int(groups.sizes.max()), **dict(zip(SPLITS, taken, strict=True))}
-    stats = {"accounts": accounts, "groups": counts, "pairs": len(split_of_pair)}
+    stats = {"accounts": line_counts, "groups": counts, "pairs": len(split_of_pair)}
     write_splits(sides, split_of_pair, folder, stats)
     return stats
 
@@ -292,10 +291,10 @@ def main() -> None:
     parser.add_argument("--valid-size", required=True, type=int, metavar="N", help="pairs of the validation set")
     parser.add_argument("--test-size", required=True, type=int, metavar="N", help="pairs of the test set")
     parser.add_argument("--seed", required=True, type=int, metavar="S", help="another seed makes another choice")
-    parser.add_argument("--output-dir", required=True, type=Path, metavar="DIR", help="of the splits and stats.json")
+    parser.add_argument("--output-dir", required=True, type=Path, metavar="DIR", help="for the splits and stats.json")
     args = parser.parse_args()
     if args.source_lang == args.target_lang:
-        raise UserError(f"--source-lang and --target-lang are both {args.source_lang}; name the two languages apart")
+        raise UserError(f"--source-lang and --target-lang are both {args.source_lang}; name two languages")
     sides = {args.source_lang: args.source, args.target_lang: args.target}
     split_corpus(sides, {"valid": args.valid_size, "test": args.test_size}, args.seed, args.output_dir)
 

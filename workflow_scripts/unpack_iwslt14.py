@@ -1,20 +1,19 @@
-r"""Unpack IWSLT'14 German-English into raw train, valid and test pairs, split as fairseq's recipe splits it.
+r"""Unpack IWSLT'14 into raw train, valid and test pairs, with the splits of fairseq's ``prepare-iwslt14.sh``.
 
-The archive is ``de-en.tgz`` as fairseq's ``prepare-iwslt14.sh`` downloads it (TED talks of WIT3); either direction can
-be taken from it. The recipe, step by step:
+The archive is the ``de-en.tgz`` that the script downloads; it serves both directions. The recipe:
 
-1. Training text is ``train.tags``: lines with ``<url>``, ``<talkid>`` or ``<keywords>`` are dropped, the tags of
-   ``<title>`` and ``<description>`` are taken off and their text is kept. That makes 174,443 pairs.
+1. Training text is ``train.tags``. Lines with ``<url>``, ``<talkid>`` or ``<keywords>`` are dropped; ``<title>`` and
+   ``<description>`` lose their tags and stay: 174,443 pairs.
 2. It is tokenised, and ``clean-corpus-n.perl`` drops pairs by their lengths (1 to 175 tokens, ratio 1.5).
-3. Of what is left, every 23rd pair goes to validation, the others to training: 7,283 and 160,239 pairs.
-4. The test set is five sets one after the other, 6,750 pairs, never filtered: of every line with ``<seg id`` the text,
-   with ’ turned into '. Entities such as ``&amp;`` stay as they are, here as in the training text.
+3. Every 23rd of the remaining pairs is for validation, the others are for training: 7,283 and 160,239 pairs.
+4. The test set is five sets, 6,750 pairs, never filtered: the text of every ``<seg id``, with ’ turned into '.
+   Entities such as ``&amp;`` are not resolved, here or in the training text.
 
 Which pair is a 23rd one is known only after the filter, and the filter counts tokens. So this step tokenises and
-filters as ``prepare.py`` will with the same options, and writes the untokenised text of the pairs that stay. The
-filter of ``prepare.py`` then finds nothing left to drop: line *n* of ``raw/train`` is line *n* of ``tok/train``, and
-what was dropped is in ``raw/stats.json``. Unlike the recipe, lines of ``<speaker>``, ``<reviewer>``, ``<translator>``
-and ``<doc>`` are dropped too: other releases have them, this archive does not.
+filters as ``prepare.py`` does with the same options, and writes the untokenised text of the remaining pairs.
+``prepare.py`` then drops nothing: line *n* of ``raw/train`` is line *n* of ``tok/train``, and the counts of dropped
+pairs are in ``raw/stats.json``. Unlike the recipe, lines of ``<speaker>``, ``<reviewer>``, ``<translator>`` and
+``<doc>`` are dropped too: other releases have them, this archive does not.
 """
 
 from __future__ import annotations
@@ -35,7 +34,7 @@ from ekd_nmt.config.types import SPLITS
 from ekd_nmt.corpus.archives import read_members
 from ekd_nmt.corpus.filters import LENGTH_REASONS, LengthFilter
 from ekd_nmt.corpus.moses import Tokenize, make_tokenizer
-from prepare import add_token_options
+from ekd_nmt.corpus.token_options import add_token_options
 
 REVISION = 1  # of what this command writes: raise it when the same input gives another output
 
@@ -68,7 +67,7 @@ def segment(line: str) -> str | None:
 
 @dataclass(frozen=True)
 class Corpus:
-    """The text of the archive: training pairs, not filtered, and the test sets by name, in the recipe's order."""
+    """The text of the archive: unfiltered training pairs, and the test sets by name in the recipe's order."""
 
     train: list[Pair]
     test: dict[str, list[Pair]]
@@ -78,8 +77,8 @@ def load(archive: Path, source_lang: str, target_lang: str) -> Corpus:
     """Read an archive of the published layout.
 
     Raises:
-        UserError: the archive cannot be read or trusted (see :func:`archives.read_members`), lacks the language pair
-            or a file, a line is not UTF-8, or the two sides of a file differ in length.
+        UserError: the archive cannot be read or is unsafe (see :func:`archives.read_members`), lacks the language pair
+            or a file, a line is not UTF-8, or the sides of a file differ in length.
     """
     languages = (source_lang, target_lang)
     directions = {
@@ -93,7 +92,7 @@ def load(archive: Path, source_lang: str, target_lang: str) -> Corpus:
         present = sorted({name.split(".")[-2] for name in names if "train.tags." in name})
         raise UserError(
             f"{archive}: has no {source_lang}-{target_lang}, it has {', '.join(present) or 'no language pair at all'}; "
-            "mend data.source_lang and data.target_lang, or the archive"
+            "fix data.source_lang and data.target_lang, or the archive"
         )
     missing = [name for sides in files for name in sides if name not in contents]
     if missing:
@@ -131,24 +130,24 @@ def decoded_lines(content: bytes, where: str) -> Iterator[str]:
             raise UserError(f"{where}, line {number}: not UTF-8 (byte {error.start + 1}); fetch it again") from error
 
 
-def unlike(sizes: Mapping[str, int], expected: Mapping[str, int], recipe: bool) -> str | None:
-    """Say how splits differ from the published ones, or return ``None``.
+def size_warning(sizes: Mapping[str, int], expected: Mapping[str, int], recipe: bool) -> str | None:
+    """A warning if splits differ a little from the published ones, else ``None``.
 
     Args:
         sizes: pairs of each split.
-        expected: the same as published.
-        recipe: whether they were made with the recipe's options; with others, training and validation set may differ.
+        expected: the published sizes.
+        recipe: whether the splits were made with the recipe's options; otherwise only the test set is compared.
 
     Raises:
-        UserError: they differ by more than the tokeniser can explain, so the archive is another.
+        UserError: they differ by more than the tokeniser can explain, so this is not the published archive.
     """
     compared = SPLITS if recipe else ("test",)
     tolerance = {"train": TOLERANCE, "valid": TOLERANCE, "test": 0}
     off = {split: abs(sizes[split] - expected[split]) for split in compared}
-    told = ", ".join(f"{split} {sizes[split]} (not {expected[split]})" for split in compared if off[split])
+    differences = ", ".join(f"{split} {sizes[split]} (not {expected[split]})" for split in compared if off[split])
     if any(off[split] > tolerance[split] * expected[split] for split in compared):
-        raise UserError(f"splits of other sizes than published: {told}; it is not the published archive")
-    return f"splits of other sizes than published: {told}" if told else None
+        raise UserError(f"split sizes differ from the published ones: {differences}; it is not the published archive")
+    return f"split sizes differ from the published ones: {differences}" if differences else None
 
 
 def unpack(
@@ -167,10 +166,10 @@ def unpack(
         kept: the filter of training and validation pairs.
         folder: where to write.
         expected: published sizes of the splits.
-        recipe: whether the options are those with which the published sizes came about.
+        recipe: whether the options are the recipe's, with which the published sizes were made.
 
     Returns:
-        An account of the lines, those of each test set, and what there is to say about the sizes.
+        The line counts, and a ``warning`` about the sizes or ``None``.
 
     Raises:
         UserError: the filter leaves too few pairs for a validation set, or the archive is not the published one.
@@ -203,27 +202,31 @@ def unpack(
                 f"only {sizes['train']} of {len(corpus.train)} training pairs pass the filter, too few for one of "
                 f"every {HELD_OUT} to be held out; loosen data.filter, or fetch the archive again"
             )
-        remark = unlike(sizes, expected, recipe) if expected else None
+        warning = size_warning(sizes, expected, recipe) if expected else None
     lines_in = len(corpus.train) + sizes["test"]
     whole = {"step": "unpack", "split": "", "lines_in": lines_in, "lines_out": sum(sizes.values()), "dropped": dropped}
-    accounts = [
+    splits = [
         {"step": "split", "split": split, "lines_in": size, "lines_out": size, "dropped": {}}
         | ({"expected": expected[split]} if expected else {})
         for split, size in sizes.items()
     ]
-    accounts[-1]["parts"] = {name: len(pairs) for name, pairs in corpus.test.items()}
-    return {"accounts": [whole, *accounts], "remark": remark}
+    splits[-1]["parts"] = {name: len(pairs) for name, pairs in corpus.test.items()}
+    return {"accounts": [whole, *splits], "warning": warning}
 
 
 def main() -> None:
     """Command line: see the module's docstring."""
-    parser = argparse.ArgumentParser(description="Unpack and split IWSLT'14 German-English as fairseq's recipe does.")
+    parser = argparse.ArgumentParser(description="Unpack and split IWSLT'14 as fairseq's recipe does.")
     parser.add_argument("--archive", required=True, type=Path, metavar="TGZ", help="de-en.tgz")
     add_token_options(parser)
     parser.add_argument(
-        "--expect", nargs=3, type=int, metavar=("TRAIN", "VALID", "TEST"), help="published sizes, to be compared with"
+        "--expect",
+        nargs=3,
+        type=int,
+        metavar=("TRAIN", "VALID", "TEST"),
+        help="published sizes, compared with the result",
     )
-    parser.add_argument("--output-dir", required=True, type=Path, metavar="DIR", help="of the splits and stats.json")
+    parser.add_argument("--output-dir", required=True, type=Path, metavar="DIR", help="for the splits and stats.json")
     args = parser.parse_args()
 
     kept = LengthFilter(args.min_tokens, args.max_tokens, args.max_ratio)
@@ -238,8 +241,8 @@ def main() -> None:
         stats = unpack(corpus, tokenizers, kept, args.output_dir, expected, recipe)
     except UserError as error:
         raise UserError(f"{args.archive}: {error}") from error
-    if remark := stats.pop("remark"):
-        print(f"warning: {args.archive}: {remark}", file=sys.stderr)
+    if warning := stats.pop("warning"):
+        print(f"warning: {args.archive}: {warning}", file=sys.stderr)
     write_json(args.output_dir / "stats.json", stats)
 
 

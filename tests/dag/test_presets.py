@@ -8,8 +8,8 @@ from workflow_runs import dry_run, snakemake
 
 from configurations import PRESETS, SYSTEMS
 from dag_graph import complete_wildcards, parse
+from ekd_nmt.config.manifest import load_manifest
 from ekd_nmt.config.types import SPLITS
-from ekd_nmt.corpus.manifest import load_manifest
 from project_copy import ROOT
 
 pytestmark = pytest.mark.dag

@@ -1,10 +1,11 @@
-"""The real workflow from where a corpus comes from to its report: a bad server, an archive, files made by hand."""
+"""The real workflow from a download or a user's files to the report of the data."""
 
 import csv
 import gzip
 import hashlib
 import json
 import os
+import re
 import subprocess
 import sys
 import zipfile
@@ -15,14 +16,17 @@ import pytest
 import yaml
 
 from ekd_nmt.common.files import write_lines
+from ekd_nmt.config.manifest import load_manifest
 from ekd_nmt.config.types import SPLITS
-from ekd_nmt.corpus.manifest import load_manifest
 from failing_server import ranged, serving, status
 from iwslt14_archive import TEST_SETS, published_members, write_tgz
-from project_copy import copy_project
+from project_copy import ROOT, copy_project
 
 TIMEOUT = 600  # seconds; what hangs is killed
 SMALL = "bpe={merges: 100}"
+ADDED = re.findall(
+    r"```yaml\n(.*?)```", (ROOT / "docs/data.md").read_text("utf-8"), re.DOTALL
+)  # as docs/data.md adds them
 
 pytestmark = pytest.mark.slow
 
@@ -58,12 +62,12 @@ def overlaps(rows: dict[tuple[str, ...], str]) -> dict[tuple[str, ...], int]:
     return {key: int(value) for key, value in rows.items() if key[0] == "overlap"}
 
 
-def check_joins(folder: Path) -> None:
-    """As many lines after each step as the report of the step says, on both sides, and nothing left of the parts."""
+def check_joins(folder: Path, sides: tuple[str, str] = ("de", "en")) -> None:
+    """Both sides have the lines that the reports of the steps count, and no file of a shard remains."""
     for split in SPLITS:
-        account = json.loads((folder / f"tok/{split}.json").read_text())["accounts"][-1]
+        counts = json.loads((folder / f"tok/{split}.json").read_text())["accounts"][-1]
         for step in ("tok", "bpe"):
-            assert {len(lines(folder / f"{step}/{split}.{side}")) for side in ("de", "en")} == {account["lines_out"]}
+            assert {len(lines(folder / f"{step}/{split}.{side}")) for side in sides} == {counts["lines_out"]}
     assert not [path for path in folder.rglob("shards/**/*") if path.is_file()]
 
 
@@ -154,8 +158,62 @@ def test_tatoeba_keeps_every_sentence_in_one_split(clone, tmp_path):
     assert not (data / "raw/all.de").exists()
 
 
+def add_corpus(clone: Path, entry: str, *configuration: str, **files: bytes) -> subprocess.CompletedProcess[str]:
+    """Append an entry to the manifest of a clone, put its files into a mirror folder, and run ``data``."""
+    name = next(iter(yaml.safe_load(entry)))
+    with (clone / "config/datasets.yaml").open("a", encoding="utf-8") as manifest:
+        manifest.write(f"\n{entry}")
+    for file, content in files.items():
+        path = clone / "mirror" / name / file
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(content)
+    options = ["--configfile", "config/tatoeba.yaml", "--config", f"experiment={name}", *configuration, SMALL]
+    return snakemake(clone, "data", *options, EKD_DATA_MIRROR=str(clone / "mirror"))
+
+
+def test_an_added_corpus_in_a_table_of_an_archive(clone):
+    pairs = [(f"Satu numero {n}.", f"Saga nummer {n}.") for n in range(300)]
+    with zipfile.ZipFile(clone / "fi-sv.zip", "w") as archive:
+        archive.writestr("tales.tsv", "".join(f"{finnish}\tid\t{swedish}\n" for finnish, swedish in pairs))
+    data = "data={corpus: fairytales, source_lang: fi, target_lang: sv, holdout: {valid_size: 40, test_size: 30}}"
+    run = add_corpus(clone, ADDED[0], data, **{"fi-sv.zip": (clone / "fi-sv.zip").read_bytes()})
+    assert run.returncode == 0, run.stderr
+    results = clone / "results/fairytales/data"
+    check_joins(results, ("fi", "sv"))
+    assert [len(lines(results / f"raw/{split}.fi")) for split in SPLITS] == [230, 40, 30]
+    raw = [[line for split in SPLITS for line in lines(results / f"raw/{split}.{side}")] for side in ("fi", "sv")]
+    assert sorted(zip(*raw, strict=True)) == sorted(pairs)
+    assert (results / "report.html").is_file()
+
+
+def test_an_added_corpus_with_a_file_a_side(clone):
+    sizes, files, pairs = {"train": 100, "more": 80, "dev": 60, "test": 50}, {}, {}
+    for name, size in sizes.items():
+        pairs[name] = [(f"Laulu {name} {n}.", f"Visa {name} {n}.") for n in range(size)]
+        for side, language in enumerate(("fi", "sv")):
+            text = "".join(f"{pair[side]}\n" for pair in pairs[name])
+            files[f"{name}.{language}.gz"] = gzip.compress(text.encode())
+    data = "data={corpus: songs, source_lang: sv, target_lang: fi}"
+    run = add_corpus(clone, ADDED[1], data, **files)
+    assert run.returncode == 0, run.stderr
+    results = clone / "results/songs/data"
+    check_joins(results, ("sv", "fi"))
+    assert lines(results / "raw/train.fi") == [finnish for finnish, _ in pairs["train"] + pairs["more"]]
+    assert lines(results / "raw/valid.sv") == [swedish for _, swedish in pairs["dev"]]
+    rows = report(results)
+    assert rows["collect", "train", "", "part: more"] == "80"
+    assert rows["collect", "test", "", "expected"] == "50"
+
+
+def test_an_added_corpus_in_a_direction_that_it_lacks(clone):
+    run = add_corpus(clone, ADDED[1], "data={corpus: songs, source_lang: fi, target_lang: sv}")
+    assert run.returncode == 1
+    assert "configuration: data: the corpus 'songs' has no fi to sv; it has sv to fi" in run.stderr
+    assert not (clone / "results/songs").exists()
+
+
 def test_ones_own_text_in_two_files(clone):
-    """As docs/own-data.md says, but packed, from Windows, and with other names."""
+    """As docs/own-data.md describes, but compressed, from Windows, and with other names."""
     folder = clone / "my_text"
     folder.mkdir()
     pairs = [(f"Mein Satz {n} hat {n % 7} Wörter.", f"My sentence {n} has {n % 7} words.") for n in range(400)]
@@ -206,10 +264,10 @@ def test_files_of_unequal_length_end_in_one_line(clone):
     assert not list((clone / "results").rglob("raw/*"))
 
 
-def test_files_that_are_not_there_are_told_before_anything_runs(clone):
+def test_missing_files_are_reported_before_anything_runs(clone):
     run = snakemake(clone, "data", "--configfile", "config/local.yaml")
     assert run.returncode == 1
-    told = [line for line in run.stderr.splitlines() if line.startswith("configuration: ")]
-    assert len(told) == 1
-    assert told[0].startswith("configuration: data.local.train: my_text/corpus.de is not a file")
+    errors = [line for line in run.stderr.splitlines() if line.startswith("configuration: ")]
+    assert len(errors) == 1
+    assert errors[0].startswith("configuration: data.local.train: my_text/corpus.de is not a file")
     assert not (clone / "results/local").exists()

@@ -1,4 +1,4 @@
-"""The presets of WMT on small files of the published names and layouts, out of a mirror folder."""
+"""The presets of WMT on small files of the published names and layouts, from a mirror folder."""
 
 import csv
 import gzip
@@ -10,8 +10,8 @@ from pathlib import Path
 import pytest
 import yaml
 
+from ekd_nmt.config.manifest import DataFile, load_manifest
 from ekd_nmt.config.types import SPLITS
-from ekd_nmt.corpus.manifest import DataFile, load_manifest
 from iwslt14_archive import write_tgz
 from project_copy import copy_project
 from wmt_archives import sgml_members, xml_members
@@ -23,7 +23,7 @@ PAIRS = 30  # of every file
 
 
 def pairs_of(order: int) -> list[dict[str, str]]:
-    """Sentences by language, of which no two files have one in common."""
+    """Sentences by language; no two files share one."""
     texts = [f"{order * 1000 + n} “things” are here…" for n in range(PAIRS)]
     return [{"en": f"English {text}", "de": f"Deutsch {text}", "cs": f"Česky {text}"} for text in texts]
 
@@ -42,7 +42,7 @@ def write_file(path: Path, file: DataFile, target: str, pairs: list[dict[str, st
         path.write_bytes(gzip.compress(text.encode()) if path.suffix == ".gz" else text.encode())
     else:
         sides = [[pair[language] for pair in pairs] for language in ("en", target)]
-        name = file.testset
+        name = file.test_set
         write_tgz(path, xml_members(name, *sides) if target == "cs" else sgml_members(f"20{name[-2:]}", *sides))
 
 
@@ -71,16 +71,16 @@ def test_preset_from_a_mirror_folder(tmp_path, name):
     assert run.returncode == 0, run.stderr
 
     data = clone / f"results/{name}/data"
-    parts = sum(file.split == "train" for file in files)
+    texts = sum(file.split == "train" for file in files)
     tables = sum(file.columns is not None for file in files)
     with (data / "report.csv").open(encoding="utf-8", newline="") as handle:
         rows = {tuple(row.values())[:4]: row["value"] for row in csv.DictReader(handle)}
     # of each table a line without a tab is left out at once, and an empty pair by the filter
-    assert int(rows["collect", "train", "", "lines_in"]) == parts * PAIRS + 2 * tables
+    assert int(rows["collect", "train", "", "lines_in"]) == texts * PAIRS + 2 * tables
     assert int(rows["collect", "train", "", "dropped: malformed"]) == tables
     assert int(rows["prepare", "train", "", "dropped: empty"]) == tables
     sizes = {split: len((data / f"tok/{split}.en").read_bytes().split(b"\n")) - 1 for split in SPLITS}
-    assert sizes == {"train": parts * PAIRS, "valid": PAIRS, "test": PAIRS}
+    assert sizes == {"train": texts * PAIRS, "valid": PAIRS, "test": PAIRS}
     for language, word in (("en", "English"), (TARGET[name], {"de": "Deutsch", "cs": "Česky"}[TARGET[name]])):
         first = (data / f"tok/train.{language}").read_text(encoding="utf-8").split("\n")[0]
         assert first == f"{word} 0 &quot; things &quot; are here ..."

@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
-from ekd_nmt.corpus.manifest import DataFile
+from ekd_nmt.config.manifest import DataFile
 
 CONTENT = gzip.compress(random.Random(1).randbytes(200_000), mtime=0)
 Respond = Callable[[BaseHTTPRequestHandler], None]

@@ -13,7 +13,7 @@ import fetch
 import tiny_cache
 import train
 import translate
-from ekd_nmt.corpus.manifest import DataFile
+from ekd_nmt.config.manifest import DataFile
 from tiny_training import command, options
 
 

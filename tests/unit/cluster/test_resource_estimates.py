@@ -22,7 +22,7 @@ from ekd_nmt.cluster.resource_estimates import (
 from ekd_nmt.cluster.resource_requests import ResourceRequests
 from ekd_nmt.cluster.rule_table import RULES
 from ekd_nmt.config.experiment import Experiment
-from ekd_nmt.corpus.manifest import load_manifest
+from ekd_nmt.config.manifest import load_manifest
 
 MANIFEST = load_manifest(ROOT / "config/datasets.yaml")
 SHORT_RULES = {name for name, rule in RULES.items() if not rule.leased} - {"clean_stale"}

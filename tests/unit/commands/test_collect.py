@@ -1,4 +1,4 @@
-"""collect.py: parts of all kinds in order, the account of every line, and what it says about bad ones."""
+"""collect.py: texts of all kinds in order, the counts of every line, and the errors about bad ones."""
 
 import gzip
 import json
@@ -19,7 +19,7 @@ TABLE = b"7\tone\teins\tx\n8\ttwo\tzwei\n"
 
 @pytest.fixture
 def files(tmp_path, monkeypatch):
-    """The working folder; one side of each part is compressed or in an archive."""
+    """The working folder; one side of each text is compressed or in an archive."""
     monkeypatch.chdir(tmp_path)
     Path("a.de").write_bytes("Grüße\ta\nzwei\n".encode())
     Path("a.en").write_bytes(gzip.compress(b"greetings\ntwo\n"))
@@ -34,16 +34,14 @@ def files(tmp_path, monkeypatch):
 
 
 def run(monkeypatch, *flags: str, languages=("de", "en")) -> dict:
-    """The account; the command line is split as a shell would."""
+    """The line counts; the command line is split as a shell would."""
     options = ["--source-lang", languages[0], "--target-lang", languages[1], "--report", "out/report.json"]
     options += ["--output-source", "out/source", "--output-target", "out/target"]
     monkeypatch.setattr(sys, "argv", ["collect.py", *options, *(word for flag in flags for word in flag.split())])
     collect.main()
-    (account,) = json.loads(Path("out/report.json").read_text(encoding="utf-8"))["accounts"]
-    assert (
-        account["lines_in"] - sum(account["dropped"].values()) == account["lines_out"] == sum(account["parts"].values())
-    )
-    return account
+    (counts,) = json.loads(Path("out/report.json").read_text(encoding="utf-8"))["accounts"]
+    assert counts["lines_in"] - sum(counts["dropped"].values()) == counts["lines_out"] == sum(counts["parts"].values())
+    return counts
 
 
 def refused(monkeypatch, *flags: str, languages=("de", "en")) -> str:
@@ -60,8 +58,8 @@ def written() -> list[tuple[str, str]]:
     return list(zip(*sides, strict=True))
 
 
-A = "--part a a.de a.en"
-B = "--part b b.zip::b/b.de b.zip::*.en"
+A = "--texts a a.de a.en"
+B = "--texts b b.zip::b/b.de b.zip::*.en"
 C = "--tsv c c.tsv 3,2"
 A_PAIRS = [("Grüße\ta", "greetings"), ("zwei", "two")]
 B_PAIRS = [("eins", "one"), ("", "empty in German")]
@@ -72,10 +70,10 @@ C_PAIRS = [("eins", "one"), ("zwei", "two")]
     ("flags", "pairs"),
     [((A,), A_PAIRS), ((A, C, B), A_PAIRS + C_PAIRS + B_PAIRS), ((C, B, A), C_PAIRS + B_PAIRS + A_PAIRS)],
 )
-def test_parts_in_the_order_given(files, monkeypatch, flags, pairs):
-    account = run(monkeypatch, *flags, "--split train")
+def test_texts_in_the_order_given(files, monkeypatch, flags, pairs):
+    counts = run(monkeypatch, *flags, "--split train")
     assert written() == pairs
-    assert account == {
+    assert counts == {
         "step": "collect",
         "split": "train",
         "lines_in": len(pairs),
@@ -85,28 +83,28 @@ def test_parts_in_the_order_given(files, monkeypatch, flags, pairs):
     }
 
 
-def test_a_test_set_among_other_parts(files, monkeypatch):
-    account = run(monkeypatch, "--tsv c c.tsv 2,3", "--testset t wmt17 wmt17.tgz", languages=("en", "de"))
+def test_a_test_set_among_other_texts(files, monkeypatch):
+    counts = run(monkeypatch, "--tsv c c.tsv 2,3", "--test-set t wmt17 wmt17.tgz", languages=("en", "de"))
     assert written() == [("one", "eins"), ("two", "zwei"), ("Yes.", "Ja.")]
-    assert account["parts"] == {"c": 2, "t": 1}
-    assert account["references"] == {"t": "ref"}
+    assert counts["parts"] == {"c": 2, "t": 1}
+    assert counts["references"] == {"t": "ref"}
 
 
 def test_sentences_are_written_as_they_are(files, monkeypatch):
     odd = ["a\u2028b\x85c\x0cd\re", " \t spaces\u00a0 ", "\ufeffx", "&amp; \x00"]
     Path("odd").write_bytes("".join(f"{line}\n" for line in ["", *odd]).encode())
-    run(monkeypatch, "--part o odd odd")
+    run(monkeypatch, "--texts o odd odd")
     assert written() == [("", ""), *((line, line) for line in odd)]
     assert Path("out/source").read_bytes() == Path("odd").read_bytes()
 
 
 def test_malformed_lines_are_dropped_and_counted_on_request(files, monkeypatch):
     Path("c.tsv").write_bytes(TABLE + b"one column\n\n9\tthree\tdrei\n10\tfour\n")
-    account = run(monkeypatch, A, C, "--skip-malformed")
+    counts = run(monkeypatch, A, C, "--skip-malformed")
     assert written() == [*A_PAIRS, *C_PAIRS, ("drei", "three")]
-    assert account["dropped"] == {"malformed": 3}
-    assert account["parts"] == {"a": 2, "c": 3}
-    assert account["lines_in"] == 8
+    assert counts["dropped"] == {"malformed": 3}
+    assert counts["parts"] == {"a": 2, "c": 3}
+    assert counts["lines_in"] == 8
 
 
 def test_an_empty_column_is_not_malformed(files, monkeypatch):
@@ -125,50 +123,58 @@ def test_the_number_expected(files, monkeypatch):
 
 def test_another_number_than_expected(files, monkeypatch):
     Path("c.tsv").write_bytes(TABLE + b"malformed\n")
-    told = refused(monkeypatch, A, C, "--skip-malformed", "--expect 5")
-    assert told.startswith("4 pairs instead of the 5 that are published (a 2, c 2; 1 malformed); fetch the files again")
+    message = refused(monkeypatch, A, C, "--skip-malformed", "--expect 5")
+    assert message.startswith(
+        "4 pairs instead of the 5 that are published (a 2, c 2; 1 malformed); fetch the files again"
+    )
 
 
 @pytest.mark.parametrize(("lines", "counts"), [((3, 2), (3, 2)), ((2, 5), (2, 5)), ((3, 0), (3, 0)), ((0, 1), (0, 1))])
 def test_sides_of_unequal_length(files, monkeypatch, lines, counts):
     for name, count in zip("xy", lines, strict=True):
         Path(name).write_bytes(b"text\n" * count)
-    told = refused(monkeypatch, A, "--part p x y")
-    assert told.startswith(f"x has {counts[0]} lines but y has {counts[1]}; the sides of a parallel corpus must match")
+    message = refused(monkeypatch, A, "--texts p x y")
+    assert message.startswith(
+        f"x has {counts[0]} lines but y has {counts[1]}; the sides of a parallel corpus must match"
+    )
 
 
-def test_a_long_way_to_the_end_of_the_longer_side(files, monkeypatch):
+def test_all_lines_of_the_longer_side_are_counted(files, monkeypatch):
     Path("x").write_bytes(b"text\n")
     Path("y").write_bytes(gzip.compress(b"text\n" * 100_000))
-    assert refused(monkeypatch, "--part p x y").startswith("x has 1 lines but y has 100000;")
-    assert refused(monkeypatch, "--part p y x").startswith("y has 100000 lines but x has 1;")
+    assert refused(monkeypatch, "--texts p x y").startswith("x has 1 lines but y has 100000;")
+    assert refused(monkeypatch, "--texts p y x").startswith("y has 100000 lines but x has 1;")
 
 
 @pytest.mark.parametrize(
     ("contents", "message"),
     [
         ((b"", b""), "x and y: is empty;"),
-        ((b"text\n", b"\n"), "x and y: the target side holds no text;"),
-        ((b" \n\xe2\x80\xa8\t\n", b"text\ntext\n"), "x and y: the source side holds no text;"),
-        ((b"\n", b"\n"), "x and y: the source side holds no text;"),
+        ((b"text\n", b"\n"), "x and y: the target side is blank;"),
+        ((b" \n\xe2\x80\xa8\t\n", b"text\ntext\n"), "x and y: the source side is blank;"),
+        ((b"\n", b"\n"), "x and y: the source side is blank;"),
     ],
 )
-def test_a_part_without_text(files, monkeypatch, contents, message):
+def test_a_side_without_text(files, monkeypatch, contents, message):
     for name, content in zip("xy", contents, strict=True):
         Path(name).write_bytes(content)
-    assert refused(monkeypatch, A, "--part p x y") == f"part 'p', {message} fetch it again or name other files"
+    assert refused(monkeypatch, A, "--texts p x y") == f"text 'p', {message} fetch it again or name other files"
 
 
 @pytest.mark.parametrize(
     ("content", "columns", "message"),
     [
-        (TABLE + b"9\tthree\n", "3,2", "c.tsv, line 3: lacks column 3, it has 2; columns are parted by tabs, so mend"),
+        (
+            TABLE + b"9\tthree\n",
+            "3,2",
+            "c.tsv, line 3: lacks column 3, it has 2; columns are separated by tabs, so fix",
+        ),
         (TABLE, "1,4", "c.tsv, line 2: lacks column 4, it has 3; "),
         (TABLE + b"\n", "2,1", "c.tsv, line 3: lacks column 2, it has 1; "),
         (TABLE + "9\tdr\xfcben\tx\n".encode("latin1"), "1,2", "c.tsv, line 3: not UTF-8 (byte 5); "),
         (TABLE + b"\t\t\n" * 9, "3,4", "c.tsv, line 2: lacks column 4, it has 3; "),
-        (b"", "1,2", "part 'c', c.tsv: is empty; "),
-        (b"1\t\n", "1,2", "part 'c', c.tsv: the target side holds no text; "),
+        (b"", "1,2", "text 'c', c.tsv: is empty; "),
+        (b"1\t\n", "1,2", "text 'c', c.tsv: the target side is blank; "),
     ],
 )
 def test_a_bad_table(files, monkeypatch, content, columns, message):
@@ -177,27 +183,29 @@ def test_a_bad_table(files, monkeypatch, content, columns, message):
 
 
 def test_a_table_of_malformed_lines_only(files, monkeypatch):
-    told = refused(monkeypatch, "--tsv c c.tsv 1,9", "--skip-malformed")
-    assert told.startswith("part 'c', c.tsv: all its 2 lines are malformed; ")
+    message = refused(monkeypatch, "--tsv c c.tsv 1,9", "--skip-malformed")
+    assert message.startswith("text 'c', c.tsv: all its 2 lines are malformed; ")
 
 
 @pytest.mark.parametrize("columns", ["1", "1,1", "0,1", "1,2,3", "a,b", "1,-2", ",", "1.0,2"])
-def test_columns_that_are_none(files, monkeypatch, columns):
-    told = refused(monkeypatch, f"--tsv c c.tsv {columns}")
-    assert told.startswith(f"columns {columns!r}: must be two different numbers from 1, source and target, such as 1,2")
+def test_bad_columns(files, monkeypatch, columns):
+    message = refused(monkeypatch, f"--tsv c c.tsv {columns}")
+    assert message.startswith(
+        f"columns {columns!r}: must be two different numbers from 1, source and target, such as 1,2"
+    )
 
 
-def test_two_parts_of_one_label(files, monkeypatch):
-    assert refused(monkeypatch, A, "--tsv a c.tsv 1,2").startswith("two parts are called 'a'; give each a label")
+def test_two_texts_of_one_label(files, monkeypatch):
+    assert refused(monkeypatch, A, "--tsv a c.tsv 1,2").startswith("two texts are called 'a'; give each a label")
 
 
-def test_no_part(files, monkeypatch):
-    assert refused(monkeypatch).startswith("nothing to collect; name a part with --part, --tsv or --testset")
+def test_no_text(files, monkeypatch):
+    assert refused(monkeypatch).startswith("nothing to collect; name a text with --texts, --tsv or --test-set")
 
 
 def test_a_pair_that_the_test_set_lacks(files, monkeypatch):
-    told = refused(monkeypatch, A, "--testset t wmt17 wmt17.tgz", languages=("de", "fr"))
-    assert told.startswith("test set 'wmt17': has no de-fr; it has cs-en, de-en, ")
+    message = refused(monkeypatch, A, "--test-set t wmt17 wmt17.tgz", languages=("de", "fr"))
+    assert message.startswith("test set 'wmt17': has no de-fr; it has cs-en, de-en, ")
 
 
 def test_damage_behind_the_last_line(files, monkeypatch):
@@ -223,9 +231,9 @@ def test_the_command(files):
 
 
 def test_the_command_reports_an_error_in_one_line(files):
-    result = command(*A.split(), "--part", "b", "b.zip::b/b.de", "b.zip::b/b.fr")
+    result = command(*A.split(), "--texts", "b", "b.zip::b/b.de", "b.zip::b/b.fr")
     assert (result.returncode, result.stdout) == (2, "")
     assert result.stderr == (
-        "error: b.zip::b/b.fr: has no such member; of b/b it has .de, .en; mend the language or the name\n"
+        "error: b.zip::b/b.fr: has no such member; of b/b it has .de, .en; fix the language or the name\n"
     )
     assert list(Path("out").iterdir()) == []

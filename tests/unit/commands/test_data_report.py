@@ -1,4 +1,4 @@
-"""data_report.py: every line accounted for, overlap counted, tables to the letter, refusals."""
+"""data_report.py: all lines counted, overlaps, the exact tables, refusals."""
 
 import hashlib
 import json
@@ -22,7 +22,7 @@ TEXT = {  # tokenised
 OUTPUTS = ("report.csv", "lengths.csv", "report.html")
 
 
-def account(step: str, split: str, lines_in: int, dropped: dict[str, int] | None = None, **more) -> dict:
+def counts(step: str, split: str, lines_in: int, dropped: dict[str, int] | None = None, **more) -> dict:
     dropped = dropped or {}
     lines_out = lines_in - sum(dropped.values())
     return {"step": step, "split": split, "lines_in": lines_in, "lines_out": lines_out, "dropped": dropped, **more}
@@ -36,17 +36,17 @@ def histogram(lines: list[str]) -> dict[str, int]:
 def inputs() -> dict[str, dict]:
     """File name → what the steps before would have written."""
     lengths = {split: {language: histogram(text) for language, text in sides.items()} for split, sides in TEXT.items()}
-    whole = account("collect", "", 10, {"malformed": 1}, parts={"europarl": 6, "news, old": 3}, references="not read")
+    whole = counts("collect", "", 10, {"malformed": 1}, parts={"europarl": 6, "news, old": 3}, references="not read")
     files = {
         "all": {"accounts": [whole]},
-        "split": {"accounts": [account("split", split, n) for split, n in (("train", 5), ("valid", 2), ("test", 2))]},
+        "split": {"accounts": [counts("split", split, n) for split, n in (("train", 5), ("valid", 2), ("test", 2))]},
     }
     files["split"]["accounts"][2]["expected"] = 2
     for split, kept in lengths.items():
         drop = {"too_long": 1, "ratio": 0} if split == "train" else {}
         before = {language: counts | ({"5000": 1} if drop else {}) for language, counts in kept.items()}
         lines = len(TEXT[split]["de"])
-        step = account("prepare", split, lines + len(drop) // 2, drop)
+        step = counts("prepare", split, lines + len(drop) // 2, drop)
         files[split] = {"accounts": [step], "lengths": {"before": before, "after": kept}}
         files[f"bpe.{split}"] = {"split": split, "lines": lines, "lengths": kept}
         words = {language: len(" ".join(text).split()) for language, text in TEXT[split].items()}
@@ -68,7 +68,10 @@ def flags(folder: Path, files: dict[str, dict], out: str = "out") -> list[str]:
             for language, lines in sides.items():
                 text = "".join(f"{line}\n" if corpus == "tok" else f"{line} {corpus}\n" for line in lines)
                 (folder / corpus / f"{split}.{language}").write_bytes(text.encode())
-    names = {"--accounts": ["all", "split", "train", "valid", "test"], "--bpe": ["bpe.test", "bpe.train", "bpe.valid"]}
+    names = {
+        "--line-counts": ["all", "split", "train", "valid", "test"],
+        "--bpe": ["bpe.test", "bpe.train", "bpe.valid"],
+    }
     listed = [part for flag, stems in names.items() for part in (flag, *(folder / f"{stem}.json" for stem in stems))]
     written = zip(("--csv", "--lengths", "--page"), OUTPUTS, strict=True)
     parts = ["--experiment", "demo", "--source-lang", "de", "--target-lang", "en", "--data-dir", folder, *listed]
@@ -196,19 +199,19 @@ def change(files: dict, path: str, value: object) -> dict:
     return files
 
 
-GAINED = account("prepare", "valid", 3)
-CUT = account("split", "train", 6, {"x": 1})
+GAINED = counts("prepare", "valid", 3)
+CUT = counts("split", "train", 6, {"x": 1})
 
 
 @pytest.mark.parametrize(
     ("path", "value", "message"),
     [
-        ("train/accounts/0/lines_out", 3, "prepare of train, out: 3 lines, but 5 in less those dropped are 4"),
-        ("valid/accounts/0", GAINED, "prepare of valid, in: 3 lines, but split of valid gave 2"),
-        ("split/accounts/0", CUT, "collect of the whole corpus, out: 9 lines, but split, in, has altogether 10"),
+        ("train/accounts/0/lines_out", 3, "prepare of train, out: 3 lines, but 5 in minus those dropped are 4"),
+        ("valid/accounts/0", GAINED, "prepare of valid, in: 3 lines, but split of valid wrote 2"),
+        ("split/accounts/0", CUT, "collect of the whole corpus, out: 9 lines, but split, in, has in all 10"),
         ("train/lengths/before/de/5000", 2, "prepare of train, lengths before in de: 6 lines, but of 5"),
         ("test/lengths/after/en/1", 0, "prepare of test, lengths after in en: 1 lines, but of 2"),
-        ("bpe.valid/lines", 1, "bpe of valid: 1 lines, but the last account has 2"),
+        ("bpe.valid/lines", 1, "bpe of valid: 1 lines, but the step before wrote 2"),
         ("bpe.valid/lengths/en/1", 7, "bpe of valid, lengths in en: 8 lines, but of 2"),
         ("binarize/splits/test/en/sentences", 1, "binarise of test in en: 1 lines, but bpe has 2"),
     ],
@@ -219,28 +222,28 @@ def test_counts_that_do_not_add_up_are_a_bug(main, tmp_path, path, value, messag
     assert not (tmp_path / "out").exists()
 
 
-def test_text_with_other_lines_than_accounted_for_is_a_bug(main):
-    with pytest.raises(RuntimeError, match="tok of train: 1 lines, but the last account has 4"):
+def test_text_with_another_number_of_lines_is_a_bug(main):
+    with pytest.raises(RuntimeError, match="tok of train: 1 lines, but the step before wrote 4"):
         main(inputs(), {"tok/train.de": "a\n", "tok/train.en": "A\n"})
 
 
 def test_steps_of_several_files_follow_one_another():
-    accounts = [data_report.Account(**account("generate", split, 9)) for split in TEXT]
-    accounts.append(data_report.Account(**account("prepare", "train", 9, {"empty": 2})))
-    accounts.append(data_report.Account(**account("join", "train", 7, {"duplicate": 3})))
-    assert data_report.check_accounts(accounts) == {"train": 4, "valid": 9, "test": 9}
+    line_counts = [data_report.LineCounts(**counts("generate", split, 9)) for split in TEXT]
+    line_counts.append(data_report.LineCounts(**counts("prepare", "train", 9, {"empty": 2})))
+    line_counts.append(data_report.LineCounts(**counts("join", "train", 7, {"duplicate": 3})))
+    assert data_report.check_line_counts(line_counts) == {"train": 4, "valid": 9, "test": 9}
 
 
 def test_lengths_span_all_reports_of_a_split():
-    def part(split: str, lines_in: int, before: int, dropped: int, after: int) -> data_report.Report:
+    def report(split: str, lines_in: int, before: int, dropped: int, after: int) -> data_report.StepReport:
         lengths = {"before": {"de": {before: lines_in}}, "after": {"de": {after: lines_in - dropped, 99: 0}}}
-        return data_report.Report(accounts=[account("step", split, lines_in, {"x": dropped})], lengths=lengths)
+        return data_report.StepReport(accounts=[counts("step", split, lines_in, {"x": dropped})], lengths=lengths)
 
     reports = [
-        part("train", 9, 5, 2, 4),
-        part("valid", 1, 1, 0, 1),
-        part("test", 1, 1, 0, 1),
-        part("train", 7, 4, 1, 3),
+        report("train", 9, 5, 2, 4),
+        report("valid", 1, 1, 0, 1),
+        report("test", 1, 1, 0, 1),
+        report("train", 7, 4, 1, 3),
     ]
     bpe = [data_report.Segmented(split=s, lines=1, words={}, pieces={}, lengths={"de": {8: 1}}) for s in TEXT]
     found = data_report.gather_lengths(reports, bpe, ["de"])
@@ -303,20 +306,20 @@ def test_training_text_is_not_held_in_memory(tmp_path):
 @pytest.mark.parametrize(
     ("path", "value", "message"),
     [
-        ("train/accounts/0/lines_in", "5", r"train\.json: accounts\.0\.lines_in: Input should be a valid integer"),
-        ("train/accounts/0/lines_in", True, r"train\.json: accounts\.0\.lines_in: Input should be a valid integer"),
-        ("bpe.test/words", {"de": -1}, r"bpe\.test\.json: words\.de: Input should be greater than or equal to 0"),
-        ("binarize", [], r"binarize\.json: content: .*; delete it and run the step that writes it"),
-        ("test/accounts", [], "--accounts, lengths: nothing of test"),
-        ("test/lengths/after", {"de": {"1": 1, "4": 1}}, "prepare of test, lengths after: nothing of en"),
-        ("train/accounts/0/step", "split", "--accounts: split of train is given twice; pass each file once"),
+        ("train/accounts/0/lines_in", "5", r"train\.json: 'accounts\.0\.lines_in' is missing or of a wrong type"),
+        ("train/accounts/0/lines_in", True, r"train\.json: 'accounts\.0\.lines_in' is missing or of a wrong type"),
+        ("bpe.test/words", {"de": -1}, r"bpe\.test\.json: 'words\.de' is missing or of a wrong type"),
+        ("binarize", [], r"binarize\.json: 'content' .*; delete it and run the step that writes it"),
+        ("test/accounts", [], "--line-counts, lengths: has no test"),
+        ("test/lengths/after", {"de": {"1": 1, "4": 1}}, "prepare of test, lengths after: has no en"),
+        ("train/accounts/0/step", "split", "--line-counts: split of train is given twice; pass each file once"),
         ("bpe.valid/split", "test", "--bpe: of train, test, test; pass one file each of"),
-        ("bpe.valid/words", {"de": 3, "fr": 3}, "--bpe, valid: nothing of en"),
-        ("binarize/dictionaries", {"en": 9}, "--binarized, dictionaries: nothing of de"),
-        ("binarize/splits/valid", {}, "--binarized, valid: nothing of de"),
+        ("bpe.valid/words", {"de": 3, "fr": 3}, "--bpe, valid: has no en"),
+        ("binarize/dictionaries", {"en": 9}, "--binarized, dictionaries: has no de"),
+        ("binarize/splits/valid", {}, "--binarized, valid: has no de"),
     ],
 )
-def test_inputs_that_do_not_fit_are_named(main, tmp_path, path, value, message):
+def test_inputs_that_do_not_match_are_named(main, tmp_path, path, value, message):
     with pytest.raises(UserError, match=message):
         main(change(inputs(), path, value))
     assert not (tmp_path / "out").exists()
@@ -327,12 +330,12 @@ def test_sides_that_differ_in_length(main):
         main(inputs(), {"tok/valid.en": "G H\n"})
 
 
-def test_command_tells_a_missing_file_in_one_line(tmp_path):
+def test_command_reports_a_missing_file_in_one_line(tmp_path):
     command = flags(tmp_path, inputs())
     (tmp_path / "bpe" / "test.en").unlink()
     done = call(command)
     assert (done.returncode, done.stdout, done.stderr.count("\n")) == (2, "", 1)
-    assert done.stderr.startswith(f"error: {tmp_path}/bpe/test.en: is missing; run the step that writes it, or mend ")
+    assert done.stderr.startswith(f"error: {tmp_path}/bpe/test.en: is missing; run the step that writes it, or fix ")
     assert not (tmp_path / "out").exists()
 
 

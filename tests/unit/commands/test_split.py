@@ -1,4 +1,4 @@
-"""split.py: no sentence crosses a split, sizes are exact, the choice is a function of seed and text."""
+"""split.py: no sentence is in two splits, sizes are exact, the choice depends on seed and text only."""
 
 import errno
 import itertools
@@ -48,7 +48,7 @@ def singles(count: int, prefix: str = "") -> list[tuple[str, str]]:
     return [(f"{prefix} deutsch {number}", f"{prefix} english {number}") for number in range(count)]
 
 
-# --- an independent account of what the module promises ---
+# --- an independent check of what the module promises ---
 
 
 def plain_key(sentence: str) -> str:
@@ -161,7 +161,7 @@ def test_sentences_without_text_have_no_key(sentence):
     assert digest(sentence_key(sentence)) == bytes(8)
 
 
-def test_ascii_takes_a_short_way_to_the_same_key():
+def test_the_fast_path_for_ascii_gives_the_same_key():
     dice = random.Random(1)
     for _ in range(300):
         sentence = "".join(map(chr, dice.choices(range(128), k=dice.randrange(12))))
@@ -192,7 +192,7 @@ def test_a_pair_with_an_empty_side_keeps_its_group_in_training(tmp_path, half):
         assert stats["groups"] == {"count": 4, "largest": 1, "train": 1, "valid": 1, "test": 2}
 
 
-def test_empty_sentences_glue_nothing(tmp_path):
+def test_empty_sentences_join_no_groups(tmp_path):
     pairs = [*singles(30), *((f"nur deutsch {number}", "") for number in range(30))]
     splits, stats = divide(tmp_path, pairs, valid=10, test=10)
     assert stats["groups"] == {"count": 30, "largest": 1, "train": 10, "valid": 10, "test": 10}

@@ -13,7 +13,7 @@ import pytest
 import fetch
 import tiny_steps
 from ekd_nmt.common.signals import EXIT_INTERRUPTED, STOP_SIGNALS
-from ekd_nmt.corpus import manifest
+from ekd_nmt.config import manifest
 from failing_server import CONTENT, entry, whole
 
 pytestmark = pytest.mark.filterwarnings("ignore")  # models are built by fairseq, whose warnings are not ours

@@ -1,4 +1,4 @@
-"""unpack_iwslt14.py on archives of the published layout: the recipe's text, its split, and what is said of bad ones."""
+"""unpack_iwslt14.py on archives of the published layout: the recipe's text, its splits, and refused archives."""
 
 import hashlib
 import json
@@ -17,7 +17,7 @@ from failing_server import ranged
 from fetch import BLOCK, DataFile, fetch
 from iwslt14_archive import PAIR, TEST_SETS, published_members, write_tgz
 from prepare import Screen, Side, prepare
-from unpack_iwslt14 import load, main, segment, training_sentence, unlike, unpack
+from unpack_iwslt14 import load, main, segment, size_warning, training_sentence, unpack
 
 SCRIPT = Path(__file__).parents[3] / "workflow_scripts" / "unpack_iwslt14.py"
 RECIPE = LengthFilter(1, 175, 1.5)
@@ -53,27 +53,27 @@ def unpacked(path: Path, folder: Path, kept: LengthFilter = RECIPE, **options) -
     return unpack(load(path, *LANGUAGES), tokenizers, kept, folder)["accounts"]
 
 
-def sizes(accounts: list[dict]) -> dict[str, int]:
-    return {account["split"]: account["lines_out"] for account in accounts if account["step"] == "split"}
+def sizes(counts: list[dict]) -> dict[str, int]:
+    return {count["split"]: count["lines_out"] for count in counts if count["step"] == "split"}
 
 
 def test_splits_what_the_filter_keeps_as_the_recipe_does(archive, tmp_path):
-    accounts = unpacked(archive(), tmp_path / "raw")
+    line_counts = unpacked(archive(), tmp_path / "raw")
     kept = TITLE + GOOD
     assert written(tmp_path / "raw", "valid") == [kept[22], kept[45]]
     assert written(tmp_path / "raw", "train") == kept[:22] + kept[23:45] + kept[46:]
     counts = dict.fromkeys(LENGTH_REASONS, 0) | {"empty": 3, "too_long": 3, "ratio": 3}
     lines = {"lines_in": len(TRAIN) + 2 + 11, "lines_out": 62 + 11}
-    assert accounts[0] == {"step": "unpack", "split": "", **lines, "dropped": counts}
-    assert sizes(accounts) == {"train": 60, "valid": 2, "test": 11}
+    assert line_counts[0] == {"step": "unpack", "split": "", **lines, "dropped": counts}
+    assert sizes(line_counts) == {"train": 60, "valid": 2, "test": 11}
 
 
 def test_the_test_set_is_five_sets_in_order_and_never_filtered(archive, tmp_path):
-    accounts = unpacked(archive(), tmp_path / "raw")
+    counts = unpacked(archive(), tmp_path / "raw")
     first = [tuple(text.replace("’", "'") for text in pair) for pair in QUOTES]
     assert written(tmp_path / "raw", "test") == first + [pair for name in TEST_SETS[1:] for pair in TESTS[name]]
-    assert sizes(accounts)["test"] == 11
-    assert accounts[-1]["parts"] == dict(zip(TEST_SETS, (3, 2, 2, 2, 2), strict=True))
+    assert sizes(counts)["test"] == 11
+    assert counts[-1]["parts"] == dict(zip(TEST_SETS, (3, 2, 2, 2, 2), strict=True))
 
 
 @pytest.mark.parametrize(
@@ -136,8 +136,8 @@ def test_the_filter_of_prepare_finds_nothing_left_to_drop(archive, tmp_path, spl
         names = [f"{split}.{language}" for language in LANGUAGES]
         both = zip(LANGUAGES, names, tokenizers, strict=True)
         sides = [Side(language, raw / name, tok / name, tokenize) for language, name, tokenize in both]
-        account = prepare(*sides, Screen(RECIPE))["accounts"][0]
-        assert account["lines_in"] == account["lines_out"] == len(written(raw, split))
+        count = prepare(*sides, Screen(RECIPE))["accounts"][0]
+        assert count["lines_in"] == count["lines_out"] == len(written(raw, split))
 
 
 def test_from_a_server_that_breaks_off(tmp_path, archive, server):
@@ -167,13 +167,13 @@ TST = f"{PAIR}/IWSLT14.TED.tst2011.{PAIR}"
         ({DE: "eins\nzwölf\n".encode("latin1")}, rf"{DE}, line 2: not UTF-8 \(byte 3\); fetch it again"),
     ],
 )
-def test_a_bad_archive_is_told(archive, changes, message):
+def test_a_bad_archive_is_refused(archive, changes, message):
     with pytest.raises(UserError, match=rf"de-en\.tgz: {message}"):
         load(archive(changes), *LANGUAGES)
 
 
 def test_a_language_pair_that_the_archive_lacks(archive):
-    with pytest.raises(UserError, match=r"has no fr-en, it has de-en; mend data\.source_lang and"):
+    with pytest.raises(UserError, match=r"has no fr-en, it has de-en; fix data\.source_lang and"):
         load(archive(), "fr", "en")
 
 
@@ -203,8 +203,8 @@ def command(*args) -> subprocess.CompletedProcess:
     ],
 )
 def test_the_tokeniser_may_move_a_few_pairs(sizes, recipe, message):
-    found = unlike(dict(zip(SPLITS, sizes, strict=True)), PUBLISHED, recipe)
-    assert found == (message and f"splits of other sizes than published: {message}")
+    found = size_warning(dict(zip(SPLITS, sizes, strict=True)), PUBLISHED, recipe)
+    assert found == (message and f"split sizes differ from the published ones: {message}")
 
 
 @pytest.mark.parametrize(
@@ -213,27 +213,27 @@ def test_the_tokeniser_may_move_a_few_pairs(sizes, recipe, message):
 )
 def test_other_sizes_mean_another_archive(sizes, recipe):
     with pytest.raises(UserError, match="it is not the published archive"):
-        unlike(dict(zip(SPLITS, sizes, strict=True)), PUBLISHED, recipe)
+        size_warning(dict(zip(SPLITS, sizes, strict=True)), PUBLISHED, recipe)
 
 
 def test_command_line_refuses_an_archive_of_another_size(archive, tmp_path):
     path = archive()
     result = command(path, tmp_path / "raw", "--expect", "60", "2", "6750")
     assert (result.returncode, result.stdout) == (2, "")
-    told = "splits of other sizes than published: test 11 (not 6750); it is not the published archive"
-    assert result.stderr == f"error: {path}: {told}\n"
+    problem = "split sizes differ from the published ones: test 11 (not 6750); it is not the published archive"
+    assert result.stderr == f"error: {path}: {problem}\n"
     assert list((tmp_path / "raw").iterdir()) == []
 
 
 def test_published_sizes_are_reported(archive, tmp_path):
     result = command(archive(), tmp_path / "raw", "--split-final-period", "--expect", "60", "2", "11")
     assert (result.returncode, result.stdout, result.stderr) == (0, "", "")
-    accounts = json.loads((tmp_path / "raw" / "stats.json").read_text())["accounts"]
-    assert {account["split"]: account["expected"] for account in accounts[1:]} == {"train": 60, "valid": 2, "test": 11}
+    counts = json.loads((tmp_path / "raw" / "stats.json").read_text())["accounts"]
+    assert {count["split"]: count["expected"] for count in counts[1:]} == {"train": 60, "valid": 2, "test": 11}
 
 
 @pytest.mark.parametrize("expect", [["--expect", "60", "2", "11"], []])
-def test_nothing_is_said_of_the_sizes_expected_or_when_none_are(archive, tmp_path, monkeypatch, capsys, expect):
+def test_no_warning_for_expected_sizes_or_without_any(archive, tmp_path, monkeypatch, capsys, expect):
     monkeypatch.setattr(sys, "argv", arguments(archive(), tmp_path / "raw", *expect))
     main()
     assert capsys.readouterr() == ("", "")

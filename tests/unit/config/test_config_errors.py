@@ -180,9 +180,17 @@ MISTAKES = [
         "systems.takd_student.alpha: -1 is not valid: input should be greater than or equal to 0",
     ),
     (
-        "data: {corpus: wmt}",
-        "data.corpus: 'wmt' is not valid: input should be "
-        "'synthetic', 'multi30k', 'iwslt14', 'tatoeba', 'wmt17', 'wmt23' or 'local'",
+        "data: {corpus: iwslt}",
+        "data.corpus: 'iwslt' is not in config/datasets.yaml; did you mean 'iwslt14'?",
+    ),
+    (
+        "data: {corpus: europarl}",
+        "data.corpus: 'europarl' is not in config/datasets.yaml; "
+        "use one of multi30k, iwslt14, tatoeba, wmt17, wmt23, synthetic, local",
+    ),
+    (
+        "data: {corpus: wmt23, source_lang: cs, target_lang: en}",
+        "data: the corpus 'wmt23' has no cs to en; it has en to cs",
     ),
 ]
 

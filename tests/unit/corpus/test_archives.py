@@ -1,4 +1,4 @@
-"""archives.py: what is read out of an archive, and which archives are refused."""
+"""Members read from archives, and archives that are refused."""
 
 import gzip
 import lzma
@@ -73,7 +73,7 @@ def test_names_may_start_with_a_dot(tmp_path):
         (special("C:x", tarfile.DIRTYPE), "'C:x' leads outside"),
     ],
 )
-def test_an_unsafe_member_is_refused_though_nobody_wants_it(tmp_path, item, problem):
+def test_an_unsafe_member_is_refused_even_if_unused(tmp_path, item, problem):
     path = write_tgz(tmp_path / "a.tgz", CONTENT, item)
     with pytest.raises(UserError, match=rf"a\.tgz: member {problem}.*; do not trust this copy, fetch it again"):
         read_members(path, CONTENT)
@@ -88,13 +88,13 @@ def test_an_unsafe_member_is_refused_though_nobody_wants_it(tmp_path, item, prob
         (of_mode("/x", 0), "'/x' leads outside"),
     ],
 )
-def test_an_unsafe_member_of_a_zip_is_refused_though_nobody_wants_it(tmp_path, item, problem):
+def test_an_unsafe_member_of_a_zip_is_refused_even_if_unused(tmp_path, item, problem):
     path = write_zip(tmp_path / "a.zip", CONTENT, item)
     with pytest.raises(UserError, match=rf"a\.zip: member {problem}.*; do not trust this copy, fetch it again"):
         read_members(path, CONTENT)
 
 
-def test_an_encrypted_member_is_told(tmp_path):
+def test_an_encrypted_member_is_refused(tmp_path):
     path = write_zip(tmp_path / "a.zip", CONTENT)
     content = bytearray(path.read_bytes())
     entry = content.index(b"PK\x01\x02", content.index(b"PK\x01\x02") + 1)  # the first is that of the folder
@@ -112,7 +112,7 @@ def test_a_bomb_in_a_zip_is_refused_where_it_is_wanted(tmp_path):
 
 
 @pytest.mark.parametrize("wanted", [[], ["de-en/zeros"]])
-def test_a_bomb_is_refused_whether_its_content_is_wanted_or_not(tmp_path, wanted):
+def test_a_bomb_is_refused_even_if_unused(tmp_path, wanted):
     path = write_tgz(tmp_path / "a.tgz", {"de-en/zeros": bytes(5_000_000)})
     assert path.stat().st_size < 20_000
     with pytest.raises(UserError, match=r"a\.tgz: unpacks to more than 1000000 bytes"):
@@ -147,13 +147,13 @@ def test_a_member_cut_off_inside_a_whole_gzip_is_refused(tmp_path):
     [b"<html>not found</html>", gzip.compress(b"no tar here" * 100), gzip.compress(b""), b""],
     ids=["html", "no tar", "empty gzip", "empty"],  # a gzip holds its time, so it is no name that two workers agree on
 )
-def test_what_is_no_tgz_is_refused(tmp_path, content):
+def test_other_files_than_tgz_are_refused(tmp_path, content):
     (tmp_path / "a.tgz").write_bytes(content)
     with pytest.raises(UserError, match=r"a\.tgz: damaged, cut off or not an archive \(.+\); fetch it again"):
         read_members(tmp_path / "a.tgz", CONTENT)
 
 
-def test_a_flipped_bit_is_found_wherever_it_is(tmp_path):
+def test_a_flipped_bit_is_found_anywhere(tmp_path):
     path = write_tgz(tmp_path / "a.tgz", CONTENT)
     whole = path.read_bytes()
     for place in (len(whole) // 2, len(whole) - 6):
@@ -183,7 +183,7 @@ def test_a_truncated_or_damaged_zip_is_refused(tmp_path):
             read_members(path, CONTENT)
 
 
-def test_a_folder_is_no_file_of_its_name(tmp_path):
+def test_a_folder_is_not_a_file_of_that_name(tmp_path):
     path = write_tgz(tmp_path / "a.tgz", CONTENT)
     assert read_members(path, ["de-en"])[0] == {}
     with pytest.raises(Refused, match="has no such member; it has de-en/"), open_member(path, "de-en"):
@@ -199,6 +199,6 @@ def test_the_rest_of_the_archive_is_verified_only_after_a_block_without_an_error
         assert stream.read() == CONTENT["de-en/a"]
 
 
-def test_a_missing_archive_is_told(tmp_path):
+def test_a_missing_archive_is_reported(tmp_path):
     with pytest.raises(UserError, match=r"a\.tgz: cannot be read \(No such file or directory\)"):
         read_members(tmp_path / "a.tgz", CONTENT)

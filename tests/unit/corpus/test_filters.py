@@ -1,4 +1,4 @@
-"""filters.py: which pairs go for their lengths, their language, their script."""
+"""Pairs dropped for their lengths, their language, their script."""
 
 import pytest
 
@@ -31,7 +31,7 @@ def test_rule_of_clean_corpus_n(lengths, reason):
 
 
 @pytest.mark.parametrize("lengths", [(0, 0), (0, 5), (1, 500)])
-def test_without_limits_everything_stays(lengths):
+def test_without_limits_everything_is_kept(lengths):
     assert LengthFilter().reason_to_drop(*lengths) is None
 
 
@@ -66,7 +66,7 @@ def test_a_side_in_another_language(german_english, source, target, reason):
     assert german_english.reason_to_drop(source, target) == reason
 
 
-def test_short_text_stays_whatever_its_language(german_english):
+def test_short_text_is_kept_in_any_language(german_english):
     short, long = "Je suis ici, chez moi !", "Je suis ici, et elle aussi !"
     assert sum(map(str.isalpha, short)) < MIN_LETTERS < len(short)
     assert sum(map(str.isalpha, long)) == MIN_LETTERS
@@ -74,7 +74,7 @@ def test_short_text_stays_whatever_its_language(german_english):
     assert german_english.reason_to_drop(long, long) == "language"
 
 
-def test_only_from_the_probability_on_is_a_pair_dropped(german_english):
+def test_a_pair_is_dropped_from_the_given_probability(german_english):
     source, target = "Ein Aisate grillt Fleisch.", ENGLISH  # misspelt: Danish or Dutch at first sight
     probability = 1 - dict(german_english._identifier.rank(source))["de"]
     assert 0.5 < probability < 0.999
@@ -139,7 +139,7 @@ def test_letters_of_another_script(code, text, share, reason):
     [
         ("tlh", "the CLDR names no script of language 'tlh'; name it in the code"),
         ("und", "the CLDR names no script of language 'und'"),
-        ("de-Zmth", "Unicode has no script 'Zmth'; mend"),
+        ("de-Zmth", "Unicode has no script 'Zmth'; fix"),
     ],
 )
 def test_languages_without_a_known_script_are_refused(code, message):
@@ -155,6 +155,6 @@ def test_shares_out_of_range_are_refused(share):
 
 @pytest.mark.parametrize("code", ["", "xx", "German", "foo bar"])
 @pytest.mark.parametrize("build", [LanguageFilter, ScriptFilter])
-def test_what_is_no_language_code_is_refused(build, code):
+def test_bad_language_codes_are_refused(build, code):
     with pytest.raises(UserError, match=rf"language '{code}' is not a .*; use one such as de"):
         build((code, "en"), 0.5)

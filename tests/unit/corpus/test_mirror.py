@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from ekd_nmt.common.errors import UserError
-from ekd_nmt.corpus.manifest import DataFile, Dataset
+from ekd_nmt.config.manifest import DataFile, Dataset
 from ekd_nmt.corpus.mirror import check_mirror, copy_from_mirror, missing, table
 
 CONTENT = b"some text\n"

@@ -1,4 +1,4 @@
-"""moses.py: the same tokens and the same punctuation as sacremoses, whatever the text."""
+"""The same tokens and the same punctuation as sacremoses, for any text."""
 
 import random
 import re
@@ -12,12 +12,12 @@ from sacremoses import MosesPunctNormalizer, MosesTokenizer
 from sacremoses.corpus import NonbreakingPrefixes
 
 from ekd_nmt.corpus.moses import (
+    CACHED_LENGTH,
     NO_ABBREVIATION,
     NOTEWORTHY,
-    REMEMBERED_LENGTH,
     make_normalizer,
     make_tokenizer,
-    part_final_period,
+    split_off_final_period,
 )
 
 LANGUAGES = ("de", "en", "fr", "it", "cs", "fi")
@@ -96,7 +96,7 @@ def test_tokenises_as_moses(language, sentence, expected):
         "DOTMULTI xDOTMULTI DOT.. ..MULTI 'DOTDOTMULTI'.",
         "a \x00 b a\x00b a' \x07 'b , \x1b , \x7f \x85 \x1c",
         "e\u0301te\u0301, n\u0303. क्षि। ١٢٣, ½. ²x Σ. 漢字。か、カー 한국어. 👩‍🔬👍🏽! \ufeffx",
-        "x" * 300 + ", " + "y," * 200 + " (" + "z" * REMEMBERED_LENGTH + ")." + "u.v" * 50 + ".",
+        "x" * 300 + ", " + "y," * 200 + " (" + "z" * CACHED_LENGTH + ")." + "u.v" * 50 + ".",
     ],
 )  # fmt: skip
 def test_nasty_sentences(language, sentence):
@@ -127,7 +127,7 @@ def test_every_abbreviation_before_every_kind_of_word(language):
     assert_same_tokens(language, [f"A {word}.{follower}" for word in chosen for follower in followers])
 
 
-def test_the_stand_in_is_no_abbreviation_in_any_language():
+def test_the_replacement_is_not_an_abbreviation_in_any_language():
     prefixes = NonbreakingPrefixes()
     for language in set(prefixes.available_langs.values()):
         assert NO_ABBREVIATION not in {entry.split()[0] for entry in prefixes.words(language)}
@@ -145,7 +145,7 @@ def test_white_space_is_the_same_for_split_and_for_regular_expressions():
 
 
 @pytest.mark.parametrize(
-    ("language", "sentence", "kept", "parted"),
+    ("language", "sentence", "kept", "split"),
     [
         ("en", "in the U.S.", "in the U.S.", "in the U.S ."),
         ("en", "We saw Mr.", "We saw Mr.", "We saw Mr ."),
@@ -159,20 +159,20 @@ def test_white_space_is_the_same_for_split_and_for_regular_expressions():
         ("en", "", "", ""),
     ],
 )
-def test_a_final_period_is_parted_from_an_abbreviation_only_on_request(language, sentence, kept, parted):
+def test_a_final_period_is_split_from_an_abbreviation_only_on_request(language, sentence, kept, split):
     assert " ".join(make_tokenizer(language)(sentence)) == kept
-    assert " ".join(make_tokenizer(language, split_final_period=True)(sentence)) == parted
+    assert " ".join(make_tokenizer(language, split_final_period=True)(sentence)) == split
 
 
 def test_lowercases_tokens_one_by_one():
     assert make_tokenizer("de", lowercase=True)("ÄRGER & Über") == ["ärger", "&amp;", "über"]
     tokenize = make_tokenizer("el", lowercase=True, split_final_period=True)
     for sentence in fuzz("lowercase", 500):
-        expected = [token.lower() for token in part_final_period(expected_tokens("el", sentence))]
+        expected = [token.lower() for token in split_off_final_period(expected_tokens("el", sentence))]
         assert tokenize(sentence) == expected, sentence
 
 
-def test_callers_may_change_the_tokens_they_get():
+def test_callers_may_change_the_returned_tokens():
     tokenize = make_tokenizer("en")
     for sentence in ("Yes, (it's) so.", "A B"):
         first = tokenize(sentence)
@@ -193,7 +193,7 @@ def test_is_faster_than_sacremoses():
 
 
 def expected_normal(language: str, sentence: str) -> str:
-    """The documented composition, with nothing passed by."""
+    """The documented composition, without skipping."""
     visible = "".join(character for character in sentence if character == "\u200b" or not is_format(character))
     return normal_reference(language).normalize(regex.sub(r"[\p{C}\p{Zl}\p{Zp}]", " ", visible))
 
@@ -237,7 +237,7 @@ def test_normalises_random_sentences_as_sacremoses(language):
     assert 100 < len(passed_by) < len(sentences)
 
 
-def test_no_sentence_is_passed_by_that_a_rule_would_change():
+def test_no_skipped_sentence_would_be_changed_by_a_rule():
     for language in ("en", "de"):
         for characters in product("aº5 .,:;?!%'\"&-<", repeat=3):
             sentence = "".join(characters)
@@ -245,7 +245,7 @@ def test_no_sentence_is_passed_by_that_a_rule_would_change():
                 assert normal_reference(language).normalize(sentence) == sentence.strip(), sentence
 
 
-def test_no_character_is_passed_by_that_is_removed_or_replaced():
+def test_no_skipped_character_is_removed_or_replaced():
     passed_by = [chr(code) for code in range(0x110000) if not NOTEWORTHY.search(chr(code))]
     text = "".join(passed_by)
     assert not regex.search(r"[\p{C}\p{Zl}\p{Zp}]", text)

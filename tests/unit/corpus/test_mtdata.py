@@ -1,4 +1,4 @@
-"""What the manifest says of published corpora, against the packages that know them: mtdata and sacrebleu. Offline."""
+"""The manifest compared with the packages mtdata and sacrebleu, offline."""
 
 import json
 import os
@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from sacrebleu.dataset import DATASETS
 
-from ekd_nmt.corpus.manifest import load_manifest
+from ekd_nmt.config.manifest import load_manifest
 
 FILES = [
     (name, item)
@@ -17,7 +17,7 @@ FILES = [
     for item in dataset.files
 ]
 INDEXED = [pytest.param(item, id=f"{name}-{item.name}") for name, item in FILES if item.mtdata]
-TEST_SETS = [pytest.param(item, id=f"{name}-{item.name}") for name, item in FILES if item.testset]
+TEST_SETS = [pytest.param(item, id=f"{name}-{item.name}") for name, item in FILES if item.test_set]
 
 # mtdata makes and caches the index of all its 290,000 entries when mtdata.index is imported. This loads the entries of
 # one group into a stand-in for that module; they are made by mtdata's own code from mtdata's own data.
@@ -93,18 +93,18 @@ def test_an_id_names_the_same_url_and_the_same_texts(mtdata, item):
 
 def test_files_without_id_are_not_in_the_index(mtdata):
     indexed = {without_scheme(entry["url"]) for entry in mtdata["entries"].values() if isinstance(entry["url"], str)}
-    plain = [item for _, item in FILES if not item.mtdata and not item.testset]
+    plain = [item for _, item in FILES if not item.mtdata and not item.test_set]
     assert [item.url for item in plain if without_scheme(item.url) in indexed] == []
 
 
 @pytest.mark.parametrize("item", TEST_SETS)
 def test_a_test_set_is_the_archive_that_sacrebleu_verifies(item):
-    known = DATASETS[item.testset]
+    known = DATASETS[item.test_set]
     assert (known.data, known.md5) == ([item.url], [item.md5])
 
 
 @pytest.mark.parametrize(("dataset", "pair"), [("wmt17", "de-en"), ("wmt23", "en-cs")])
 def test_the_test_sets_of_a_data_set_have_its_languages(dataset, pair):
-    names = [item.testset for name, item in FILES if name == dataset and item.testset]
+    names = [item.test_set for name, item in FILES if name == dataset and item.test_set]
     assert len(names) == 2
     assert all(pair in DATASETS[name].langpairs for name in names)

@@ -1,4 +1,4 @@
-"""sources.py: from which files each corpus is collected, and with what flags."""
+"""From which files each corpus is collected, and with what flags."""
 
 import shlex
 
@@ -6,16 +6,17 @@ import pytest
 
 from configurations import ROOT, experiment
 from ekd_nmt.common.errors import UserError
+from ekd_nmt.config.manifest import load_manifest
 from ekd_nmt.config.models import Data
 from ekd_nmt.config.types import SPLITS
-from ekd_nmt.corpus.manifest import load_manifest
 from ekd_nmt.corpus.sources import (
+    bitexts,
     check_local_files,
     collect_flags,
     collected,
     input_files,
     is_held_out,
-    is_made_at_once,
+    iwslt14_archive,
 )
 
 MANIFEST = load_manifest(ROOT / "config/datasets.yaml")
@@ -38,49 +39,86 @@ def data(**options) -> Data:
     ],
 )
 def test_what_is_collected(options, splits, held_out):
-    assert collected(data(**options)) == splits
-    assert is_held_out(data(**options)) is held_out
-    assert is_made_at_once(data(**options)) is (splits == ())
+    assert collected(data(**options), MANIFEST) == splits
+    assert is_held_out(data(**options), MANIFEST) is held_out
+
+
+def test_iwslt14_is_unpacked_by_its_recipe():
+    assert iwslt14_archive(data(corpus="iwslt14"), MANIFEST) == "resources/iwslt14/de-en.tgz"
+    assert iwslt14_archive(data(corpus="multi30k"), MANIFEST) is None
+    assert iwslt14_archive(data(), MANIFEST) is None
 
 
 def test_multi30k_in_either_direction():
     forward, backward = data(corpus="multi30k"), data(corpus="multi30k", source_lang="en", target_lang="de")
     files = ["resources/multi30k/val.de.gz", "resources/multi30k/val.en.gz"]
     assert input_files(forward, MANIFEST, "valid") == files
-    assert collect_flags(forward, MANIFEST, "valid") == f"--part val {' '.join(files)} --skip-malformed --expect 1014"
+    assert collect_flags(forward, MANIFEST, "valid") == f"--texts val {' '.join(files)} --skip-malformed --expect 1014"
     assert collect_flags(backward, MANIFEST, "valid").split()[2:4] == files[::-1]
 
 
-def test_wmt_has_several_parts_and_a_file_is_needed_once():
+@pytest.mark.parametrize(
+    ("corpus", "split", "languages", "expected"),
+    [
+        ("multi30k", "valid", ("en", "de"), ["--texts val resources/multi30k/val.en.gz resources/multi30k/val.de.gz"]),
+        ("tatoeba", "all", ("de", "en"), ["--tsv deu-eng resources/tatoeba/deu-eng.zip::deu.txt 2,1"]),
+        ("wmt17", "test", ("de", "en"), ["--test-set newstest2017 wmt17 resources/wmt17/newstest2017.tgz"]),
+        ("wmt17", "valid", ("de", "en"), ["--test-set newstest2016 wmt16 resources/wmt17/newstest2016.tgz"]),
+        (
+            "wmt23",
+            "train",
+            ("en", "cs"),
+            [
+                "--tsv europarl-v10.cs-en resources/wmt23/europarl-v10.cs-en.tsv.gz 2,1",
+                "--tsv news-commentary-v18.cs-en resources/wmt23/news-commentary-v18.cs-en.tsv.gz 2,1",
+                "--texts training-parallel-commoncrawl "
+                "resources/wmt23/training-parallel-commoncrawl.tgz::commoncrawl.cs-en.en "
+                "resources/wmt23/training-parallel-commoncrawl.tgz::commoncrawl.cs-en.cs",
+                "--tsv wikititles-v3.cs-en resources/wmt23/wikititles-v3.cs-en.tsv 2,1",
+            ],
+        ),
+    ],
+)
+def test_what_collect_is_called_with(corpus, split, languages, expected):
+    chosen = data(corpus=corpus, source_lang=languages[0], target_lang=languages[1])
+    assert [" ".join(text.flag) for text in bitexts(chosen, MANIFEST, split)] == expected
+
+
+def test_wmt_has_several_texts_and_a_file_is_needed_once():
     wmt = data(corpus="wmt17", source_lang="en", target_lang="de")
-    assert len(input_files(wmt, MANIFEST, "train")) == 4
+    assert input_files(wmt, MANIFEST, "train") == [
+        "resources/wmt17/europarl-v7.de-en.tgz",
+        "resources/wmt17/training-parallel-commoncrawl.tgz",
+        "resources/wmt17/training-parallel-nc-v12.tgz",
+        "resources/wmt17/rapid2016.tgz",
+    ]
     words = shlex.split(collect_flags(wmt, MANIFEST, "train"))
-    assert words.count("--part") == 4
+    assert words.count("--texts") == 4
     assert "--expect" not in words
-    first = words.index("--part")
+    first = words.index("--texts")
     assert words[first + 2].endswith("europarl-v7.de-en.tgz::europarl-v7.de-en.en")
     test = collect_flags(wmt, MANIFEST, "test")
-    assert test == "--testset newstest2017 wmt17 resources/wmt17/newstest2017.tgz --skip-malformed --expect 3004"
+    assert test == "--test-set newstest2017 wmt17 resources/wmt17/newstest2017.tgz --skip-malformed --expect 3004"
 
 
 @pytest.mark.parametrize(
     ("local", "split", "flags"),
     [
-        ({"train": ["a b.de", "c.en"]}, "all", "--part all 'a b.de' c.en"),
+        ({"train": ["a b.de", "c.en"]}, "all", "--texts all 'a b.de' c.en"),
         ({"train": ["a.tsv"], "columns": [3, 1]}, "all", "--tsv all a.tsv 3,1"),
-        ({"train": ["a"], "valid": ["v.de", "v.en"], "test": ["t"]}, "valid", "--part valid v.de v.en"),
+        ({"train": ["a"], "valid": ["v.de", "v.en"], "test": ["t"]}, "valid", "--texts valid v.de v.en"),
         ({"train": ["a"], "valid": ["v.de", "v.en"], "test": ["t"]}, "test", "--tsv test t 1,2"),
     ],
 )
 def test_ones_own_files(local, split, flags):
-    """A broken line of one's own is to be mended, so nothing is skipped."""
+    """A broken line of one's own is to be fixed, so nothing is skipped."""
     assert collect_flags(data(corpus="local", local=local), {}, split) == flags
 
 
 def test_ones_own_text_in_an_archive():
     own = data(corpus="local", local={"train": ["my.zip::a/corpus.de", "my.zip::a/corpus.en"]})
     assert input_files(own, {}, "all") == ["my.zip"]
-    assert collect_flags(own, {}, "all") == "--part all my.zip::a/corpus.de my.zip::a/corpus.en"
+    assert collect_flags(own, {}, "all") == "--texts all my.zip::a/corpus.de my.zip::a/corpus.en"
 
 
 def test_files_that_are_not_there(tmp_path, monkeypatch):

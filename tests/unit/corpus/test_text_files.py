@@ -1,4 +1,4 @@
-"""textfiles.py: lines of texts in files and archives, and what it says about those that cannot be read."""
+"""Lines of texts in files and archives, and texts that cannot be read."""
 
 import bz2
 import gzip
@@ -30,7 +30,7 @@ def write(path, content):
 
 
 def write_archive(path, kind, members):
-    """An archive under a name that says nothing of its kind, with noise behind the members."""
+    """An archive without a telling name, with noise behind the members."""
     members = {**members, "noise": NOISE}
     if kind == "zip":
         with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
@@ -46,7 +46,7 @@ def write_archive(path, kind, members):
 
 
 @pytest.mark.parametrize("kind", COMPRESSIONS)
-def test_a_file_is_read_as_what_it_is_whatever_its_name(tmp_path, kind):
+def test_the_format_is_recognised_without_the_name(tmp_path, kind):
     path = write(tmp_path / "named.txt", COMPRESSIONS[kind](TEXT))
     assert list(open_text(path)) == list(open_text(str(path))) == LINES
 
@@ -120,7 +120,7 @@ def lines_before_error(place):
 
 
 @pytest.mark.parametrize("kind", ["gz", "xz", "zst"])
-def test_a_truncated_file_gives_the_lines_there_are_and_tells_their_number(tmp_path, kind):
+def test_a_truncated_file_yields_its_lines_and_reports_their_number(tmp_path, kind):
     text = "".join(f"{random.Random(number).random()}\n" for number in range(30_000))
     packed = COMPRESSIONS[kind](text.encode())
     path = write(tmp_path / f"cut.{kind}", packed[: len(packed) * 9 // 10])
@@ -134,8 +134,8 @@ def test_damage_at_the_very_end_is_noticed(tmp_path, kind):
     packed = bytearray(COMPRESSIONS[kind](TEXT))
     packed[-6] ^= 1
     path = write(tmp_path / f"bad.{kind}", packed)
-    told = refused(path)
-    assert re.search(r"bad\...: damaged, cut off or not an archive( after line 3000)? \(.+\); fetch it again", told)
+    error = refused(path)
+    assert re.search(r"bad\...: damaged, cut off or not an archive( after line 3000)? \(.+\); fetch it again", error)
 
 
 @pytest.mark.parametrize("kind", ["plain", "gz", "xz", "zst", "zip"])
@@ -172,7 +172,7 @@ def test_not_utf8_names_line_and_byte(tmp_path, monkeypatch, block):
     assert refused(write(tmp_path / "cut", b"eins\nzw\xc3")).startswith(f"{tmp_path}/cut, line 2: not UTF-8 (byte 3)")
 
 
-def test_what_is_not_there_or_no_file(tmp_path):
+def test_a_missing_file_or_a_folder(tmp_path):
     missing, there = tmp_path / "a.zip", "check the path and its permissions"
     assert refused(missing) == f"{missing}: cannot be read (No such file or directory); {there}"
     assert refused(f"{missing}::x") == f"{missing}::x: cannot be read (No such file or directory); {there}"
@@ -190,8 +190,8 @@ def test_an_archive_whose_text_is_not_named(tmp_path, kind):
 @pytest.mark.parametrize(
     ("wanted", "message"),
     [
-        ("Books.de-en.fr", "has no such member; of Books.de-en it has .de, .en, .ids; mend the language or the name"),
-        ("Books.*.fr", "has no such member; of Books.* it has .de, .en, .ids; mend the language or the name"),
+        ("Books.de-en.fr", "has no such member; of Books.de-en it has .de, .en, .ids; fix the language or the name"),
+        ("Books.*.fr", "has no such member; of Books.* it has .de, .en, .ids; fix the language or the name"),
         ("Books", "has no such member; it has Books.de-en."),
         ("OpenBooks.de-en.de", "has no such member; it has Books.de-en.de, Books.de-en."),
         ("", "has no such member; it has "),
@@ -199,13 +199,13 @@ def test_an_archive_whose_text_is_not_named(tmp_path, kind):
     ],
 )
 @pytest.mark.parametrize("kind", ["gz", "zip"])
-def test_a_member_that_is_not_there_or_not_the_only_one(tmp_path, kind, wanted, message):
+def test_a_missing_or_ambiguous_member(tmp_path, kind, wanted, message):
     names = ["Books.de-en.de", "Books.de-en.en", "Books.de-en.ids", "LICENSE", "README", "THANKS"]
     path = write_archive(tmp_path / "a", kind, dict.fromkeys(names, b"text\n"))
-    told = refused(f"{path}::{wanted}")
-    assert f"a::{wanted}: {message}" in told
+    error = refused(f"{path}::{wanted}")
+    assert f"a::{wanted}: {message}" in error
     if "it has Books" in message:
-        assert told.endswith(" and 2 more; mend the name or take another archive")
+        assert error.endswith(" and 2 more; fix the name or take another archive")
 
 
 @pytest.mark.parametrize(

@@ -1,4 +1,4 @@
-"""testsets.py on archives of the published layouts, and what it says of other ones."""
+"""WMT test sets read from archives of the published layouts, and refused archives."""
 
 import os
 import subprocess
@@ -66,7 +66,7 @@ def test_sgml(tmp_path, year):
 
 
 @pytest.mark.parametrize(("name", "first", "other"), [("wmt21", "A", "B"), ("wmt23", "refA", "refB")])
-def test_xml_without_test_suites_and_with_the_reference_that_counts(tmp_path, name, first, other):
+def test_xml_without_test_suites_and_with_the_scored_reference(tmp_path, name, first, other):
     path = write_tgz(tmp_path / "a.tgz", {"pax": b"", XML_MEMBERS[name]: xml(first, other)})
     found = read_testset(name, path, "en", "cs")
     assert (found.pairs, found.reference) == (XML_PAIRS, f"ref:{first}")
@@ -85,7 +85,7 @@ def test_of_several_reference_files_the_first_is_taken(tmp_path):
     assert (found.pairs, found.reference) == ([("Eins.", "One.")], "ref:0")
 
 
-def test_sacrebleu_itself_is_left_as_it_was(tmp_path):
+def test_sacrebleus_own_tables_are_unchanged(tmp_path):
     dataset = DATASETS["wmt17"]
     before = dict(vars(dataset))
     read_testset("wmt17", write_tgz(tmp_path / "a.tgz", sgml_members("2017", SOURCE, TARGET)), "en", "de")
@@ -118,10 +118,10 @@ def refused(path, name="wmt17", source_lang="en", target_lang="de") -> str:
     return str(caught.value)
 
 
-def test_a_test_set_or_a_pair_that_there_is_not(tmp_path):
+def test_an_unknown_test_set_or_language_pair(tmp_path):
     assert "'wmt99': sacreBLEU has none of this name; it has iwslt17, " in refused(tmp_path / "a", "wmt99")
-    told = refused(tmp_path / "a", "wmt16", "de", "fr")
-    assert told.startswith("test set 'wmt16': has no de-fr; it has cs-en, de-en, en-cs, en-de, ")
+    message = refused(tmp_path / "a", "wmt16", "de", "fr")
+    assert message.startswith("test set 'wmt16': has no de-fr; it has cs-en, de-en, en-cs, en-de, ")
 
 
 @pytest.mark.parametrize("lost", [["-src.en"], ["-ref.de"], ["-ref.de", "-src.en"]])
@@ -141,7 +141,7 @@ def test_an_archive_that_lacks_a_file(tmp_path, lost):
 )
 def test_sides_that_do_not_match(tmp_path, source, target, counts):
     path = write_tgz(tmp_path / "a.tgz", sgml_members("2017", source, target))
-    assert f"{path}: en-de of test set 'wmt17' has {counts} they must be as many" in refused(path)
+    assert f"{path}: en-de of test set 'wmt17' has {counts} the numbers must match" in refused(path)
 
 
 def test_sgml_that_is_not_utf8(tmp_path):
@@ -164,15 +164,15 @@ def test_sgml_that_is_not_utf8(tmp_path):
 def test_malformed_xml(tmp_path, old, new, problem):
     text = xml("A", "B").replace(old, new, 1)
     path = write_tgz(tmp_path / "a.tgz", {XML_MEMBERS["wmt21"]: text})
-    told = refused(path, "wmt21", "en", "cs")
-    assert told.startswith(f"{path}: en-cs of test set 'wmt21' is malformed ({problem}")
-    assert told.endswith("; fetch it again")
+    message = refused(path, "wmt21", "en", "cs")
+    assert message.startswith(f"{path}: en-cs of test set 'wmt21' is malformed ({problem}")
+    assert message.endswith("; fetch it again")
 
 
-def test_xml_without_the_reference_that_counts(tmp_path):
+def test_xml_without_the_scored_reference(tmp_path):
     path = write_tgz(tmp_path / "a.tgz", {XML_MEMBERS["wmt21"]: xml("C", "B")})
-    told = refused(path, "wmt21", "en", "cs")
-    assert f"{path}: en-cs of test set 'wmt21' has ref:B, ref:C but not ref:A; fetch it again" in told
+    message = refused(path, "wmt21", "en", "cs")
+    assert f"{path}: en-cs of test set 'wmt21' has ref:B, ref:C but not ref:A; fetch it again" in message
 
 
 def test_an_unsafe_or_truncated_archive(tmp_path):

@@ -1,4 +1,4 @@
-"""report_page.py: what the page says, that it is well-formed and safe, and that no plot breaks."""
+"""The page of the data report: its text, that it is well-formed and safe, and that no plot breaks."""
 
 import re
 from collections import defaultdict
@@ -15,7 +15,7 @@ from ekd_nmt.report.data_report_page import (
     Limits,
     choose_bins,
     draw_lengths,
-    of_lengths,
+    length_facts,
     percent,
     plot,
     quantile,
@@ -47,15 +47,15 @@ FILTERED = {
 }
 
 
-def account(step: str, split: str, lines: int) -> dict:
+def line_counts(step: str, split: str, lines: int) -> dict:
     return {(step, split, "", "lines_in"): lines, (step, split, "", "lines_out"): lines}
 
 
 def make_facts(changes: dict | None = None, whole: dict = WHOLE) -> dict:
     facts = dict(whole)
     for split in SPLITS:
-        facts |= account("split", split, 29_000 if split == "train" else 1_000)
-    facts |= FILTERED | of_lengths(HISTOGRAMS)
+        facts |= line_counts("split", split, 29_000 if split == "train" else 1_000)
+    facts |= FILTERED | length_facts(HISTOGRAMS)
     for split, (language, rate) in product(SPLITS, (("de", 1.234), ("en", 1.1))):
         facts["bpe", split, "", "lines"] = 28_332 if split == "train" else 1_000
         counts = {"words": 50_000, "pieces": int(50_000 * rate), "pieces per word": rate}
@@ -118,7 +118,7 @@ def plain() -> Page:
     return page()
 
 
-# --- what it says ---
+# --- text ---
 
 
 def test_summary_of_a_whole_corpus():
@@ -174,7 +174,7 @@ def test_lengths_and_subwords(plain):
         (Limits(1, 20_000, None), "Training data, de. No sentence comes near the limit of 20,000 tokens."),
     ],
 )
-def test_limits_in_words(limits, words):
+def test_limits(limits, words):
     assert words in prose(limits=limits).words
 
 
@@ -184,7 +184,7 @@ def test_published_sizes():
     assert ["split", "valid", "1,000", "none", "1,000 1,001 published"] in shown.rows
 
 
-def test_overlap_is_told_in_words_and_colour():
+def test_overlap_is_highlighted():
     shown = prose({("overlap", "train-test", "en", "sentences"): 30, ("overlap", "valid-test", "", "pairs"): 1})
     assert ["train", "valid", "none", "none", "none"] in shown.rows
     assert ["train", "test", "none", "30 of 28,332 (0.1%)", "none"] in shown.rows
@@ -192,7 +192,7 @@ def test_overlap_is_told_in_words_and_colour():
     assert shown.text.count('<span class="good">none</span>') == 7
 
 
-def test_sums_are_short_with_the_whole_behind(plain):
+def test_checksums_are_short_with_the_whole_as_title(plain):
     assert ["valid", "en", "raw-valid-en", "tok-valid-en", "bpe-valid-en"] in plain.rows
     titles = [attributes["title"] for tag, attributes in plain.elements if tag == "code"]
     assert len(titles) == 18
@@ -202,7 +202,7 @@ def test_sums_are_short_with_the_whole_behind(plain):
 # --- its form ---
 
 
-def test_nothing_comes_from_outside(plain):
+def test_the_page_is_self_contained(plain):
     assert not {tag for tag, _ in plain.elements} & {"script", "link", "img", "iframe", "object"}
     assert not re.search(r"@import|https?://|url\((?!#)|src=", plain.text)
     links = [value for _, attributes in plain.elements for key, value in attributes.items() if key.endswith("href")]
@@ -210,7 +210,7 @@ def test_nothing_comes_from_outside(plain):
     assert all(link.startswith("#") for link in links)
 
 
-def test_references_meet_one_target_each(plain):
+def test_each_reference_has_one_target(plain):
     ids = [attributes["id"] for _, attributes in plain.elements if "id" in attributes]
     assert len(ids) == len(set(ids))
     targets = set(re.findall(r'(?:url\(#|href="#)([^")]+)', plain.text))
@@ -218,7 +218,7 @@ def test_references_meet_one_target_each(plain):
     assert targets <= set(ids)
 
 
-def test_plots_and_tables_can_be_heard(plain):
+def test_plots_and_tables_are_labelled_for_screen_readers(plain):
     labels = [attributes for tag, attributes in plain.elements if tag == "svg"]
     assert [(entry["role"], bool(entry["aria-label"])) for entry in labels] == [("img", True)] * 5
     assert "31,001 sentence pairs at first; 1 went at collect: malformed; 2,000 went at" in labels[0]["aria-label"]
@@ -244,7 +244,7 @@ def test_text_is_escaped():
     assert f"1 went at prepare: {bad}; " in next(entry["aria-label"] for tag, entry in shown.elements if tag == "svg")
 
 
-def test_equal_facts_give_equal_bytes_whatever_the_settings(plain):
+def test_equal_facts_give_equal_bytes_with_any_matplotlibrc(plain):
     with matplotlib.rc_context({"font.size": 30, "svg.fonttype": "path", "svg.hashsalt": None}):
         assert page().text == plain.text
         assert matplotlib.rcParams["font.size"] == 30
@@ -346,7 +346,7 @@ def test_long_tail_and_limits_are_marked():
     assert [text in svg for text in (">176+<", ">limits 1 and 175<", ">10,000<")] == [True] * 3  # a logarithmic axis
 
 
-def test_waterfall_ends_where_it_should():
+def test_waterfall_ends_at_the_training_data():
     first, lost, last = data_report_page.losses(make_facts())
     assert (first, last) == (31_001, 28_332)
     assert lost[:2] == [("collect: malformed", 1), ("split: valid and test", 2_000)]

@@ -1,4 +1,4 @@
-"""runs.py: what is refused in the files that the tables are made of."""
+"""Records of runs that are refused: damaged, contradictory, or not comparable."""
 
 from pathlib import Path
 
@@ -13,7 +13,7 @@ from run_files import SIGNATURES, cache_file, run_files
     ("place", "text", "message"),
     [
         (0, "{", r"student/seed1/scores\.json: not JSON"),
-        (1, "[]", r"student/seed1/train\.json: 'system' is missing"),
+        (1, "[]", r"student/seed1/train\.json: 'content' is missing or of a wrong type"),
         (0, '{"sentences": 1, "signatures": {}, "bleu": "high"}', r"scores\.json: 'bleu' is missing or of a wrong"),
         (
             0,

@@ -15,7 +15,7 @@ from ekd_nmt.corpus.sources import input_files, is_held_out
 
 if TYPE_CHECKING:
     from ekd_nmt.config.experiment import Experiment
-    from ekd_nmt.corpus.manifest import Dataset
+    from ekd_nmt.config.manifest import Dataset
 
 TOKENS = 25  # of a sentence of news or talks after BPE, end mark included, on average
 SYNTHETIC_TOKENS, SYNTHETIC_LONGEST = 15, 60  # of a generated sentence: on average, and at most
@@ -91,14 +91,16 @@ def _pairs(experiment: Experiment, manifest: Mapping[str, Dataset]) -> tuple[int
     if data.corpus == "synthetic":
         return data.synthetic.train_size, data.synthetic.valid_size, data.synthetic.test_size
     if data.corpus == "local":
-        if is_held_out(data):
+        if is_held_out(data, manifest):
             return _estimate_local(input_files(data, manifest, "all")), *held_out
         return tuple(_estimate_local(input_files(data, manifest, split)) for split in SPLITS)
     dataset = manifest[data.corpus]
     valid, test = (dataset.pairs.get(split, size) for split, size in zip(SPLITS[1:], held_out, strict=True))
     if "all" in dataset.pairs:
         return dataset.pairs["all"] - sum(held_out), valid, test
-    training = [(file.name, file.bytes or UNKNOWN_FILE) for file in dataset.files if file.split in ("train", "all")]
+    training = [
+        (file.name, file.bytes or UNKNOWN_FILE) for file in dataset.files if file.split not in ("valid", "test")
+    ]
     return dataset.pairs.get("train") or _estimate(training), valid, test
 
 

@@ -12,12 +12,12 @@ from typing import TYPE_CHECKING, Any
 from ekd_nmt.cluster import resource_estimates as estimates
 from ekd_nmt.cluster.corpus_size import UNKNOWN_FILE, corpus_size
 from ekd_nmt.cluster.rule_table import RULES
-from ekd_nmt.corpus.manifest import find_entry
+from ekd_nmt.config.manifest import find_entry
 
 if TYPE_CHECKING:
     from ekd_nmt.config.experiment import Experiment
+    from ekd_nmt.config.manifest import Dataset
     from ekd_nmt.config.models import Model
-    from ekd_nmt.corpus.manifest import Dataset
 
 SNAKEMAKE = 300  # MB: the two processes of Snakemake in a cluster job, 135 each
 GROWTH = (1.0, 1.5, 2.0)  # of the memory with each attempt; no more after the third, or no node would be large enough

@@ -7,19 +7,12 @@ from typing import TYPE_CHECKING
 
 from ekd_nmt.common.errors import UserError
 from ekd_nmt.config.errors import suggestion
+from ekd_nmt.config.manifest import NOT_PUBLISHED
 from ekd_nmt.config.models import Data, Distillation, Model, System, overridable
 
 if TYPE_CHECKING:
     from ekd_nmt.config.experiment import Experiment
 
-LANGUAGES = {
-    "synthetic": [("de", "en")],
-    "multi30k": [("de", "en"), ("en", "de")],
-    "iwslt14": [("de", "en"), ("en", "de")],
-    "tatoeba": [("de", "en"), ("en", "de")],
-    "wmt17": [("en", "de"), ("de", "en")],
-    "wmt23": [("en", "cs")],  # its test set exists in this direction alone
-}
 BATCH_KEYS = ("max_tokens", "max_sentences", "update_freq", "gpus", "nodes")  # decide how large an update is
 FOLDERS = ("data", "logs", "benchmarks")  # beside the systems in results/{experiment}
 
@@ -40,7 +33,7 @@ def check(experiment: Experiment, removed: Collection[str] = ()) -> list[str]:
     seeds, data, systems = experiment.seeds, experiment.data, experiment.systems
     if len(set(seeds)) != len(seeds):
         raise UserError(f"seeds: {seeds} names a seed twice; name each once")
-    _check_languages(data)
+    _check_corpus(experiment)
     _check_local(data)
     for name, system in systems.items():
         if name in FOLDERS:
@@ -59,15 +52,28 @@ def check(experiment: Experiment, removed: Collection[str] = ()) -> list[str]:
     ]
 
 
-def _check_languages(data: Data) -> None:
-    """A corpus has its languages, and a generated one has no other; another pair would fail after the download."""
-    pair = (data.source_lang, data.target_lang)
+def _check_corpus(experiment: Experiment) -> None:
+    """The corpus is in the manifest and has this direction; otherwise the run would fail after the download."""
+    data = experiment.data
     if data.source_lang == data.target_lang:
         raise UserError(f"data.target_lang: {data.target_lang!r} is also data.source_lang; name two languages")
-    offered = LANGUAGES.get(data.corpus, [pair])  # your own files are in any two languages
-    if pair not in offered:
-        choice = " or ".join(f"{source} to {target}" for source, target in offered)
-        raise UserError(f"data: the corpus {data.corpus!r} has no {pair[0]} to {pair[1]}; it has {choice}")
+    if data.corpus == "synthetic":
+        directions = ["de-en"]
+    elif data.corpus == "local":
+        directions = [f"{data.source_lang}-{data.target_lang}"]  # any
+    elif data.corpus in experiment.manifest:
+        directions = experiment.manifest[data.corpus].directions
+    else:
+        known = suggestion(data.corpus, [*experiment.manifest, *NOT_PUBLISHED])
+        raise UserError(f"data.corpus: {data.corpus!r} is not in config/datasets.yaml{known}")
+    if f"{data.source_lang}-{data.target_lang}" not in directions:
+        choice = " or ".join(direction.replace("-", " to ") for direction in directions) or "no text"
+        raise UserError(
+            f"data: the corpus {data.corpus!r} has no {data.source_lang} to {data.target_lang}; it has {choice}"
+        )
+    if data.corpus != "synthetic":
+        for key in ("source_lang", "target_lang"):
+            _check_code(key, getattr(data, key))
 
 
 def _check_local(data: Data) -> None:
@@ -86,8 +92,6 @@ def _check_local(data: Data) -> None:
         files = getattr(local, split)
         if len(set(files)) < len(files):
             raise UserError(f"data.local.{split}: {files[0]} is both sides; name two files, source first")
-    for key in ("source_lang", "target_lang"):
-        _check_code(key, getattr(data, key))
     if local.columns[0] == local.columns[1]:
         raise UserError(f"data.local.columns: {local.columns[0]} is both sides; name two columns")
 

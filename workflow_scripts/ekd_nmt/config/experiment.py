@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Mapping
+from functools import cached_property
 from typing import Any
 
 from pydantic import ValidationError
@@ -16,6 +17,7 @@ from pydantic import ValidationError
 from ekd_nmt.common.errors import UserError
 from ekd_nmt.config.checks import check
 from ekd_nmt.config.errors import explain
+from ekd_nmt.config.manifest import Dataset, load_manifest
 from ekd_nmt.config.models import Config, Distillation, Model, System, Training, overridable
 from ekd_nmt.config.types import SPLITS, Strict
 
@@ -50,6 +52,11 @@ class Experiment:
         self.data = self.config.data
         self.systems: dict[str, System] = self.config.systems
         self.warnings: list[str] = check(self, removed)
+
+    @cached_property
+    def manifest(self) -> dict[str, Dataset]:
+        """The public corpora."""
+        return load_manifest()
 
     # The stage graph
 

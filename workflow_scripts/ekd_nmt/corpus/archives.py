@@ -1,7 +1,7 @@
-"""Read archives that are not trusted: .zip, and .tar, plain or compressed in any way that ``decompression.py`` knows.
+"""Read untrusted archives: .zip, and .tar, plain or compressed in any way that ``decompression.py`` supports.
 
 Nothing is extracted to disk: members are read in order, so no name or link in an archive can reach a path of this
-machine. What an archive unpacks to is bounded, and damage is found although it lies behind the member that is wanted.
+machine. The unpacked size is limited, and damage after the wanted member is found too.
 """
 
 from __future__ import annotations
@@ -26,14 +26,14 @@ TAR_MAGIC, TAR_MAGIC_OFFSET = b"ustar", 257
 
 
 class Member(NamedTuple):
-    """One entry of an archive, by its normalised name; of a folder, ``open`` is ``None``."""
+    """One entry of an archive, with its normalised name; ``open`` is ``None`` for a folder."""
 
     name: str
     open: Callable[[], io.BufferedReader] | None
 
 
 def is_archive(stream: io.BufferedReader) -> bool:
-    """Whether a stream, decompressed, starts as a .zip or a .tar does."""
+    """Whether a decompressed stream starts like a .zip or a .tar."""
     head = stream.peek(tarfile.BLOCKSIZE)
     return head.startswith(ZIP_MAGICS) or head.startswith(TAR_MAGIC, TAR_MAGIC_OFFSET)
 
@@ -42,14 +42,13 @@ def members(file: io.BufferedReader, limit: int) -> Iterator[Member]:
     """The entries of an archive in their order; each must be read before the next is taken.
 
     Raises:
-        Refused: the archive unpacks to more than ``limit`` bytes, or has an entry that no archive of text needs: a
-            link, a device, a path that leads outside.
+        Refused: the archive unpacks to more than ``limit`` bytes, or contains a link, a device or a path outside.
     """
     return (_zip_members if file.peek(4).startswith(ZIP_MAGICS) else _tar_members)(file, limit)
 
 
 class _TarHeader(tarfile.TarInfo):
-    """Without this, ``tarfile`` takes a damaged or missing header for the end of the archive, and says nothing."""
+    """A header whose damage is an error; ``tarfile`` itself takes a damaged or missing header for the end."""
 
     @classmethod
     def frombuf(cls, buf: bytes, encoding: str, errors: str) -> tarfile.TarInfo:
@@ -58,7 +57,7 @@ class _TarHeader(tarfile.TarInfo):
             return super().frombuf(buf, encoding, errors)
         except tarfile.HeaderError as error:
             if len(buf) == tarfile.BLOCKSIZE and not any(buf):
-                raise  # the mark of the end
+                raise  # the end of the archive
             raise tarfile.ReadError(str(error)) from error
 
 
@@ -66,11 +65,11 @@ def _tar_members(file: io.BufferedReader, limit: int) -> Iterator[Member]:
     stream = unpacked(file, limit)
     with tarfile.open(fileobj=stream, mode="r|", bufsize=BLOCK, tarinfo=_TarHeader) as archive:
         for item in archive:
-            # a sparse file of a few bytes can claim any size, and tarfile fills it up with zeros
+            # a sparse file of a few bytes can have any size in its header, and tarfile fills it with zeros
             usual = item.isdir() or (item.isreg() and not item.issparse())
             name = _safe_name(item.name, usual)
             yield Member(name, None if item.isdir() else lambda item=item: archive.extractfile(item))
-    while stream.read1(BLOCK):  # the checksum of the compression is at the very end
+    while stream.read1(BLOCK):  # verifies the checksum at the end of the compressed stream
         pass
 
 
@@ -89,7 +88,7 @@ def _zip_members(file: io.BufferedReader, limit: int) -> Iterator[Member]:
 
 
 def _zip_type(item: zipfile.ZipInfo) -> int:
-    """The file type as Unix gives it, 0 if the archive was made elsewhere."""
+    """The Unix file type, 0 if the archive was not made on Unix."""
     return stat.S_IFMT(item.external_attr >> 16)
 
 
@@ -108,17 +107,16 @@ def _safe_name(name: str, usual: bool) -> str:
 def open_member(archive: str | Path, wanted: str, limit: int | None = None) -> Iterator[io.BufferedReader]:
     """Open the one regular file of an archive that ``wanted`` names, decompressed if it is itself compressed.
 
-    When the block ends without an error the rest of the archive is read, so that damage behind the member is noticed;
+    If the block ends without an error, the rest of the archive is read, so that damage after the member is noticed;
     of a .zip only the member's own checksum is verified.
 
     Args:
         archive: the file.
-        wanted: a name, or a pattern as of ``fnmatch``, whose ``*`` also stands for slashes.
+        wanted: a name, or an ``fnmatch`` pattern, whose ``*`` also matches slashes.
         limit: bytes that archive and member may each unpack to; :func:`unpack_limit` if ``None``.
 
     Raises:
-        One of :data:`READ_ERRORS`. :class:`Refused` if no file or more than one has such a name, and as
-            :func:`members` says.
+        One of :data:`READ_ERRORS`. :class:`Refused` as :func:`members`, and if no file or more than one matches.
     """
     with open(archive, "rb") as file:
         limit = unpack_limit(os.fstat(file.fileno()).st_size) if limit is None else limit
@@ -139,15 +137,15 @@ def open_member(archive: str | Path, wanted: str, limit: int | None = None) -> I
 
 
 def _lacking(wanted: str, names: list[str]) -> str:
-    """Say that an archive lacks a member, with what is there of that name but the language, or the nearest names."""
+    """The message for a missing member, with the other languages of the same name, or the nearest names."""
     stem, dot, _ = wanted.rpartition(".")
     ends = {end for start, _, end in (name.rpartition(".") for name in names) if dot and fnmatchcase(start, stem)}
     if ends:
         there = ", ".join(f".{end}" for end in sorted(ends))
-        return f"has no such member; of {stem} it has {there}; mend the language or the name"
+        return f"has no such member; of {stem} it has {there}; fix the language or the name"
     nearest = difflib.get_close_matches(wanted, names, n=5, cutoff=0)
     more = f" and {len(names) - len(nearest)} more" if len(names) > len(nearest) else ""
-    return f"has no such member; it has {', '.join(nearest) or 'none'}{more}; mend the name or take another archive"
+    return f"has no such member; it has {', '.join(nearest) or 'none'}{more}; fix the name or take another archive"
 
 
 def read_members(
@@ -161,11 +159,11 @@ def read_members(
         limit: bytes that the whole archive may unpack to, headers included; :func:`unpack_limit` if ``None``.
 
     Returns:
-        Name → content of those that are there, and the names of all members.
+        Name → content of the wanted files that exist, and the names of all members.
 
     Raises:
-        UserError: the archive cannot be read, is truncated, damaged or too large, or has a member that no archive of
-            text needs: a link, a device, a path that leads outside.
+        UserError: the archive cannot be read, is truncated, damaged or too large, or contains a link, a device or a
+            path outside.
     """
     contents: dict[str, bytes] = {}
     names = []

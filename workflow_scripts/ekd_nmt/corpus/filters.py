@@ -1,7 +1,7 @@
 """Rules that drop pairs from a parallel corpus: by length in tokens, by language, by script.
 
-Each filter has a method ``reason_to_drop`` that names why a pair goes, or returns ``None`` to keep it. Filters read one
-pair at a time and keep no state between pairs.
+Each filter has a method ``reason_to_drop`` that returns the reason to drop a pair, or ``None`` to keep it. Filters see
+one pair at a time and keep no state.
 
 A language code is a BCP 47 tag such as ``de``, ``pt-BR`` or ``sr-Latn``.
 """
@@ -20,12 +20,11 @@ from ekd_nmt.common.errors import UserError
 
 LENGTH_REASONS = ("empty", "too_short", "too_long", "ratio")  # why LengthFilter drops a pair, in order
 
-# Of shorter text the identifier is too often wrong. At probability 0.9 it calls these shares of Tatoeba's German and
-# English sentences foreign: 6 % of those with less than 15 letters, 0.5 % with 15 to 19, 0.09 % with 20 to 24, 0.02 %
-# with more.
+# For shorter text the identifier is too often wrong. At probability 0.9 it calls these shares of Tatoeba's German and
+# English sentences foreign: 6 % with less than 15 letters, 0.5 % with 15 to 19, 0.09 % with 20 to 24, 0.02 % with more.
 MIN_LETTERS = 20
 
-# Scripts that are several for Unicode, or a style of one. All others have one code for both.
+# Scripts that are several scripts in Unicode, or a style of one. All others have the same code in both.
 UNICODE_SCRIPTS = {
     "Hans": ("Hani",),
     "Hant": ("Hani",),
@@ -82,15 +81,15 @@ class LengthFilter:
 
 
 class LanguageFilter:
-    """Drops pairs with a side that py3langid is sure is not in its language.
+    """Drops pairs with a side that is in another language, as identified by py3langid.
 
-    The probability that text is in another language is one minus that of its own, over all languages of py3langid's
-    model, so what goes to its relatives (for Croatian: Bosnian, Serbian) counts as well. The text is not tokenised. A
-    side of less than :data:`MIN_LETTERS` letters passes.
+    The probability of another language is one minus that of the right one, over all languages of py3langid's model, so
+    related languages (for Croatian: Bosnian, Serbian) count as other ones. The text is not tokenised. A side of less
+    than :data:`MIN_LETTERS` letters passes.
 
     Args:
         languages: codes of source and target language.
-        probability: of being in another language, above 0, at most 1; a side is dropped from this on.
+        probability: lowest probability of another language at which a side is dropped, above 0, at most 1.
 
     Raises:
         UserError: the probability is out of range, or py3langid does not know a language.
@@ -106,7 +105,7 @@ class LanguageFilter:
         self._probability = probability
 
     def reason_to_drop(self, source: str, target: str) -> str | None:
-        """Return ``"language"`` if a side of this pair of sentences is surely in another language, else ``None``."""
+        """Return ``"language"`` if a side of this pair is in another language, else ``None``."""
         sides = zip((source, target), self._labels, strict=True)
         return "language" if any(self._is_foreign(text, label) for text, label in sides) else None
 
@@ -116,13 +115,13 @@ class LanguageFilter:
         best, confidence = self._identifier.classify(text)
         if best == label:
             return 1 - confidence >= self._probability
-        # the ranking of all languages takes twice the time and is rarely needed
+        # ranking all languages takes twice the time and is rarely needed
         return confidence >= self._probability or 1 - dict(self._identifier.rank(text))[label] >= self._probability
 
 
 @cache
 def _identifier() -> LanguageIdentifier:
-    """The identifier of all languages, which takes a third of a second to load."""
+    """The identifier for all languages; loading takes a third of a second."""
     return LanguageIdentifier.from_model_file(MODEL_FILE, norm_probs=True)
 
 
@@ -141,9 +140,9 @@ def _label(code: str, labels: list[str]) -> str:
 class ScriptFilter:
     """Drops pairs with a side that is not written in the script of its language.
 
-    The script is the one that a code names (``sr-Latn``), else the one the language is mostly written in according to
-    the CLDR (``sr``: Cyrillic). Japanese has Han, Hiragana and Katakana, Korean has Hangul and Han. Only letters count,
-    and not those that all scripts share, such as the ー of Japanese. A side without letters (numbers, emoji) passes.
+    The script is that of the code (``sr-Latn``), or else the usual one of the language according to the CLDR (``sr``:
+    Cyrillic). Japanese has Han, Hiragana and Katakana, Korean has Hangul and Han. Only letters count, except those that
+    scripts share, such as the Japanese ー. A side without letters (numbers, emoji) passes.
 
     Args:
         languages: codes of source and target language.
@@ -179,7 +178,7 @@ def _letters(code: str) -> tuple[regex.Pattern, regex.Pattern]:
         own = regex.compile(rf"[\p{{L}}&&[{classes}]]", regex.V1)
     except regex.error as error:
         raise UserError(
-            f"--min-script: language {code!r}: Unicode has no script {script!r}; mend the script in the code"
+            f"--min-script: language {code!r}: Unicode has no script {script!r}; fix the script in the code"
         ) from error
     return own, regex.compile(rf"[\p{{L}}--[{classes}\p{{Script=Zyyy}}\p{{Script=Zinh}}]]", regex.V1)
 

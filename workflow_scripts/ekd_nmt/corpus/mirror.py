@@ -13,7 +13,7 @@ from tabulate import tabulate
 from ekd_nmt.common.errors import UserError
 from ekd_nmt.common.files import atomic_write
 from ekd_nmt.common.signals import ignore_stop_signals
-from ekd_nmt.corpus.manifest import DataFile, Dataset, mismatch
+from ekd_nmt.config.manifest import DataFile, Dataset, mismatch
 
 WIDTH = 120  # columns of running text in the table
 

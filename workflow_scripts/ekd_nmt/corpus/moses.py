@@ -1,29 +1,28 @@
 r"""Moses' tokeniser and punctuation normaliser: sacremoses' ports, with the same output in a fraction of the time.
 
-**Tokens.** :func:`make_tokenizer` asks sacremoses about *chunks*, the text between white space, and remembers the
-answers. This is exact because sacremoses' rules only put spaces in and escape characters, and see little at a time:
+**Tokens.** :func:`make_tokenizer` calls sacremoses on *chunks*, the text between white space, and caches the results.
+This is exact because sacremoses' rules only insert spaces and escape characters, and have little context:
 
 - A rule about commas or apostrophes sees one neighbour on each side: at the edge of a chunk, the space, or the start or
   end of the sentence. So the tokens of a chunk depend on whether it comes first or last.
-- A period at the end of a chunk is parted or not by the first character of the next token, if there is one: lower case,
-  one of 0 to 9, or neither. That is the first character of the next chunk, or of the name that sacremoses gives to
-  several dots (``DOTDOTMULTI``), which like a dot is neither.
+- Whether a period at the end of a chunk is split off depends on the first character of the next token, if there is one:
+  lower case, one of 0 to 9, or neither. That is the first character of the next chunk, or of sacremoses' placeholder
+  for several dots (``DOTDOTMULTI``), which like a dot is neither.
 
-So sacremoses is asked about a small sentence: the chunk, and a word before and after it where the sentence has one.
-Letters, digits and hyphens, *plain* characters, are never parted from each other. A plain chunk is a token, and of the
-plain characters around the others (``core``) only those that touch them matter: ``house),`` is asked about as ``e),``.
-Periods alone look further, at the whole word. In a plain word and a period it matters only whether the word is one of
-the language's abbreviations; if not, any other such word stands for it. Other chunks with a period are asked about
-whole.
+So sacremoses is called on a small sentence: the chunk, and a word before and after it where the sentence has one.
+Letters, digits and hyphens, the *plain* characters, are never split from each other. A plain chunk is a token, and of
+the plain characters around the others (``core``) only adjacent ones matter: ``house),`` becomes ``e),``. Only rules
+about periods see the whole word. For a plain word and a period it matters only whether the word is one of the
+language's abbreviations; if not, any such word can replace it. Other chunks with a period are passed whole.
 
-Three things reach across chunks; sentences with one of them are tokenised whole:
+Three things cross the borders of chunks; sentences with one of them are tokenised whole:
 
-- The apostrophe rules of English, French and Italian use up the space they match. Where apostrophes stand on both its
-  sides (``' '``), only the left one sees it.
-- Control characters that are no white space are deleted, after white space around them has been joined.
-- Text that spells ``DOTMULTI`` itself becomes a dot. It has no other character than plain ones.
+- The apostrophe rules of English, French and Italian consume the space they match. Between two apostrophes (``' '``),
+  only the left one sees it.
+- Control characters other than white space are deleted, after white space around them has been joined.
+- The text ``DOTMULTI`` becomes a dot, although it has plain characters only.
 
-**Punctuation.** :func:`make_normalizer` passes by sentences in which no rule of sacremoses can match.
+**Punctuation.** :func:`make_normalizer` skips sentences in which no rule of sacremoses can match.
 """
 
 from __future__ import annotations
@@ -36,19 +35,19 @@ import regex
 from sacremoses import MosesPunctNormalizer, MosesTokenizer
 
 Tokenize = Callable[[str], list[str]]  # from a sentence to its tokens
-Normalize = Callable[[str], str]  # from a sentence to the same with plain punctuation
+Normalize = Callable[[str], str]  # from a sentence to the same with normalised punctuation
 
-# A few thousand answers serve a corpus of any size. They take about half a kilobyte each, 16 MB a language in all, as
-# long as nothing long is remembered.
-REMEMBERED_ANSWERS = 2**15
-REMEMBERED_LENGTH = 40  # characters of a chunk
+# A few thousand cached chunks serve a corpus of any size. Each takes about half a kilobyte, 16 MB a language in all, if
+# long chunks are not cached.
+CACHED_CHUNKS = 2**15
+CACHED_LENGTH = 40  # characters of a chunk
 
 DELETED_CONTROLS = re.compile(r"[\x00-\x08\x0e-\x1b]")  # below U+0020 and no white space
 DIGITS = frozenset("0123456789")
 NO_ABBREVIATION = "-"  # a plain word that no language has as an abbreviation
 
-# Without one of these no rule of the punctuation normaliser matches, and nothing is to be removed: what Python's `\w`
-# matches is never of category C for the `regex` library, whose Unicode version is not older.
+# Without one of these, no rule of the punctuation normaliser matches and nothing is removed: what Python's `\w` matches
+# is never of category C for the `regex` library, whose Unicode version is not older.
 NOTEWORTHY = re.compile(r"[^\w\x20-\x7e]|[()`]| [ :;%]|''|\"[,.]|[,.]\"")
 INVISIBLE = regex.compile(r"[\p{Cf}--\u200b]", regex.V1)
 NON_PRINTING = regex.compile(r"[\p{C}\p{Zl}\p{Zp}]")
@@ -64,21 +63,21 @@ def make_tokenizer(language: str, lowercase: bool = False, split_final_period: b
     def tokenize(sentence: str) -> list[str]:
         tokens = moses.tokenize(sentence)
         if split_final_period:
-            tokens = part_final_period(tokens)
+            tokens = split_off_final_period(tokens)
         return [token.lower() for token in tokens] if lowercase else tokens
 
     return tokenize
 
 
-def part_final_period(tokens: list[str]) -> list[str]:
-    """Make a period that ends the last token a token of its own; dots alone (``...``) stay together."""
+def split_off_final_period(tokens: list[str]) -> list[str]:
+    """Split a final period from the last token; several dots (``...``) stay together."""
     if not tokens or not tokens[-1].endswith(".") or set(tokens[-1]) == {"."}:
         return tokens
     return [*tokens[:-1], tokens[-1][:-1], "."]
 
 
 class _ChunkwiseMoses:
-    """sacremoses' tokeniser, asked about chunks; the module's docstring says why that is exact."""
+    """sacremoses' tokeniser, called on chunks; see the module's docstring."""
 
     def __init__(self, language: str) -> None:
         self._moses = MosesTokenizer(lang=language)
@@ -86,7 +85,7 @@ class _ChunkwiseMoses:
         self._lower = frozenset(self._moses.IsLower)
         plain = re.escape(self._moses.IsAlnum) + "-"
         self._split = re.compile(f"([{plain}]*+)(.*[^{plain}])([{plain}]*+)").fullmatch
-        self._remembered_answer = lru_cache(REMEMBERED_ANSWERS)(self._answer)
+        self._cached_tokens = lru_cache(CACHED_CHUNKS)(self._chunk_in_context)
 
     def tokenize(self, sentence: str) -> list[str]:
         if not sentence.isprintable() and DELETED_CONTROLS.search(sentence):
@@ -98,20 +97,20 @@ class _ChunkwiseMoses:
         tokens: list[str] = []
         before = ""
         for following, chunk in enumerate(chunks, start=1):
-            parts = self._split(chunk)
-            if parts is None:  # all is plain
+            split = self._split(chunk)
+            if split is None:  # all is plain
                 tokens.append(chunk)
             else:
-                after = "" if following == len(chunks) else self._witness(chunk, chunks[following])
-                tokens += self._chunk_tokens(before, *parts.groups(), after)
+                after = "" if following == len(chunks) else self._equivalent(chunk, chunks[following])
+                tokens += self._chunk_tokens(before, *split.groups(), after)
             before = "a "
         return tokens
 
     def _whole(self, sentence: str) -> list[str]:
         return self._moses.tokenize(sentence, aggressive_dash_splits=False, escape=True)
 
-    def _witness(self, chunk: str, following: str) -> str:
-        """A word that does to the chunk what the following one does."""
+    def _equivalent(self, chunk: str, following: str) -> str:
+        """A word that has the same effect on the chunk as the following one."""
         if chunk[-1] == ".":
             if following[0] in self._lower:
                 return " a"
@@ -120,36 +119,36 @@ class _ChunkwiseMoses:
         return " A"
 
     def _chunk_tokens(self, before: str, head: str, core: str, tail: str, after: str) -> Sequence[str]:
-        """The tokens of the chunk ``head + core + tail``, of which head and tail are plain, between two words."""
+        """The tokens of the chunk ``head + core + tail`` between two words; head and tail are plain."""
         if "." not in core:
-            tokens = self._ask(before, head[-1:] + core + tail[:1], after)
+            tokens = self._tokenize_chunk(before, head[-1:] + core + tail[:1], after)
             tokens[0] = head[:-1] + tokens[0]
             tokens[-1] += tail[1:]
             return tokens
         if core == "." and not tail and head and head not in self._abbreviations:
-            parted = len(self._ask(before, f"{NO_ABBREVIATION}.", after)) == 2
-            return (head, ".") if parted else (f"{head}.",)
-        return self._ask(before, head + core + tail, after)
+            is_split = len(self._tokenize_chunk(before, f"{NO_ABBREVIATION}.", after)) == 2
+            return (head, ".") if is_split else (f"{head}.",)
+        return self._tokenize_chunk(before, head + core + tail, after)
 
-    def _ask(self, before: str, chunk: str, after: str) -> list[str]:
-        answer = self._remembered_answer if len(chunk) <= REMEMBERED_LENGTH else self._answer
-        return list(answer(before, chunk, after))
+    def _tokenize_chunk(self, before: str, chunk: str, after: str) -> list[str]:
+        tokenize = self._cached_tokens if len(chunk) <= CACHED_LENGTH else self._chunk_in_context
+        return list(tokenize(before, chunk, after))
 
-    def _answer(self, before: str, chunk: str, after: str) -> tuple[str, ...]:
-        """What sacremoses makes of a chunk between two words, of which either may be empty."""
+    def _chunk_in_context(self, before: str, chunk: str, after: str) -> tuple[str, ...]:
+        """sacremoses' tokens of a chunk between two words, which may be empty."""
         tokens = self._whole(before + chunk + after)
         return tuple(tokens[bool(before) : len(tokens) - bool(after)])
 
 
 def make_normalizer(language: str) -> Normalize:
-    r"""Return a function that makes a sentence's punctuation plain, as Moses' ``normalize-punctuation.perl`` does.
+    r"""Return a function that normalises a sentence's punctuation, as Moses' ``normalize-punctuation.perl`` does.
 
-    The rules are sacremoses' port at its defaults. A ’ outside a word becomes ``'``, which the Perl script makes ``"``.
+    The rules are sacremoses' port at its defaults. A ’ outside a word becomes ``'``; the Perl script writes ``"``.
 
-    Before that, characters that do not print go, in the manner of Moses' ``remove-non-printing-char.perl``. That script
-    turns each into a space; here those that Unicode calls format characters (category Cf: soft hyphen, joiners,
-    direction marks) are removed instead, since they stand inside words. U+200B, which parts words, becomes a space, and
-    so do all others of category C and U+2028 and U+2029. So the result never holds a line break, for any reader.
+    Before that, non-printing characters are replaced by spaces, as Moses' ``remove-non-printing-char.perl`` does: those
+    of category C, U+2028 and U+2029. So the result has no line break for any reader. Format characters (category Cf:
+    soft hyphen, joiners, direction marks) are removed instead, because they occur inside words, except U+200B, which
+    separates words.
     """
     library = MosesPunctNormalizer(lang=language)
 

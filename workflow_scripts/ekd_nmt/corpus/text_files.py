@@ -1,10 +1,10 @@
-r"""Stream the lines of a UTF-8 text, wherever it lies: in a file, compressed, or in an archive.
+r"""Stream the lines of a UTF-8 text in a plain or compressed file or in an archive.
 
 A *place* is a path, or ``ARCHIVE::MEMBER`` for a text inside an archive, as in ``de-en.zip::Books.de-en.de``.
-``decompression.py`` and ``archives.py`` say what can be read and what is refused.
+``decompression.py`` and ``archives.py`` describe what can be read and what is refused.
 
-Lines end at ``\n`` alone; one ``\r`` before it (a file from Windows) and a byte-order mark at the very start are taken
-off, nothing else is changed.
+Lines end at ``\n`` alone. One ``\r`` before it (a file from Windows) and a byte-order mark at the start are removed;
+nothing else is changed.
 """
 
 from __future__ import annotations
@@ -20,9 +20,9 @@ from ekd_nmt.common.errors import UserError
 from ekd_nmt.corpus.archives import is_archive, open_member
 from ekd_nmt.corpus.decompression import BLOCK, READ_ERRORS, Refused, explained, unpack_limit, unpacked
 
-MEMBER_MARK = "::"  # parts the archive's path from the member's name
+MEMBER_MARK = "::"  # between the archive's path and the member's name
 BYTE_ORDER_MARK = "\ufeff"
-OTHER_KINDS = {  # first bytes, and what to do; taken for a wrong encoding, these would be converted to garbage
+OTHER_KINDS = {  # first bytes → format and fix; converting the encoding of these would give garbage
     b"BZh": ("packed with bzip2", "unpack it, or pack it as .gz, .xz or .zst"),
     codecs.BOM_UTF16_LE: ("UTF-16", "convert it with iconv -f utf-16 -t utf-8"),
     codecs.BOM_UTF16_BE: ("UTF-16", "convert it with iconv -f utf-16 -t utf-8"),
@@ -30,15 +30,15 @@ OTHER_KINDS = {  # first bytes, and what to do; taken for a wrong encoding, thes
 
 
 def open_text(place: str | Path, limit: int | None = None) -> Iterator[str]:
-    r"""Yield the lines without their line ends, in memory that does not grow with the text.
+    r"""Yield the lines without their line ends, in constant memory.
 
     Args:
-        place: a path, or ``ARCHIVE::MEMBER``, where MEMBER is a name or a pattern that fits one file of the archive.
+        place: a path, or ``ARCHIVE::MEMBER``, where MEMBER is a name or a pattern that matches one file of the archive.
         limit: bytes that the text and its archive may each unpack to; :func:`decompression.unpack_limit` if ``None``.
 
     Raises:
-        UserError: there is no such text or it cannot be read; it is truncated, damaged, or not UTF-8 (the line is
-            named); the archive lacks the member or is not to be trusted.
+        UserError: the text does not exist or cannot be read; it is truncated, damaged, or not UTF-8 (the line is
+            named); the archive lacks the member or is unsafe.
     """
     number = 0
     try:
@@ -77,11 +77,8 @@ def _refuse_archive(stream: io.BufferedReader) -> None:
 
 
 def _blocks_of_lines(stream: io.BufferedReader) -> Iterator[bytes]:
-    """Blocks of whole lines, the last one maybe without its line end.
-
-    They are read as they come: at an error every line before it has been given.
-    """
-    started: list[bytes] = []  # pieces of a line whose end was not read yet
+    """Blocks of whole lines, the last one maybe without its line end; before an error, all lines read so far."""
+    started: list[bytes] = []  # pieces of a line whose end is not read yet
     while block := stream.read1(BLOCK):
         end = block.rfind(b"\n") + 1
         if end:
@@ -97,7 +94,7 @@ def _decoded(block: bytes, place: str | Path, lines_before: int) -> str:
         return block.decode("utf-8")
     except UnicodeDecodeError as error:
         if lines_before == 0 and block.startswith(tuple(OTHER_KINDS)):
-            kind, fix = next(told for start, told in OTHER_KINDS.items() if block.startswith(start))
+            kind, fix = next(found for start, found in OTHER_KINDS.items() if block.startswith(start))
             raise UserError(f"{place}: is {kind}, not UTF-8 text; {fix}") from error
         line = lines_before + block.count(b"\n", 0, error.start) + 1
         byte = error.start - block.rfind(b"\n", 0, error.start)

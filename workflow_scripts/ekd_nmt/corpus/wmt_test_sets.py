@@ -1,9 +1,8 @@
-"""Read WMT test sets as sacreBLEU reads them, out of an archive that is already here.
+"""Read WMT test sets as sacreBLEU reads them, from an archive that was downloaded before.
 
-sacreBLEU knows where each test set is published, which files of the archive belong to a language pair, how their format
-is read, and which of several references counts. It would download the archive itself, unpack all of it without checks,
-and keep the text in the user's home. Here its classes are given the files they need in a temporary folder, read by
-``archives.py``, and never download.
+sacreBLEU has the URL of each test set, the files of each language pair, the readers of their formats, and the choice
+among several references. It would also download the archive, unpack all of it without checks, and keep the text in the
+user's home. Here its classes get the files they need in a temporary folder, read by ``archives.py``.
 """
 
 from __future__ import annotations
@@ -23,8 +22,7 @@ from ekd_nmt.corpus.archives import read_members
 
 Pair = tuple[str, str]  # source and target sentence
 
-# What sacreBLEU raises over a file that is not of the format: it checks with assertions, and looks up without asking.
-# lxml's error for malformed XML is a SyntaxError.
+# What sacreBLEU raises for a malformed file: it uses assertions and unchecked lookups. lxml raises a SyntaxError.
 FORMAT_ERRORS = (SyntaxError, AssertionError, AttributeError, LookupError, TypeError, ValueError)
 
 
@@ -51,8 +49,8 @@ def archive_facts(name: str) -> tuple[str, str]:
 def read_testset(name: str, archive: str | Path, source_lang: str, target_lang: str) -> TestSet:
     """Read one language pair of a test set.
 
-    Of several references the first that sacreBLEU's list of allowed ones names is taken; where it has no such list, the
-    first of the files.
+    Of several references, the first in sacreBLEU's list of allowed ones is used, or the first of the files if there is
+    no such list.
 
     Args:
         name: as ``sacrebleu --list`` prints it, such as ``wmt16``.
@@ -62,14 +60,14 @@ def read_testset(name: str, archive: str | Path, source_lang: str, target_lang: 
 
     Raises:
         UserError: sacreBLEU has no such test set, the set has no such pair, or the archive is unreadable, unsafe
-            (see :func:`archives.read_members`), lacks a file, or has one that is not of the published format.
+            (see :func:`archives.read_members`), lacks a file, or has a malformed one.
     """
     dataset = copy.copy(_find(name))
     langpair = f"{source_lang}-{target_lang}"
     if langpair not in dataset.langpairs:
         raise UserError(
             f"test set {name!r}: has no {langpair}; it has {', '.join(sorted(dataset.langpairs))}; "
-            "mend the languages or take another test set"
+            "fix the languages or take another test set"
         )
     with tempfile.TemporaryDirectory(prefix="testset.") as folder:
         dataset._outdir, dataset._rawdir = folder, str(Path(folder, "raw"))
@@ -87,7 +85,7 @@ def read_testset(name: str, archive: str | Path, source_lang: str, target_lang: 
     if len(sides[0]) != len(sides[1]) or not sides[0]:
         raise UserError(
             f"{archive}: {langpair} of test set {name!r} has {len(sides[0])} source sentences and {len(sides[1])} "
-            f"in {reference}; they must be as many and at least one, so fetch it again"
+            f"in {reference}; the numbers must match and not be 0, so fetch it again"
         )
     return TestSet(list(zip(*sides, strict=True)), reference)
 
@@ -99,7 +97,7 @@ def _find(name: str) -> Dataset:
 
 
 def _write_raw_files(dataset: Dataset, langpair: str, archive: str | Path) -> None:
-    """Lay the files of a language pair out in ``dataset._rawdir`` as sacreBLEU's unpacking would have."""
+    """Write the files of a language pair to ``dataset._rawdir``, where sacreBLEU would have unpacked them."""
     files = dataset.langpairs[langpair]
     names = {files["path"]} if isinstance(files, dict) else set(files)
     contents, _ = read_members(Path(archive), names)
@@ -115,12 +113,12 @@ def _write_raw_files(dataset: Dataset, langpair: str, archive: str | Path) -> No
 
 
 def _reference(dataset: Dataset, langpair: str, fields: list[str], archive: str | Path) -> str:
-    there = [field for field in fields if field.startswith("ref")]
-    allowed = dataset._get_langpair_allowed_refs(langpair) if isinstance(dataset, WMTXMLDataset) else there
-    reference = next((field for field in allowed if field in there), None)
+    present = [field for field in fields if field.startswith("ref")]
+    allowed = dataset._get_langpair_allowed_refs(langpair) if isinstance(dataset, WMTXMLDataset) else present
+    reference = next((field for field in allowed if field in present), None)
     if reference is None:
         raise UserError(
-            f"{archive}: {langpair} of test set {dataset.name!r} has {', '.join(sorted(there)) or 'no reference'} "
+            f"{archive}: {langpair} of test set {dataset.name!r} has {', '.join(sorted(present)) or 'no reference'} "
             f"but not {' or '.join(allowed)}; fetch it again, or take another test set"
         )
     return reference

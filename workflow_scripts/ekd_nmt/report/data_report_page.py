@@ -1,7 +1,7 @@
-"""The page of a data report: what its numbers say, in words, tables and plots, as one HTML file without outside parts.
+"""The page of a data report: text, tables and plots in one self-contained HTML file.
 
-Plots are SVG, coloured by the page's style sheet, so that they follow the reader's light or dark scheme, and the
-printer's paper. Equal facts give equal bytes.
+Plots are SVG, coloured by the page's style sheet, so they follow the reader's light or dark scheme and print well.
+Equal facts give equal bytes.
 """
 
 from __future__ import annotations
@@ -21,18 +21,18 @@ from matplotlib.figure import Figure
 
 from ekd_nmt.config.types import SPLITS
 
-# the cache of fonts that it builds once is no news to who runs a workflow
+# matplotlib reports that it builds its font cache
 logging.getLogger("matplotlib").setLevel(logging.ERROR)
 
 CORPORA = ("raw", "tok", "bpe")
 STAGES = ("before", "after", "bpe")  # of a sentence's length: tokens before and after filtering, subword pieces
-UNKNOWN_RATE = 0.01  # of the tokens of a split; more is worth a warning
+UNKNOWN_RATE = 0.01  # of the tokens of a split; more gives a warning
 REASONS = {"ratio": "ratio of lengths", "script": "other script", "language": "other language"}
 
 MOST_BINS = 60
 LOG_FROM = 100  # times the smallest bar, from which a linear axis would hide it
 WIDTH = 4.8  # inches, at which the text of a plot is legible on a phone
-COLOURS = {  # what matplotlib draws with, and what the page makes of it
+COLOURS = {  # drawn by matplotlib → replaced on the page
     "#010101": "var(--ink)",
     "#020202": "var(--faint)",
     "#030303": "var(--kept)",
@@ -44,7 +44,7 @@ STYLE = {
     "axes.labelcolor": INK,
     "axes.spines.right": False,
     "axes.spines.top": False,
-    "font.sans-serif": ["DejaVu Sans"],  # matplotlib's own, so that a layout is the same everywhere
+    "font.sans-serif": ["DejaVu Sans"],  # comes with matplotlib, so the layout is the same everywhere
     "font.size": 9,
     "svg.fonttype": "none",
     "svg.hashsalt": "data report",
@@ -70,13 +70,13 @@ class Limits(NamedTuple):
 
 
 def quantile(histogram: Histogram, thousandths: int) -> int:
-    """The smallest length that at least this share of the sentences does not exceed (nearest rank)."""
+    """The quantile of a histogram by nearest rank: at least this share of the sentences is no longer."""
     rank = thousandths * sum(histogram.values())
     ranks = zip(histogram, accumulate(histogram.values()), strict=True)
     return next(length for length, sentences in ranks if 1000 * sentences >= rank)
 
 
-def of_lengths(histograms: Histograms) -> Facts:
+def length_facts(histograms: Histograms) -> Facts:
     """Mean, median, 95th percentile and longest of each histogram."""
     facts: Facts = {}
     for (split, language, stage), histogram in histograms.items():
@@ -89,7 +89,7 @@ def of_lengths(histograms: Histograms) -> Facts:
 
 
 def warnings(facts: Facts) -> list[str]:
-    """What the user should know before training, a line each."""
+    """What the user should know before training, one line each."""
     found = []
     for other in SPLITS[1:]:
         shared = {key: value for key, value in facts.items() if key[:2] == ("overlap", f"train-{other}") and value}
@@ -112,12 +112,12 @@ def warnings(facts: Facts) -> list[str]:
 
 
 def steps(facts: Facts) -> list[tuple[str, str]]:
-    """(step, split) of each account, in order."""
+    """(step, split) of all line counts, in order."""
     return [(step, split) for step, split, _, measure in facts if measure == "lines_in"]
 
 
-def named(facts: Facts, step: str, split: str, kind: str) -> dict[str, int]:
-    """What an account counts as ``dropped`` or ``part``, by name."""
+def counts_of(facts: Facts, step: str, split: str, kind: str) -> dict[str, int]:
+    """Counts of one step and split by name; ``kind`` is ``dropped`` or ``part``."""
     return {
         key[3].removeprefix(f"{kind}: "): value
         for key, value in facts.items()
@@ -126,12 +126,12 @@ def named(facts: Facts, step: str, split: str, kind: str) -> dict[str, int]:
 
 
 def reason(name: str) -> str:
-    """A reason to drop a pair, in words."""
+    """A reason to drop a pair, as the page shows it."""
     return REASONS.get(name, name.replace("_", " "))
 
 
 def losses(facts: Facts) -> tuple[int, list[tuple[str, int]], int]:
-    """Follow the training data: lines at first, what went (also to other splits) by where and why, lines at last."""
+    """The losses of the training data: lines at first, (step and reason, lines) of each loss, lines at last."""
     way = [key for key in steps(facts) if key[1] == ""] + [key for key in steps(facts) if key[1] == "train"]
     first = present = facts[*way[0], "", "lines_in"]
     found = []
@@ -139,7 +139,7 @@ def losses(facts: Facts) -> tuple[int, list[tuple[str, int]], int]:
         lines_in = facts[step, split, "", "lines_in"]
         if lines_in != present:
             found.append((f"{step}: valid and test", present - lines_in))
-        dropped = named(facts, step, split, "dropped")
+        dropped = counts_of(facts, step, split, "dropped")
         found += [(f"{step}: {reason(name)}", count) for name, count in dropped.items() if count]
         present = facts[step, split, "", "lines_out"]
     return first, found, present
@@ -160,9 +160,9 @@ class Bins(NamedTuple):
 
 
 def choose_bins(histogram: Histogram, limit: int | None) -> Bins:
-    """Bins for lengths with a long tail: up to the limit, or without one as far as all but 1 in 1,000 sentences go.
+    """Bins for lengths with a long tail: up to the limit, or without one up to the quantile 0.999.
 
-    A bin ends at the limit if at all possible, so that none holds both lengths that are let through and others.
+    If possible a bin ends at the limit, so that no bin mixes lengths that are kept with others.
     """
     longest = max(histogram)
     end = min(longest, limit) if limit else quantile(histogram, 999)
@@ -182,7 +182,7 @@ def thousands(value: float, position: object = None) -> str:
 
 
 def draw_lengths(series: dict[str, Histogram], limits: Limits, unit: str) -> Figure:
-    """Histograms over one another: the last filled, those before it as outlines, and the limits as broken lines."""
+    """Overlaid histograms: the last one filled, the others as outlines, and the limits as dashed lines."""
     bins = choose_bins(next(iter(series.values())), limits.max_tokens)
     heights = {label: bins.count(histogram) for label, histogram in series.items()}
     start = 0 if any(counts[0] for counts in heights.values()) else 1
@@ -222,7 +222,7 @@ def draw_lengths(series: dict[str, Histogram], limits: Limits, unit: str) -> Fig
 
 
 def draw_losses(first: int, lost: Sequence[tuple[str, int]], last: int) -> Figure:
-    """Where lines went, from top to bottom: each bar begins where the one above it has left off."""
+    """A waterfall plot of the losses, from top to bottom: each bar starts where the one above it ends."""
     labels = ["at first", *(label for label, _ in lost), "for training"]
     sizes = [first, *(lines for _, lines in lost), last]
     starts = [0, *(first - gone for gone in accumulate(sizes[1:-1])), 0]
@@ -240,22 +240,22 @@ def draw_losses(first: int, lost: Sequence[tuple[str, int]], last: int) -> Figur
     return figure
 
 
-def plot(name: str, words: str, draw: Callable[..., Figure], *arguments: object) -> str:
-    """Draw a figure as SVG for this page: ``name`` keeps its ids apart from others', ``words`` tell what it shows."""
+def plot(name: str, description: str, draw: Callable[..., Figure], *arguments: object) -> str:
+    """Draw a figure as SVG: ``name`` makes its ids unique on the page, ``description`` is for screen readers."""
     text = io.StringIO()
     with matplotlib.rc_context():
-        matplotlib.rcdefaults()  # whatever the user's matplotlibrc says
+        matplotlib.rcdefaults()  # not the user's matplotlibrc
         matplotlib.rcParams.update(STYLE)
-        unnamed = dict.fromkeys(("Creator", "Date", "Format", "Type"))
-        draw(*arguments).savefig(text, format="svg", transparent=True, metadata=unnamed)
+        no_metadata = dict.fromkeys(("Creator", "Date", "Format", "Type"))
+        draw(*arguments).savefig(text, format="svg", transparent=True, metadata=no_metadata)
     svg = re.sub(r'( id="|href="#|url\(#)', rf"\g<1>{name}-", text.getvalue())
     svg = re.sub("|".join(COLOURS), lambda found: COLOURS[found[0]], svg)
     opening = re.search(r'<svg [^>]*(viewBox="[^"]*")[^>]*>', svg)
-    return f'<svg {opening[1]} role="img" aria-label="{escape(words)}">{svg[opening.end() :]}'
+    return f'<svg {opening[1]} role="img" aria-label="{escape(description)}">{svg[opening.end() :]}'
 
 
 def percent(part: int, whole: int) -> str:
-    """A share to one decimal, without calling something nothing or almost all all."""
+    """A share to one decimal; never 0% for something, never 100% for less than all."""
     if whole == 0:
         return "–"
     text = f"{part / whole:.1%}"
@@ -283,14 +283,19 @@ def plots(facts: Facts, histograms: Histograms, languages: Sequence[str], limits
 
 
 def render(experiment: str, languages: Sequence[str], facts: Facts, histograms: Histograms, limits: Limits) -> str:
-    """Return the page, as HTML: its numbers are those of the ``facts``, its plots of the training data's lengths."""
+    """Return the page as HTML: the numbers are from ``facts``, the plots show the lengths of the training data."""
     loader = FileSystemLoader(Path(__file__).parent / "templates")
     jinja = Environment(loader=loader, autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
     jinja.filters |= {"thousands": thousands, "reason": reason}
-    jinja.globals |= {"percent": percent, "named": named, "splits": SPLITS, "corpora": CORPORA}
-    told = {"steps": steps(facts), "losses": losses(facts), "warnings": warnings(facts)}
-    drawn = plots(facts, histograms, languages, limits)
-    asked = {"experiment": experiment, "languages": languages, "limits": limits}
+    jinja.globals |= {"percent": percent, "counts_of": counts_of, "splits": SPLITS, "corpora": CORPORA}
     return jinja.get_template("data_report.html.j2").render(
-        facts=facts, sides=(*languages, ""), plots=drawn, **asked, **told
+        experiment=experiment,
+        languages=languages,
+        sides=(*languages, ""),
+        limits=limits,
+        facts=facts,
+        steps=steps(facts),
+        losses=losses(facts),
+        warnings=warnings(facts),
+        plots=plots(facts, histograms, languages, limits),
     )

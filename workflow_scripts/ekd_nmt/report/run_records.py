@@ -1,44 +1,70 @@
-"""What the tables share: reading the files of trained systems and of teacher caches, and turning numbers into text."""
+"""The records of trained systems and teacher caches, read and compared for the tables; and numbers as text."""
 
 from __future__ import annotations
 
 import argparse
-import json
 import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
+from typing_extensions import TypedDict
 
 from ekd_nmt.common.errors import UserError
+from ekd_nmt.common.json_files import read_json
 
 METRICS = ["bleu", "bleu_tokenized", "chrf"]
-SHARED = ["model", "teacher", "init", "parameters", "teacher_mode"]  # what all seeds of a system must have in common
-NUMBER = (int, float)
-OPTIONAL = (str, type(None))
-SCORE_TYPES = {"sentences": int, "signatures": dict, **dict.fromkeys(METRICS, NUMBER)}
-TRAIN_TYPES = {
-    "system": str,
-    "model": str,
-    "teacher": OPTIONAL,
-    "init": OPTIONAL,
-    "seed": int,
-    "parameters": int,
-    "updates": int,
-    "train_seconds": NUMBER,
-    "device": str,
-    "tokens_per_second": NUMBER,
-    "teacher_mode": OPTIONAL,
-    "inputs": dict,
-}
-INPUT_TYPES = dict.fromkeys(("teacher", "init", "cache"), OPTIONAL)
-CACHE_TYPES = {"seconds": NUMBER, "device": str}
-NO_CACHE = {"seconds": 0.0, "device": ""}
+SHARED = ["model", "teacher", "init", "parameters", "teacher_mode"]  # equal for all seeds of a system
+
+
+class Scores(TypedDict):
+    """What the tables read of a ``scores.json``."""
+
+    sentences: int
+    signatures: dict[str, str]
+    bleu: float
+    bleu_tokenized: float
+    chrf: float
+
+
+class Inputs(TypedDict):
+    """Files that a training read."""
+
+    teacher: str | None
+    init: str | None
+    cache: str | None
+
+
+class TrainingRecord(TypedDict):
+    """What the tables read of a ``train.json``."""
+
+    system: str
+    model: str
+    teacher: str | None
+    init: str | None
+    seed: int
+    parameters: int
+    updates: int
+    train_seconds: float
+    device: str
+    tokens_per_second: float
+    teacher_mode: str | None
+    inputs: Inputs
+
+
+class CacheRecord(TypedDict):
+    """What the tables read of the summary of a teacher cache."""
+
+    seconds: float
+    device: str
+
+
+NO_CACHE: CacheRecord = {"seconds": 0.0, "device": ""}
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """The flags of every table: its runs, its name, what it compares with, and where it goes."""
+    """The flags of every table: its runs, its name, the system to compare with, and the output files."""
     files = {"type": Path, "metavar": "FILE"}
     parser.add_argument(
         "--scores", **files, nargs="+", required=True, help="scores.json of each run; their order is that of the rows"
@@ -56,46 +82,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def given_runs(args: argparse.Namespace) -> pd.DataFrame:
-    """The runs that the flags of :func:`add_arguments` name, as :func:`read_runs` gives them.
+    """The runs that the flags of :func:`add_arguments` name, see :func:`read_runs`.
 
     Raises:
-        UserError: also when there are not as many scores as trainings.
+        UserError: as :func:`read_runs`; also if the numbers of scores and trainings differ.
     """
     if len(args.scores) != len(args.training):
         raise UserError(f"{len(args.scores)} --scores and {len(args.training)} --training; give both files of each run")
     return read_runs(list(zip(args.scores, args.training, strict=True)), args.caches)
-
-
-def read_json(path: Path, types: Mapping[str, Any]) -> dict[str, Any]:
-    """Read a JSON object and check the keys in ``types``; other keys are left out.
-
-    Raises:
-        UserError: the file is missing, not a JSON object, or a key is missing or of another type.
-    """
-    try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise UserError(f"{path}: cannot be read ({error.strerror}); run the step that writes it") from error
-    except ValueError as error:
-        raise UserError(f"{path}: not JSON ({error}); delete it and run the step that writes it") from error
-    return typed(path, content, types)
-
-
-def typed(path: Path, content: Any, types: Mapping[str, Any], inside: str = "") -> dict[str, Any]:
-    """The keys in ``types`` of a JSON object out of ``path``; ``inside`` is the dotted place of the object in it.
-
-    Raises:
-        UserError: a key is missing or of another type.
-    """
-    for key, kind in types.items():
-        present = isinstance(content, dict) and key in content
-        # bool is an int to isinstance
-        if not present or isinstance(content[key], bool) or not isinstance(content[key], kind):
-            name = inside + key
-            raise UserError(
-                f"{path}: {name!r} is missing or of a wrong type; delete it and run the step that writes it"
-            )
-    return {key: content[key] for key in types}
 
 
 def read_runs(pairs: Sequence[tuple[Path, Path]], summaries: Sequence[Path] = ()) -> pd.DataFrame:
@@ -106,16 +100,16 @@ def read_runs(pairs: Sequence[tuple[Path, Path]], summaries: Sequence[Path] = ()
         summaries: of the teacher caches; ``X/cache/top32.json`` is that of the cache ``X/cache/top32``.
 
     Returns:
-        What both files say, and ``folder`` (of the run), ``cache`` (folder; empty for none), ``cache_seconds`` (of the
-        whole cache, whoever reads it; 0 for none) and ``cache_device``. Folders are absolute, so that they can be
-        compared.
+        The content of both files, and ``folder`` (of the run), ``cache`` (folder; empty for none), ``cache_seconds``
+        (of the whole cache, for every run that reads it; 0 for none) and ``cache_device``. Folders are absolute, so
+        that they can be compared.
 
     Raises:
-        UserError: a file is not as expected, a run's cache has no summary, two runs are of the same system and seed, or
-            the runs cannot be compared.
+        UserError: a file is invalid, a run's cache has no summary, two runs are of the same system and seed, or the
+            runs cannot be compared.
     """
     caches = {"": NO_CACHE}
-    caches |= {os.path.abspath(path.with_suffix("")): read_json(path, CACHE_TYPES) for path in summaries}
+    caches |= {os.path.abspath(path.with_suffix("")): read_json(path, CacheRecord) for path in summaries}
     rows, first = [], None
     for scores_path, train_path in pairs:
         scores, train = read_scores(scores_path), read_training(train_path)
@@ -132,10 +126,10 @@ def read_runs(pairs: Sequence[tuple[Path, Path]], summaries: Sequence[Path] = ()
             raise UserError(
                 f"{train_path}: its teacher cache {cache} has no summary here; give {cache}.json to --caches"
             )
-        train |= {key: train[key] or "-" for key in ("teacher", "init", "teacher_mode")}
         rows.append(
             {
                 **train,
+                **{key: train[key] or "-" for key in ("teacher", "init", "teacher_mode")},
                 **scores,
                 "signature": scores["signatures"]["bleu"],
                 "path": str(train_path),
@@ -150,28 +144,19 @@ def read_runs(pairs: Sequence[tuple[Path, Path]], summaries: Sequence[Path] = ()
     return runs
 
 
-def read_scores(path: Path) -> dict[str, Any]:
-    """The checked content of a ``scores.json``.
-
-    Raises:
-        UserError: it is not as expected, or a metric has no signature.
-    """
-    scores = read_json(path, SCORE_TYPES)
+def read_scores(path: Path) -> Scores:
+    """Read a ``scores.json``; :class:`UserError` if it is invalid or a metric has no signature."""
+    scores = read_json(path, Scores)
     missing = [metric for metric in METRICS if metric not in scores["signatures"]]
     if missing:
         raise UserError(f"{path}: has no signature for {', '.join(missing)}; score again")
     return scores
 
 
-def read_training(path: Path) -> dict[str, Any]:
-    """The checked content of a ``train.json``.
-
-    Raises:
-        UserError: it is not as expected, or its ``teacher_mode`` and its ``inputs`` disagree.
-    """
-    train = read_json(path, TRAIN_TYPES)
-    train["inputs"] = inputs = typed(path, train["inputs"], INPUT_TYPES, "inputs.")
-    mode = train["teacher_mode"]
+def read_training(path: Path) -> TrainingRecord:
+    """Read a ``train.json``; :class:`UserError` if it is invalid or its ``teacher_mode`` and ``inputs`` disagree."""
+    train = read_json(path, TrainingRecord)
+    inputs, mode = train["inputs"], train["teacher_mode"]
     if (mode is not None, mode == "cached") != (inputs["teacher"] is not None, inputs["cache"] is not None):
         raise UserError(
             f"{path}: teacher_mode {mode!r} does not fit inputs.teacher {inputs['teacher']!r} and "
@@ -181,11 +166,7 @@ def read_training(path: Path) -> dict[str, Any]:
 
 
 def check_seeds(runs: pd.DataFrame) -> None:
-    """See that the runs of one system are alike but for their seeds.
-
-    Raises:
-        UserError: they are not, or two have one seed.
-    """
+    """Raise :class:`UserError` if the runs of a system differ in more than the seed, or two have the same seed."""
     for (system, seed), same in runs.groupby(["system", "seed"], sort=False):
         if len(same) > 1:
             raise UserError(
@@ -203,7 +184,7 @@ def check_seeds(runs: pd.DataFrame) -> None:
 
 
 def as_text(table: pd.DataFrame, decimals: Mapping[str, int]) -> pd.DataFrame:
-    """Turn the columns of numbers into text with so many ``decimals``; a missing value is blank."""
+    """Format the columns of numbers with the given ``decimals``; a missing value is blank."""
 
     def number(value: float, places: int) -> str:
         if pd.isna(value):
@@ -218,6 +199,6 @@ def as_text(table: pd.DataFrame, decimals: Mapping[str, int]) -> pd.DataFrame:
 
 
 def as_markdown(text: pd.DataFrame, numeric: Mapping[str, Any]) -> str:
-    """Text as a Markdown table, the ``numeric`` columns to the right."""
+    """Text as a Markdown table, the ``numeric`` columns aligned to the right."""
     align = ["right" if column in numeric else "left" for column in text.columns]
     return text.to_markdown(index=False, disable_numparse=True, colalign=align)

@@ -1,4 +1,4 @@
-"""The manifest of data sets: the project's own, what is said about a bad one, and what a split is made from."""
+"""The manifest of corpora: the project's own, and the errors about a bad one."""
 
 import hashlib
 from pathlib import Path
@@ -6,8 +6,9 @@ from pathlib import Path
 import pytest
 import yaml
 
+from configurations import experiment
 from ekd_nmt.common.errors import UserError
-from ekd_nmt.corpus.manifest import DataFile, find_entry, load_manifest, mismatch, needed_files, parts
+from ekd_nmt.config.manifest import DataFile, find_dataset, find_entry, load_manifest, mismatch
 
 ROOT = Path(__file__).parents[3]
 
@@ -73,92 +74,33 @@ def test_one_archive_in_two_data_sets_is_described_alike(projects):
 
 
 @pytest.mark.parametrize(
-    ("dataset", "split", "languages", "expected"),
-    [
-        ("multi30k", "valid", ("en", "de"), ["--part val resources/multi30k/val.en.gz resources/multi30k/val.de.gz"]),
-        ("tatoeba", "all", ("de", "en"), ["--tsv deu-eng resources/tatoeba/deu-eng.zip::deu.txt 2,1"]),
-        ("tatoeba", "train", ("de", "en"), []),
-        ("iwslt14", "train", ("de", "en"), []),
-        ("wmt17", "test", ("de", "en"), ["--testset newstest2017 wmt17 resources/wmt17/newstest2017.tgz"]),
-        ("wmt17", "valid", ("de", "en"), ["--testset newstest2016 wmt16 resources/wmt17/newstest2016.tgz"]),
-        (
-            "wmt23",
-            "train",
-            ("en", "cs"),
-            [
-                "--tsv europarl-v10.cs-en resources/wmt23/europarl-v10.cs-en.tsv.gz 2,1",
-                "--tsv news-commentary-v18.cs-en resources/wmt23/news-commentary-v18.cs-en.tsv.gz 2,1",
-                "--part training-parallel-commoncrawl "
-                "resources/wmt23/training-parallel-commoncrawl.tgz::commoncrawl.cs-en.en "
-                "resources/wmt23/training-parallel-commoncrawl.tgz::commoncrawl.cs-en.cs",
-                "--tsv wikititles-v3.cs-en resources/wmt23/wikititles-v3.cs-en.tsv 2,1",
-            ],
-        ),
-    ],
-)
-def test_what_collect_is_called_with(projects, dataset, split, languages, expected):
-    assert [" ".join(part.flag) for part in parts(projects, dataset, split, *languages)] == expected
-
-
-def test_needed_files_are_the_downloads_each_once(projects):
-    assert needed_files(projects, "multi30k", "test", "en", "de") == [
-        "resources/multi30k/test_2016_flickr.en.gz",
-        "resources/multi30k/test_2016_flickr.de.gz",
-    ]
-    assert needed_files(projects, "wmt17", "train", "de", "en") == [
-        "resources/wmt17/europarl-v7.de-en.tgz",
-        "resources/wmt17/training-parallel-commoncrawl.tgz",
-        "resources/wmt17/training-parallel-nc-v12.tgz",
-        "resources/wmt17/rapid2016.tgz",
-    ]
-    assert needed_files(projects, "iwslt14", "test", "de", "en") == []
-
-
-@pytest.mark.parametrize(
-    ("dataset", "split", "message"),
-    [
-        ("multi30k", "train", r"'multi30k': train\.de\.gz has no text in 'fr', only in de, en; mend data\.source_lang"),
-        ("wmt17", "train", r"'wmt17': europarl-v7\.de-en\.tgz has no text in 'fr', only in de, en"),
-        ("tatoeba", "all", r"'tatoeba': deu-eng\.zip has no text in 'fr', only in de, en"),
-        ("wmt18", "train", "'wmt18' is not in the manifest; it has: iwslt14, multi30k, tatoeba, wmt17, wmt23"),
-    ],
-)
-def test_a_language_or_data_set_that_is_not_there_is_told(projects, dataset, split, message):
-    with pytest.raises(UserError, match=message):
-        needed_files(projects, dataset, split, "de", "fr")
-
-
-@pytest.mark.parametrize(
     ("dataset", "file", "message"),
     [
         ("multi31k", "train.de.gz", "data set 'multi31k' is not in the manifest; it has: iwslt14, multi30k"),
         ("multi30k", "train.fr.gz", "file 'train.fr.gz' is not in data set 'multi30k'; it has: .*train.de.gz"),
     ],
 )
-def test_unknown_names_are_told_with_the_known_ones(projects, dataset, file, message):
+def test_unknown_names_are_reported_with_the_known_ones(projects, dataset, file, message):
     with pytest.raises(UserError, match=message):
         find_entry(projects, dataset, file)
 
 
+def test_an_unknown_data_set_is_reported_with_all_known_ones(projects):
+    with pytest.raises(
+        UserError, match="'wmt18' is not in the manifest; it has: iwslt14, multi30k, tatoeba, wmt17, wmt23"
+    ):
+        find_dataset(projects, "wmt18")
+
+
 # --- one that a user writes ---
-
-
-def test_a_third_language_and_several_parts_of_sides(tmp_path):
-    files = [side(language, name) for name in ("x", "y") for language in ("de", "en", "fr")]
-    manifest = load(tmp_path, *files)
-    assert [part.flag for part in parts(manifest, "set", "train", "fr", "de")] == [
-        ["--part", name, f"resources/set/{name}.fr.gz", f"resources/set/{name}.de.gz"] for name in ("x", "y")
-    ]
 
 
 @pytest.mark.parametrize(
     ("name", "label"),
     [("a.b-c.tar.gz", "a.b-c"), ("v.1.tsv.xz", "v.1"), ("x.txt", "x"), ("plain", "plain"), ("n.de.zip", "n.de")],
 )
-def test_labels_are_names_without_endings(tmp_path, name, label):
-    layout = {"split": "train", "members": {"de": "1", "en": "2"}}
-    manifest = load(tmp_path, described(name=name, **layout))
-    assert [part.label for part in parts(manifest, "set", "train", "de", "en")] == [label]
+def test_labels_are_names_without_endings(name, label):
+    assert DataFile(**described(name=name)).label == label
 
 
 @pytest.mark.parametrize(
@@ -170,19 +112,19 @@ def test_labels_are_names_without_endings(tmp_path, name, label):
         ({"name": "../x"}, r"set\.files\.0\.name: String should match"),
         ({"url": "file:///etc/passwd"}, r"set\.files\.0\.url: String should match"),
         ({"bytes": "1000"}, r"set\.files\.0\.bytes: Input should be a valid integer"),
-        ({"split": "dev", "testset": "wmt16"}, r"set\.files\.0\.split: Input should be 'train', 'valid', 'test' or"),
-        ({"split": "train"}, r"set\.files\.0: split: goes together with one of members, columns, side, testset"),
-        ({"testset": "wmt16"}, r"set\.files\.0: split: goes together with one of"),
-        ({"split": "test", "testset": "wmt16", "side": "de"}, r"set\.files\.0: side and testset: one file has one"),
+        ({"split": "dev", "test_set": "wmt16"}, r"set\.files\.0\.split: Input should be 'train', 'valid', 'test' or"),
+        ({"split": "train"}, r"set\.files\.0: split: goes together with one of members, columns, side, test_set"),
+        ({"test_set": "wmt16"}, r"set\.files\.0: split: goes together with one of"),
+        ({"split": "test", "test_set": "wmt16", "side": "de"}, r"set\.files\.0: side and test_set: one file has one"),
         ({"split": "train", "members": {"de": "x"}}, r"set\.files\.0\.members: Dictionary should have at least 2"),
         ({"split": "train", "columns": {"de": 0, "en": 1}}, r"set\.files\.0\.columns\.de: Input should be greater"),
         ({"split": "train", "columns": {"de": 1, "en": 1}}, r"set\.files\.0: columns: two languages have the same"),
         ({"split": "train", "columns": {"German": 1, "en": 2}}, r"set\.files\.0\.columns\.German.*: String should"),
-        ({"split": "test", "testset": "wmt16", "member": "x"}, r"set\.files\.0: member: says where the columns lie"),
+        ({"split": "test", "test_set": "wmt16", "member": "x"}, r"set\.files\.0: member: says where the columns are"),
     ],
 )
 def test_a_bad_file_is_named(tmp_path, change, message):
-    with pytest.raises(UserError, match=f"{message}.*; mend that entry"):
+    with pytest.raises(UserError, match=f"{message}.*; fix that entry"):
         load(tmp_path, described(**change))
 
 
@@ -205,6 +147,12 @@ COLUMNS = {"columns": {"de": 1, "en": 2}}
             [described(name=name, split=name, **COLUMNS) for name in ("all", "test")],
             "set: files: split all next to others would put a sentence pair into two splits",
         ),
+        (
+            [described(split="all", **COLUMNS), described(name="b", recipe="iwslt14")],
+            "set: files: 'b' gives all splits by its recipe; leave other texts out",
+        ),
+        ([side("de"), side("en")], "set: files: no text for test, valid; add it, or give all texts split: all"),
+        ([described(split="all", **COLUMNS)], "set: directions: go together with texts"),
     ],
 )
 def test_files_that_do_not_go_together_are_named(tmp_path, files, message):
@@ -212,12 +160,38 @@ def test_files_that_do_not_go_together_are_named(tmp_path, files, message):
         load(tmp_path, *files)
 
 
+@pytest.mark.parametrize(
+    ("files", "directions", "message"),
+    [
+        ([side("de"), side("en")], ["de-fr"], r"directions: de-fr, but a\.de\.gz has no text in 'fr', only in de, en"),
+        (
+            [described(split="all", **COLUMNS)],
+            ["fr-de"],
+            "directions: fr-de, but a has no text in 'fr', only in de, en",
+        ),
+        ([described(split="all", members={"de": "x", "en": "y"})], ["de-cs"], "but a has no text in 'cs', only in de"),
+        ([described(split="all", **COLUMNS)], ["de"], r"set\.directions\.0: String should match pattern"),
+        ([described()], ["de-en"], "directions: go together with texts; name them as"),
+    ],
+)
+def test_directions_without_text_are_named(tmp_path, files, directions, message):
+    with pytest.raises(UserError, match=message):
+        load(tmp_path, *files, directions=directions)
+
+
+@pytest.mark.parametrize("name", ["local", "synthetic"])
+def test_a_name_that_data_corpus_has_for_something_else(tmp_path, name):
+    (tmp_path / "m.yaml").write_text(f"{name}: {{licence: l, citation: c, home: h, files: []}}\n")
+    with pytest.raises(UserError, match=f"m.yaml: {name}: .*; choose another name"):
+        load_manifest(tmp_path / "m.yaml")
+
+
 def test_sizes_are_of_splits(tmp_path):
     with pytest.raises(UserError, match=r"set\.pairs\.dev.*: Input should be 'train', 'valid', 'test' or 'all'"):
         load(tmp_path, pairs={"dev": 3})
 
 
-def test_a_manifest_that_is_not_there_or_not_yaml_is_told(tmp_path):
+def test_a_manifest_that_is_missing_or_not_yaml_is_refused(tmp_path):
     with pytest.raises(UserError, match=r"m\.yaml: cannot be read \(No such file or directory\)"):
         load_manifest(tmp_path / "m.yaml")
     (tmp_path / "m.yaml").write_text("a: [")
@@ -246,6 +220,23 @@ def test_every_sum_that_is_given_is_compared(tmp_path, algorithm):
 
 
 @pytest.mark.parametrize(("size", "problem"), [(5, "4 bytes instead of 5"), (3, "more than the 3 bytes")])
-def test_a_size_that_differs_is_told_before_sums_are_computed(tmp_path, size, problem):
+def test_a_wrong_size_is_reported_before_sums_are_computed(tmp_path, size, problem):
     (tmp_path / "a").write_bytes(b"text")
     assert mismatch(tmp_path / "a", DataFile(**described(bytes=size, sha256="0" * 64))).startswith(problem)
+
+
+# --- the corpus of an experiment ---
+
+
+@pytest.mark.parametrize(
+    ("files", "directions", "message"),
+    [
+        ([described(split="all", columns={"cz": 1, "en": 2})], ["cz-en"], "data.source_lang: 'cz' is no registered"),
+        ([described()], [], "data: the corpus 'set' has no cz to en; it has no text"),
+    ],
+)
+def test_a_corpus_that_cannot_be_used(tmp_path, monkeypatch, files, directions, message):
+    manifest = load(tmp_path, *files, directions=directions)
+    monkeypatch.setattr("ekd_nmt.config.experiment.load_manifest", lambda: manifest)
+    with pytest.raises(UserError, match=f"^{message}"):
+        experiment("data: {corpus: set, source_lang: cz}")
