@@ -88,7 +88,9 @@ def checkpoint_interval(config: Path) -> int:
     checkpoints = content.get("checkpoints") if isinstance(content, dict) else None
     updates = checkpoints.get("updates") if isinstance(checkpoints, dict) else None
     if not isinstance(updates, int):
-        raise UserError(f"--config {config}: needs checkpoints.updates, which the cost of a fault is compared with")
+        raise UserError(
+            f"--config {config}: needs checkpoints.every_updates, which the cost of a fault is compared with"
+        )
     return updates
 
 

@@ -9,7 +9,6 @@ import time
 from pathlib import Path
 
 from snakemake.common.configfile import load_configfile
-from snakemake.exceptions import WorkflowError
 
 sys.path.insert(0, f"{workflow.basedir}/workflow_scripts")
 
@@ -17,16 +16,29 @@ from ekd_nmt.common.command import prepend_to_path
 from ekd_nmt.common.errors import UserError
 from ekd_nmt.common.logs import error_lines
 from ekd_nmt.config.experiment import Experiment
+from ekd_nmt.config.inherited import inherited
 from ekd_nmt.config.types import SPLITS
 from ekd_nmt.corpus.sources import collected, is_held_out, is_made_at_once
+
+
+def stop(error):
+    """End with one line about a mistake in the configuration; an exception would add the frame of this file."""
+    print(f"configuration: {error}", file=sys.stderr)
+    sys.exit(1)
+
 
 try:
     exp = Experiment(config)
 except UserError as error:
-    raise WorkflowError(f"configuration: {error}")
+    stop(error)
+
+# `configfiles` has the one that the Snakefile names behind those given with --configfile
+*given, default = map(load_configfile, workflow.configfiles)
 if workflow.is_main_process:  # every job reads this file again
     for warning in exp.warnings:
         print(f"warning: {warning}", file=sys.stderr)
+    if keys := inherited(default, workflow.config_settings.overwrite_config):
+        print(f"warning: from config/config.yaml, made for the demo: {', '.join(keys)}; set your own", file=sys.stderr)
 
 # Rules call plain `python`: with --sdm conda the one of envs/nmt.yaml, otherwise the one that runs Snakemake. A path
 # in the rules themselves would make every job look changed when the environment moves.
@@ -38,17 +50,16 @@ if exp.data.mirror is not None:
     os.environ.setdefault("EKD_DATA_MIRROR", exp.data.mirror)
 # not a parameter of the rule: how often it saves is no reason to train again
 os.environ.update(
-    EKD_CHECKPOINT_UPDATES=str(exp.config.checkpoints.updates or ""),
-    EKD_CHECKPOINT_MINUTES=str(exp.config.checkpoints.minutes),
+    EKD_CHECKPOINT_UPDATES=str(exp.config.checkpoints.every_updates or ""),
+    EKD_CHECKPOINT_MINUTES=str(exp.config.checkpoints.every_minutes),
 )
 
 STARTED = time.time()
 RUN = exp.run_path("{system}", "{seed}")
 
 # The order of the table: that of config/config.yaml, then new ones. Snakemake's own merging puts those first that a file
-# given with --configfile mentions. `configfiles` has the one that the Snakefile names behind the given files.
-*given, default = workflow.configfiles
-ordered = [name for path in [default, *given] for name in load_configfile(path).get("systems") or {}]
+# given with --configfile mentions.
+ordered = [name for file in [default, *given] for name in file.get("systems") or {}]
 SYSTEMS = [name for name in dict.fromkeys([*ordered, *exp.systems]) if name in exp.systems]
 
 # What the targets ask for. A job that fails or is killed has lost its outputs, and Snakemake makes a lost file again

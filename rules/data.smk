@@ -9,7 +9,7 @@ manifest = load_manifest(f"{workflow.basedir}/{MANIFEST}")
 try:
     check_local_files(exp.data)
 except UserError as error:
-    raise WorkflowError(f"configuration: {error}")
+    stop(error)
 
 demand = Demand(exp, manifest)  # what jobs ask a cluster for; no parameter, so that a change makes nothing run again
 RAW_SOURCE, RAW_TARGET = exp.sides("raw", "{split}")

@@ -5,7 +5,7 @@ from ekd_nmt.cluster.cache_size import announcement
 CACHE = exp.cache_path("{system}", "{seed}", "{variant}")
 # what a variant stores, as flags
 VARIANTS = {
-    variant: f"--k {k} --temperature {temperature}" for (_, _, variant), (k, temperature) in exp.caches().items()
+    variant: f"--top-k {k} --temperature {temperature}" for (_, _, variant), (k, temperature) in exp.caches().items()
 }
 
 # `workflow.dryrun` is set only after the rules have been read

@@ -68,7 +68,7 @@ def test_dry_run_tells_once_how_large_the_teacher_caches_are(fresh_clone):
     assert announced(snakemake(fresh_clone, "-n", "--configfile", "config/local.yaml")) == [
         "teacher caches: 3, their size is known once the corpus is binarised (target tokens x 130 bytes x 3)"
     ]
-    assert announced(snakemake(fresh_clone, "-n", "--config", "distillation={teacher: online}")) == []
+    assert announced(snakemake(fresh_clone, "-n", "--config", "distillation={teacher_mode: online}")) == []
 
 
 def test_only_the_dry_run_of_a_user_tells_it(fresh_clone):

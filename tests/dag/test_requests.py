@@ -45,7 +45,7 @@ def test_a_training_on_several_gpus_is_one_job_that_asks_for_all_of_them(fresh_c
 
 
 def test_a_cluster_without_gpus_is_asked_for_none(fresh_clone):
-    jobs = requests(fresh_clone, "--config", "cluster={gpu: false, max_runtime: 15}")
+    jobs = requests(fresh_clone, "--config", "cluster={request_gpus: false, max_runtime: 15}")
     assert not [rule for rule, resources in jobs if "gpu" in resources]
     assert max(resources["runtime"] for _, resources in jobs) == 15
 
@@ -56,7 +56,7 @@ def test_downloads_scores_and_tables_are_made_where_snakemake_runs(fresh_clone):
     assert set(re.findall(r"\w+", words)) == {"all", "data", "models", "fetch", "score", "bleu_table", "cost_table"}
 
 
-@pytest.mark.parametrize("cluster", ["{gpu: false}", "{max_runtime: 30}"])
+@pytest.mark.parametrize("cluster", ["{request_gpus: false}", "{max_runtime: 30}"])
 def test_other_requests_make_nothing_run_again(project, cluster):
     assert dry_run(project.folder, "--config", f"cluster={cluster}") == NOTHING
 

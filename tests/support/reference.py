@@ -67,8 +67,8 @@ DISTILLATION = {
     "teacher_dropout": False,
     # the paper's code runs its teacher along; a cache of its top k gives nearly the same, see docs/teacher-cache.md
     "teacher": "cached",
-    "k": 32,
-    "tail": "spread",
+    "top_k": 32,
+    "tail": "redistribute",
 }
 
 

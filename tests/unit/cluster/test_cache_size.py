@@ -73,7 +73,7 @@ def test_exact_size(tmp_path, monkeypatch):
 
 
 def test_exact_size_of_caches_that_store_different_things(tmp_path, monkeypatch):
-    overlay = "systems: {takd_student: {k: full}, senior_student: {temperature: 2}}"
+    overlay = "systems: {takd_student: {top_k: full}, senior_student: {temperature: 2}}"
     line = announced(tmp_path, monkeypatch, overlay, report(2_000_000, 3_000, 4_000))
     assert line == (
         "teacher caches: 4, 32.8 GB in all (2,000,000 + 3,000 target tokens x (130 bytes x 3 + 16,000 bytes x 1))"
@@ -101,7 +101,7 @@ def test_exact_size_of_caches_that_store_different_things(tmp_path, monkeypatch)
         ),
         # as many symbols as merges
         (
-            "{data: {synthetic: {train_size: 2, valid_size: 1}}, bpe: {merges: 500}, distillation: {k: full}}",
+            "{data: {synthetic: {train_size: 2, valid_size: 1}}, bpe: {merges: 500}, distillation: {top_k: full}}",
             "teacher caches: 3, about 450 kB in all, an estimate "
             "(2 + 1 pairs x about 25 target tokens x 2,000 bytes x 3)",
         ),

@@ -92,7 +92,7 @@ def test_memory_grows_with_what_takes_it():
     assert sizes == sorted(sizes)
     assert sizes[2] > 2 * sizes[0]
     assert memory("student", {"training": {"max_tokens": 8192}}) > 1.5 * memory("student")
-    online = memory("senior_student", {"distillation": {"teacher": "online"}})
+    online = memory("senior_student", {"distillation": {"teacher_mode": "online"}})
     assert memory("student") < memory("senior_student") < online - 200
     assert memory("student", corpus=IWSLT._replace(target_symbols=40_000)) > memory("student") + 1000
     assert memory("student", corpus=IWSLT._replace(longest=1000)) > memory("student")
@@ -124,7 +124,7 @@ def test_memory_of_caching_and_of_translating():
 
 def test_time_grows_with_the_work():
     assert minutes("senior_teacher") > 2 * minutes("student")
-    assert minutes("senior_student", {"distillation": {"teacher": "online"}}) > 1.3 * minutes("senior_student")
+    assert minutes("senior_student", {"distillation": {"teacher_mode": "online"}}) > 1.3 * minutes("senior_student")
     # the control has the epochs of the whole chain, and a limit of updates ends a training before its epochs
     assert minutes("senior_student_matched") > minutes("master_student")
     assert minutes("student", {"training": {"max_update": 100}}) < minutes("student") / 100
@@ -175,7 +175,7 @@ def test_gpus_are_those_of_all_nodes_and_memory_that_of_one():
 
 
 def test_without_gpus_nothing_asks_for_one_and_memory_is_that_of_the_cpu():
-    overlay = {"cluster": {"gpu": False}}
+    overlay = {"cluster": {"request_gpus": False}}
     demand, usual = Demand(iwslt(overlay), MANIFEST), Demand(iwslt(), MANIFEST)
     assert {demand.gpus(rule)(job()) for rule in ("train", "cache_teacher", "translate")} == {None}
     wide = job("senior_teacher")

@@ -40,7 +40,7 @@ def stored(cache) -> dict[str, list[np.ndarray]]:
 @pytest.mark.parametrize("k", [5, 1000, "full"], ids=["top 5", "more than there are", "full"])
 def test_records_are_the_teachers_probabilities(cached_model, tiny_corpus, tmp_path, k, temperature):
     cache = tiny.write(
-        tiny.request(cached_model, tiny_corpus, k=k, temperature=temperature, shard_bytes=3000), tmp_path
+        tiny.request(cached_model, tiny_corpus, top_k=k, temperature=temperature, shard_bytes=3000), tmp_path
     )
     expected = tiny.reference(cached_model, tiny_corpus, temperature)
     found = stored(cache)
@@ -88,7 +88,7 @@ def test_blocks_of_rows_change_nothing(monkeypatch):
 def test_meta_says_what_it_is_of(cached_model, tiny_corpus, cache_request, undisturbed_cache):
     meta = json.loads(undisturbed_cache["meta.json"])
     task = load_task(tiny_corpus)
-    expected = {"format": 1, "k": 5, "vocabulary": len(task.target_dictionary), "temperature": 1.0}
+    expected = {"format": 1, "top_k": 5, "vocabulary": len(task.target_dictionary), "temperature": 1.0}
     assert {key: meta[key] for key in expected} == expected
     assert meta["teacher"] == sha256(cached_model)
     shards = meta["splits"]["train"]["shards"]
@@ -102,7 +102,7 @@ def test_meta_says_what_it_is_of(cached_model, tiny_corpus, cache_request, undis
 
 @pytest.mark.parametrize("k", [5, 1000, "full"], ids=["top 5", "more than there are", "full"])
 def test_tails_are_the_average_of_what_the_training_sets_records_leave_out(cached_model, tiny_corpus, tmp_path, k):
-    cache = tiny.write(tiny.request(cached_model, tiny_corpus, k=k), tmp_path)
+    cache = tiny.write(tiny.request(cached_model, tiny_corpus, top_k=k), tmp_path)
     tails = TeacherCache(cache).tails().double()
     log_probs = torch.cat(tiny.reference(cached_model, tiny_corpus)["train"])
     size = log_probs.size(1)
@@ -136,7 +136,7 @@ def test_coverage_of_several_shards_is_that_of_one():
 
 
 def test_full_covers_everything(cached_model, tiny_corpus, tmp_path):
-    meta = TeacherCache(tiny.write(tiny.request(cached_model, tiny_corpus, k="full"), tmp_path)).meta
+    meta = TeacherCache(tiny.write(tiny.request(cached_model, tiny_corpus, top_k="full"), tmp_path)).meta
     assert {split: entry["coverage"] for split, entry in meta["splits"].items()} == {
         split: {"mean": 1.0, "p5": 1.0} for split in ("train", "valid")
     }

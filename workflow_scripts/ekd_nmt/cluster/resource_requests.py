@@ -67,10 +67,10 @@ class Demand:
         return runtime
 
     def gpus(self, rule: str) -> Callable[..., int | None]:
-        """``gpu`` of a rule, on all nodes together; None, which is no request, with ``cluster.gpu: false``."""
+        """``gpu`` of a rule, on all nodes together; None, which is no request, with ``cluster.request_gpus: false``."""
 
         def gpu(wildcards: Any) -> int | None:
-            if not self._cluster.gpu:
+            if not self._cluster.request_gpus:
                 return None
             if rule != "train":
                 return 1
@@ -106,7 +106,7 @@ class Demand:
         return max(self._experiment.config.threads, self._training(wildcards.system)["gpus"])
 
     def _memory(self, rule: str, wildcards: Any) -> int:
-        experiment, corpus, gpu = self._experiment, self._corpus, self._cluster.gpu
+        experiment, corpus, gpu = self._experiment, self._corpus, self._cluster.request_gpus
         if rule == "train":
             options = experiment.options(wildcards.system)
             model, teacher = self._models(wildcards.system)
@@ -125,7 +125,7 @@ class Demand:
         return resource_estimates.data_memory(rule, corpus, self._learned_from, experiment.config.bpe.workers)
 
     def _minutes(self, rule: str, wildcards: Any) -> float:
-        experiment, corpus, gpu = self._experiment, self._corpus, self._cluster.gpu
+        experiment, corpus, gpu = self._experiment, self._corpus, self._cluster.request_gpus
         if rule == "train":
             options = experiment.options(wildcards.system)
             return resource_estimates.training_minutes(options, *self._models(wildcards.system), corpus, gpu)
