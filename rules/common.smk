@@ -132,6 +132,6 @@ def pair_filter(split):
 
 
 onerror:
-    logs = [*Path(exp.root).glob("**/logs/*.log"), *Path("resources").glob("*/logs/*.log")]
-    for line in error_lines(logs, since=STARTED):
+    unfinished = workflow.dag.needrun_jobs()  # those that were started have a new log
+    for line in error_lines([Path(log) for job in unfinished for log in job.log], since=STARTED):
         print(line, file=sys.stderr)
