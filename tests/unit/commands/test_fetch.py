@@ -2,6 +2,7 @@
 
 import hashlib
 import shutil
+import time
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -9,7 +10,7 @@ import pytest
 
 from ekd_nmt.common.errors import UserError
 from ekd_nmt.resume import lease
-from failing_server import CONTENT, cut, entry, ranged, reset, status, unannounced, whole
+from failing_server import CONTENT, cut, entry, ranged, reset, status, unannounced, versioned, whole
 from fetch import BLOCK, DataFile, fetch
 
 ALTERED = bytes([CONTENT[0] ^ 1]) + CONTENT[1:]
@@ -60,6 +61,20 @@ def test_a_server_that_stays_busy_is_given_up(server, output):
     assert_nothing_left(output)
 
 
+@pytest.mark.parametrize(
+    ("header", "least", "most"),
+    [("7", 7, 7.1), ("99999", 300, 300.1), ("Wed, 21 Oct 2015 07:28:00 GMT", 0, 0.1), ("soon", 0, 0.1)],
+)
+def test_retry_after_is_honoured(server, output, monkeypatch, header, least, most):
+    waits = []
+    monkeypatch.setattr(time, "sleep", waits.append)
+    server.answers = [status(503, **{"Retry-After": header}), whole]
+    get(entry(server.url), output)
+    (wait,) = waits
+    assert least <= wait <= most
+    assert_complete(output)
+
+
 def test_not_found_is_final_and_tells_the_offline_way(server, output):
     server.answers = [status(404)]
     with pytest.raises(UserError, match="HTTP 404 Not Found; check the URL in the manifest; or put") as caught:
@@ -93,6 +108,50 @@ def test_an_earlier_run_is_resumed(server, output):
     get(entry(server.url), output)
     assert_complete(output)
     assert server.requests[-1] == ("/file.gz", f"bytes={2 * BLOCK}-")
+
+
+DATE, LATER = "Mon, 02 Jan 2023 10:00:00 GMT", "Tue, 03 Jan 2023 10:00:00 GMT"
+
+
+@pytest.mark.parametrize(
+    ("old", "new"),
+    [
+        ({"ETag": '"1"'}, {"ETag": '"2"'}),
+        ({"Last-Modified": DATE}, {"Last-Modified": LATER}),
+        ({"ETag": 'W/"1"', "Last-Modified": DATE}, {"ETag": 'W/"1"', "Last-Modified": LATER}),
+        ({"ETag": 'W/"1"'}, {"ETag": 'W/"1"'}),
+        ({}, {}),
+    ],
+    ids=["ETag", "Last-Modified", "weak ETag and Last-Modified", "weak ETag", "nothing to compare"],
+)
+@pytest.mark.parametrize("later_run", [False, True])
+def test_file_that_changed_on_the_server_starts_over(server, output, old, new, later_run):
+    changed = bytes(byte ^ 1 for byte in CONTENT)
+    item = entry(server.url, sha256=None)
+    server.answers = [versioned(send=3 * BLOCK, **old), versioned(changed, **new)]
+    if later_run:
+        with pytest.raises(UserError, match="gave up at attempt 1"):
+            get(item, output, attempts=1)
+    get(item, output)
+    assert output.read_bytes() == changed
+    assert_nothing_left(output, "file.gz")
+
+
+def test_server_that_ignores_if_range(server, output):
+    changed = bytes(byte ^ 1 for byte in CONTENT)
+    answer = lambda handler: ranged(handler, changed, ETag='"2"')  # noqa: E731
+    server.answers = [versioned(send=3 * BLOCK, ETag='"1"'), answer]
+    get(entry(server.url, sha256=None), output)
+    assert output.read_bytes() == changed
+    assert [asked for _, asked in server.requests] == [None, f"bytes={3 * BLOCK}-", None]
+
+
+@pytest.mark.parametrize("validators", [{"ETag": '"1"'}, {"Last-Modified": DATE}])
+def test_same_version_is_resumed_without_a_checksum(server, output, validators):
+    server.answers = [versioned(send=3 * BLOCK, **validators), versioned(**validators)]
+    get(entry(server.url, sha256=None, bytes=None), output)
+    assert_complete(output)
+    assert server.requests[1] == ("/file.gz", f"bytes={3 * BLOCK}-")
 
 
 def test_a_server_that_cannot_resume_sends_all_again(server, output):
@@ -129,7 +188,7 @@ def test_a_connection_reset_in_mid_stream_is_tried_again(server, output, capsys)
     server.answers = [reset(3 * BLOCK), ranged]
     get(entry(server.url), output)
     assert_complete(output)
-    assert "Connection reset by peer; trying again" in " ".join(capsys.readouterr().err.split())
+    assert "Connection reset by peer; retrying in 0 s" in " ".join(capsys.readouterr().err.split())
     assert len(server.requests) == 2
 
 

@@ -129,7 +129,7 @@ def test_a_full_disk_keeps_what_was_received(server, small_disk, tmp_path):
     manifest = write_manifest(tmp_path, entry(server.url, bytes=None))
     result = call(manifest, "--file", "file.gz", "--output", output)
     assert result.returncode == 2
-    problem = "No space left on device; make room and run again, it goes on from there"
+    problem = "No space left on device; make room and run again to resume"
     assert result.stderr == f"error: {output}.part: {problem}\n"
     assert [path.name for path in small_disk.iterdir()] == ["file.gz.part"]
     assert CONTENT.startswith((small_disk / "file.gz.part").read_bytes())
