@@ -173,7 +173,7 @@ class Case:
         """The caching of the teacher."""
         experiment = self.experiment()
         k = experiment.config.distillation.top_k
-        flags = {"teacher": self.model(TEACHER), "data": self.data, "top_k": k, "summary": self.folder / "cache.json"}
+        flags = {"teacher": self.model(TEACHER), "data": self.data, "top-k": k, "summary": self.folder / "cache.json"}
         model = experiment.model(TEACHER)
         estimate = resource_estimates.caching_memory(model, self.corpus, CACHING_TOKENS, full=k == "full", gpu=False)
         measured = peak(step("cache_teacher", output=self.folder / "cache", **flags))

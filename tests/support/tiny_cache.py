@@ -67,7 +67,7 @@ def flip(path: Path) -> None:
 
 def command(teacher: Path, data: Path, output: Path, *flags: str, top_k: int | str = 5) -> list[str]:
     """The command line of cache_teacher.py."""
-    named = {"teacher": teacher, "data": data, "top_k": top_k, "output": output, "summary": output.with_suffix(".json")}
+    named = {"teacher": teacher, "data": data, "top-k": top_k, "output": output, "summary": output.with_suffix(".json")}
     named |= {"max-tokens": MAX_TOKENS}
     return [
         str(SCRIPT),

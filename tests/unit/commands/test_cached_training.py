@@ -26,7 +26,7 @@ def teacher(tiny_corpus, tmp_path_factory) -> Path:
 
 
 def make_cache(corpus: Path, teacher: Path, folder: Path, k: int | str = "full", temperature: float = 1.0) -> Path:
-    flags = {"teacher": teacher, "data": corpus, "top_k": k, "temperature": temperature, "output": folder}
+    flags = {"teacher": teacher, "data": corpus, "top-k": k, "temperature": temperature, "output": folder}
     flags |= {"summary": folder.with_suffix(".json")}
     arguments = [text for name, value in flags.items() for text in (f"--{name}", str(value))]
     with mock.patch.object(sys, "argv", ["cache_teacher.py", *arguments, "--cpu"]):

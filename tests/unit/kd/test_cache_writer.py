@@ -16,6 +16,7 @@ from ekd_nmt.common.files import sha256
 from kd.binarized_corpus import load_task
 from kd.cache import TeacherCache, record_type
 from kd.cache_layout import batches, coverage, mass_statistics, plan, to_records
+from kd.cache_writer import Caching
 
 pytestmark = pytest.mark.filterwarnings("ignore")  # models are built by fairseq, whose warnings are not ours
 
@@ -191,3 +192,11 @@ def test_a_diverged_teacher(cached_model, tiny_corpus, tmp_path):
     torch.save(state, tmp_path / "diverged.pt")
     with pytest.raises(UserError, match=r"diverged\.pt: its probabilities are not finite in line \d+ of train"):
         tiny.write(tiny.request(tmp_path / "diverged.pt", tiny_corpus), tmp_path)
+
+
+@pytest.mark.parametrize(("top_k", "warned"), [(5, False), (1000, True), ("full", False)])
+def test_top_k_above_the_vocabulary_is_reported(cached_model, tiny_corpus, tmp_path, top_k, warned):
+    lines = []
+    Caching(tiny.request(cached_model, tiny_corpus, top_k=top_k), tmp_path, say=lines.append).run()
+    warnings = [line for line in lines if line.startswith("warning: top_k 1000 is above the vocabulary, ")]
+    assert len(warnings) == warned
