@@ -66,7 +66,7 @@ DISTILLATION = {
     "divergence": "forward_kl",
     "teacher_dropout": False,
     # the paper's code runs its teacher along; a cache of its top k gives nearly the same, see docs/teacher-cache.md
-    "teacher": "cached",
+    "teacher_mode": "cached",
     "top_k": 32,
     "tail": "redistribute",
 }

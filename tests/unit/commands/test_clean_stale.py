@@ -106,7 +106,7 @@ def test_what_jobs_would_go_on_with_stays(folder, capsys):
         ("systems: {master_student: {lr: 0.001}}", "training.lr was 0.005 and is 0.001 now"),
         ("training: {max_epoch: 5, max_update: 7}", "training.max_update was None and is 7 now"),
         ("systems: {master_student: {teacher: junior_teacher}}", "teacher was 'senior_teacher' and is 'junior_tea"),
-        ("distillation: {teacher_mode: online}", "distillation.top_k was 32 and is not set now"),
+        ("distillation: {teacher_mode: online}", "distillation.tail was 'redistribute' and is not set now"),
         ("models: {student: {layers: 3}, junior: {layers: 3}}", "model.layers was 2 and is 3 now"),
     ],
 )
@@ -171,7 +171,7 @@ def test_without_a_record_work_goes_only_when_asked(folder, capsys):
 )
 def test_caches(folder, capsys, overlay, stays):
     place = caching()
-    assert ("no system reads a cache of senior_teacher with k 32" in cleaned(capsys, overlay)) is not stays
+    assert ("no system reads a cache of senior_teacher with top_k 32" in cleaned(capsys, overlay)) is not stays
     assert place.exists() is stays
 
 
