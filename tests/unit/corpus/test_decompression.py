@@ -50,7 +50,7 @@ def test_uncompressed_content_is_not_changed(plain):
 
 @pytest.mark.parametrize("lost", [1, 5, 2000, 11_000])
 @pytest.mark.parametrize("kind", PACKED)
-def test_a_truncated_file_is_noticed(kind, lost):
+def test_truncated_file_is_an_error(kind, lost):
     if kind == "xz, two streams" and lost == 1:
         lost = 5  # the last four are padding
     with pytest.raises(EOFError):
@@ -59,7 +59,7 @@ def test_a_truncated_file_is_noticed(kind, lost):
 
 @pytest.mark.parametrize("place", [0.2, 0.5, 0.9, 1])
 @pytest.mark.parametrize("kind", PACKED)
-def test_a_flipped_bit_is_noticed(kind, place):
+def test_flipped_bit_is_an_error(kind, place):
     damaged = bytearray(PACKED[kind].rstrip(b"\0"))
     damaged[int(place * (len(damaged) - 2))] ^= 4
     with pytest.raises(READ_ERRORS):
@@ -67,7 +67,7 @@ def test_a_flipped_bit_is_noticed(kind, place):
 
 
 @pytest.mark.parametrize("kind", [kind for kind in PACKED if "two" in kind])
-def test_a_damaged_start_of_the_second_stream_is_not_the_end(kind):
+def test_damaged_start_of_the_second_stream_is_an_error(kind):
     """Python's own ``lzma`` and ``bz2`` modules read only the first stream and raise nothing."""
     magic = PACKED[kind][:4]
     start = PACKED[kind].index(magic, 4)
@@ -79,21 +79,21 @@ def test_much_padding_between_xz_streams():
     assert content(lzma.compress(b"one") + bytes(1 << 18) + lzma.compress(b"two") + bytes(1 << 18)) == b"onetwo"
 
 
-def test_xz_in_small_pieces():
+def test_xz_in_small_blocks():
     reader = StreamsReader(io.BytesIO(PACKED["xz, two streams"]), _xz)
     assert b"".join(iter(lambda: reader.read(7), b"")) == TEXT
     assert reader.read(7) == b""
 
 
 @pytest.mark.parametrize("compress", [gzip.compress, bz2.compress, lzma.compress, zstd.compress])
-def test_a_bomb_is_refused(compress):
+def test_decompression_bomb_is_refused(compress):
     bomb = compress(bytes(5_000_000))
     assert content(bomb, limit=5_000_000) == bytes(5_000_000)
     with pytest.raises(Refused, match="unpacks to more than 4999999 bytes"):
         content(bomb, limit=4_999_999)
 
 
-def test_the_bound_leaves_room_for_small_files_and_for_the_usual_ratio():
+def test_bound_allows_small_files_and_usual_ratios():
     assert unpack_limit(10) == 256 << 20
     assert unpack_limit(3 << 30) == 200 * 3 << 30
 
@@ -112,7 +112,7 @@ def test_the_bound_leaves_room_for_small_files_and_for_the_usual_ratio():
         (OSError(13, os.strerror(13)), "a.gz: cannot be read (Permission denied); check the path and its permissions"),
     ],
 )
-def test_the_message_of_each_kind_of_error(error, message):
+def test_message_of_each_error(error, message):
     found = explained(error, "a.gz", " after line 7")
     assert isinstance(found, UserError)
     assert isinstance(error, READ_ERRORS)
