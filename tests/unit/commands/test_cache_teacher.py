@@ -106,7 +106,7 @@ def test_cache_summary_and_log(command, model, tmp_path, capsys):
     shards = [part["file"] for entry in splits.values() for part in entry["shards"]]
     size = tokens * record_type(5, cache.meta["vocabulary"]).itemsize / 1e3
     assert (
-        f"{model}: k 5, temperature 1.0, {tokens} target tokens, {size:.0f} kB in {len(shards)} shards, on cpu"
+        f"{model}: top_k 5, temperature 1.0, {tokens} target tokens, {size:.0f} kB in {len(shards)} shards, on cpu"
         in lines[0]
     )
     for name, line in zip(shards, lines[1:-2], strict=True):

@@ -181,6 +181,6 @@ def test_examples_work(example):
 def test_epochs_in_the_text_match_the_examples():
     assert len(EXAMPLES) >= 7
     built = Experiment(merged(next(example for example in EXAMPLES if "student_matched" in example.get("systems", {}))))
-    (said,) = re.findall(r"in the default\s+experiment (\d+) \+ (\d+)\)", DOCS.read_text("utf-8"))
-    assert [int(epochs) for epochs in said] == [built.epochs("junior_student"), built.epochs("master_student")]
-    assert built.epochs("student_matched") == sum(map(int, said))
+    (found,) = re.findall(r"in the default\s+experiment (\d+) \+ (\d+)\)", DOCS.read_text("utf-8"))
+    assert [int(epochs) for epochs in found] == [built.epochs("junior_student"), built.epochs("master_student")]
+    assert built.epochs("student_matched") == sum(map(int, found))
