@@ -3,7 +3,7 @@
 For each k and both readings of the rest (``distillation.tail``), over the same batches and with the same student: the
 training loss and its distillation part, both relative to those of the whole distribution, the cosine between the two
 gradients of a batch over all parameters, and how much of the teacher's probability the k tokens hold. Records are
-rounded as a cache rounds them. It helps to choose ``distillation.k`` for a teacher:
+rounded as a cache rounds them. It helps to choose ``distillation.top_k`` for a teacher:
 
     python benchmarks/agreement.py --teacher results/EXP/senior_teacher/seed1/model.pt \\
         --student results/EXP/student/seed1/model.pt --data results/EXP/data/bin
@@ -76,7 +76,7 @@ def measure(args: argparse.Namespace) -> list[dict[str, float]]:
         sums = np.zeros(vocabulary)
         for sample in samples:
             to_records(teacher.teach(sample, scored(sample), dtype=torch.float32, training=False), record, sums)
-        for tail, tails in (("event", None), ("spread", torch.from_numpy(tails_distribution(sums)))):
+        for tail, tails in (("bucket", None), ("redistribute", torch.from_numpy(tails_distribution(sums)))):
             part = signal(student, teacher, samples, record, tails, args)
             rows.append({"k": k, "tail": tail, "bytes a token": record.itemsize} | compare(part, whole))
     return rows

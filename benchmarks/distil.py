@@ -63,7 +63,7 @@ def main() -> None:
         layers=args.layers,
     )
     for dim in sizes.teachers:  # a size that cannot be is told before anything is made
-        options(sizes, f"teacher{dim}", k=args.k)
+        options(sizes, f"teacher{dim}", k=args.top_k)
     machine = describe_machine()
     with tempfile.TemporaryDirectory() as temporary:
         material = Material(args.folder or Path(temporary), sizes)
@@ -94,7 +94,7 @@ def parse_arguments(arguments: list[str] | None = None) -> argparse.Namespace:
     number("--warm-up", 1, "rounds before, thrown away")
     number("--batches", 2, "batches of a round")
     parser.add_argument(
-        "--k", type=stored, default=32, metavar="N", help="tokens a cache stores of a position, or full"
+        "--top-k", type=stored, default=32, metavar="N", help="tokens a cache stores of a position, or full"
     )
     number("--sentences", 1000, "sentences of the training set")
     number("--source-symbols", 8848, "size of the source dictionary")
@@ -138,7 +138,7 @@ def check(args: argparse.Namespace) -> None:
 def measure_parts(material: Material, args: argparse.Namespace) -> list[str]:
     """Make what is to be measured with, then measure; a section of Markdown each."""
     base = Setting(
-        args.device, "fp32", args.max_tokens[0], args.k, args.threads, args.batches, args.rounds, args.warm_up
+        args.device, "fp32", args.max_tokens[0], args.top_k, args.threads, args.batches, args.rounds, args.warm_up
     )
     parts = set(args.parts)
     sections = []
@@ -173,7 +173,7 @@ def in_new_process(function: Callable[..., Any], *arguments: Any) -> Any:
 def make_cache(material: Material, dim: int, args: argparse.Namespace) -> dict[str, Any]:
     """The summary of a teacher's cache."""
     say(f"cache of the teacher of {dim}")
-    return material.make_cache(dim, args.k, threads=args.threads, cpu=args.device == "cpu")
+    return material.make_cache(dim, args.top_k, threads=args.threads, cpu=args.device == "cpu")
 
 
 def memory_table(material: Material, base: Setting) -> str:

@@ -86,9 +86,11 @@ def checkpoint_interval(config: Path) -> int:
     except (OSError, yaml.YAMLError) as error:
         raise UserError(f"--config {config}: cannot be read ({error}); name a configuration") from error
     checkpoints = content.get("checkpoints") if isinstance(content, dict) else None
-    updates = checkpoints.get("updates") if isinstance(checkpoints, dict) else None
+    updates = checkpoints.get("every_updates") if isinstance(checkpoints, dict) else None
     if not isinstance(updates, int):
-        raise UserError(f"--config {config}: needs checkpoints.updates, which the cost of a fault is compared with")
+        raise UserError(
+            f"--config {config}: needs checkpoints.every_updates, which the cost of a fault is compared with"
+        )
     return updates
 
 

@@ -75,7 +75,7 @@ def options(
         "experiment": "benchmark",
         "models": models,
         "training": training | {"validation": {"beam": beam}},
-        "distillation": {"k": k},
+        "distillation": {"top_k": k},
         "systems": systems,
         "table": {"baseline": "plain", "senior": f"teacher{sizes.teachers[-1]}"},
     }
@@ -133,7 +133,7 @@ class Material:
         place = self.cache(dim, k)
         summary = place.with_name(f"{place.name}.json")
         if not place.is_dir():
-            flags = {"teacher": self.teacher(dim), "data": self.data, "k": k, "threads": threads}
+            flags = {"teacher": self.teacher(dim), "data": self.data, "top-k": k, "threads": threads}
             flags |= {"output": place, "summary": summary}
             command = [sys.executable, str(SCRIPTS / "cache_teacher.py"), *(["--cpu"] if cpu else [])]
             command += [text for flag, value in flags.items() for text in (f"--{flag}", str(value))]

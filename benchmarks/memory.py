@@ -105,7 +105,7 @@ class Case:
         for path in dict.fromkeys((ROOT / "config/config.yaml", ROOT / f"config/{name}.yaml")):
             update_config(self.config, yaml.safe_load(path.read_text(encoding="utf-8")))
         # many epochs, since the corpus is small
-        systems = {system: {"max_epoch": updates, "budget_of": None} for system in self.config["systems"]}
+        systems = {system: {"max_epoch": updates, "match_updates_of": None} for system in self.config["systems"]}
         update_config(self.config, {"training": {"max_update": updates}, "systems": systems})
         *symbols, self.sentences = CORPORA[name]
         longest = longest_of(self.experiment())
@@ -114,7 +114,7 @@ class Case:
     def experiment(self, teacher: str = "cached") -> Experiment:
         """The configuration with a few updates a training."""
         config = json.loads(json.dumps(self.config))
-        update_config(config, {"distillation": {"teacher": teacher}})
+        update_config(config, {"distillation": {"teacher_mode": teacher}})
         return Experiment(config)
 
     def write_corpus(self) -> None:
@@ -172,8 +172,8 @@ class Case:
     def cache(self) -> Peak:
         """The caching of the teacher."""
         experiment = self.experiment()
-        k = experiment.config.distillation.k
-        flags = {"teacher": self.model(TEACHER), "data": self.data, "k": k, "summary": self.folder / "cache.json"}
+        k = experiment.config.distillation.top_k
+        flags = {"teacher": self.model(TEACHER), "data": self.data, "top-k": k, "summary": self.folder / "cache.json"}
         model = experiment.model(TEACHER)
         estimate = resource_estimates.caching_memory(model, self.corpus, CACHING_TOKENS, full=k == "full", gpu=False)
         measured = peak(step("cache_teacher", output=self.folder / "cache", **flags))

@@ -124,7 +124,7 @@ def build(material: Material, name: str, setting: Setting, progress: Path, beam:
     if resolved["teacher"]:
         dim = int(resolved["teacher"].removeprefix("teacher"))
         files["teacher"] = material.teacher(dim)
-        if resolved["distillation"]["teacher"] == "cached":
+        if resolved["distillation"]["teacher_mode"] == "cached":
             files["teacher_cache"] = material.cache(dim, setting.k)
     cpu = setting.device == "cpu"
     return prepare(resolved, data=material.data, progress=progress, seed=1, cpu=cpu, say=lambda line: None, **files)

@@ -92,6 +92,6 @@ def caching_table(caches: dict[int, dict[str, Any]]) -> str:
         ]
         for dim, s in caches.items()
     ]
-    devices, k = {s["device"] for s in caches.values()}, {str(s["k"]) for s in caches.values()}
+    devices, k = {s["device"] for s in caches.values()}, {str(s["top_k"]) for s in caches.values()}
     title = f"**Caching** on {', '.join(devices)}, k {', '.join(k)}, as the summary of `cache_teacher.py` has it:"
     return f"{title}\n\n{rows(['teacher', 'target tokens', 'seconds', 'target tokens/s', 'MB'], body)}"

@@ -9,7 +9,6 @@ import time
 from pathlib import Path
 
 from snakemake.common.configfile import load_configfile
-from snakemake.exceptions import WorkflowError
 
 sys.path.insert(0, f"{workflow.basedir}/workflow_scripts")
 
@@ -17,17 +16,30 @@ from ekd_nmt.common.command import prepend_to_path
 from ekd_nmt.common.errors import UserError
 from ekd_nmt.common.logs import error_lines
 from ekd_nmt.config.experiment import Experiment
+from ekd_nmt.config.inherited import inherited
 from ekd_nmt.config.types import SPLITS
 from ekd_nmt.corpus.sources import collected, is_held_out
+
+
+def stop(error):
+    """End with one line about a mistake in the configuration; an exception would add the frame of this file."""
+    print(f"configuration: {error}", file=sys.stderr)
+    sys.exit(1)
+
 
 try:
     experiment = Experiment(config)
     manifest = experiment.manifest
 except UserError as error:
-    raise WorkflowError(f"configuration: {error}")
+    stop(error)
+
+# `configfiles` has the one that the Snakefile names behind those given with --configfile
+*given, default = map(load_configfile, workflow.configfiles)
 if workflow.is_main_process:  # every job reads this file again
     for warning in experiment.warnings:
         print(f"warning: {warning}", file=sys.stderr)
+    if keys := inherited(default, workflow.config_settings.overwrite_config):
+        print(f"warning: from config/config.yaml, made for the demo: {', '.join(keys)}; set your own", file=sys.stderr)
 
 # Rules call plain `python`: with --sdm conda that of envs/nmt.yaml, otherwise the one that runs Snakemake. With a path
 # in the rules themselves, every job would run again when the environment moves.
@@ -39,17 +51,16 @@ if experiment.data.mirror is not None:
     os.environ.setdefault("EKD_DATA_MIRROR", experiment.data.mirror)
 # Not a parameter of the rule, because another interval of checkpoints is no reason to train again.
 os.environ.update(
-    EKD_CHECKPOINT_UPDATES=str(experiment.config.checkpoints.updates or ""),
-    EKD_CHECKPOINT_MINUTES=str(experiment.config.checkpoints.minutes),
+    EKD_CHECKPOINT_UPDATES=str(experiment.config.checkpoints.every_updates or ""),
+    EKD_CHECKPOINT_MINUTES=str(experiment.config.checkpoints.every_minutes),
 )
 
 STARTED = time.time()
 RUN = experiment.run_path("{system}", "{seed}")
 
-# The order of the rows: that of config/config.yaml, then new systems. Snakemake's own merging puts first the systems that
-# a file given with --configfile names. `configfiles` lists the given files before the one that the Snakefile names.
-*given, default = workflow.configfiles
-ordered = [name for path in [default, *given] for name in load_configfile(path).get("systems") or {}]
+# The order of the table: that of config/config.yaml, then new ones. Snakemake's own merging puts those first that a file
+# given with --configfile mentions.
+ordered = [name for file in [default, *given] for name in file.get("systems") or {}]
 SYSTEMS = [name for name in dict.fromkeys([*ordered, *experiment.systems]) if name in experiment.systems]
 
 # What the targets request. A job that fails or is killed loses its outputs, and Snakemake makes a lost file again only
@@ -123,6 +134,6 @@ def pair_filter(split):
 
 
 onerror:
-    logs = [*Path(experiment.root).glob("**/logs/*.log"), *Path("resources").glob("*/logs/*.log")]
-    for line in error_lines(logs, since=STARTED):
+    unfinished = workflow.dag.needrun_jobs()  # those that were started have a new log
+    for line in error_lines([Path(log) for job in unfinished for log in job.log], since=STARTED):
         print(line, file=sys.stderr)

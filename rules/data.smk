@@ -8,7 +8,7 @@ MANIFEST = "config/datasets.yaml"
 try:
     check_local_files(experiment.data)
 except UserError as error:
-    raise WorkflowError(f"configuration: {error}")
+    stop(error)
 
 requests = ResourceRequests(experiment, manifest)  # resources of jobs; not parameters, so a change reruns nothing
 HELD_OUT = COLLECTED == (WHOLE,)

@@ -5,7 +5,8 @@ from ekd_nmt.cluster.cache_size import announcement
 CACHE = experiment.cache_path("{system}", "{seed}", "{variant}")
 # variant of a cache → flags for what it stores
 VARIANTS = {
-    variant: f"--k {k} --temperature {temperature}" for (_, _, variant), (k, temperature) in experiment.caches().items()
+    variant: f"--top-k {k} --temperature {temperature}"
+    for (_, _, variant), (k, temperature) in experiment.caches().items()
 }
 
 # `workflow.dryrun` is not set before the rules are read

@@ -40,7 +40,7 @@ def stored(text: str) -> int | Literal["full"]:
     Raises:
         UserError: neither ``full`` nor a number above 0.
     """
-    return "full" if text == "full" else positive_number("--k", int, "'full' or a number of tokens")(text)
+    return "full" if text == "full" else positive_number("--top-k", int, "'full' or a number of tokens")(text)
 
 
 def parse_arguments(arguments: list[str] | None = None) -> argparse.Namespace:
@@ -48,7 +48,7 @@ def parse_arguments(arguments: list[str] | None = None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--teacher", required=True, type=Path, help="the teacher's model.pt")
     parser.add_argument("--data", required=True, type=Path, help="folder of the binarised corpus")
-    parser.add_argument("--k", required=True, type=stored, help="most probable tokens to store, or 'full'")
+    parser.add_argument("--top-k", required=True, type=stored, help="most probable tokens to store, or 'full'")
     parser.add_argument("--temperature", type=positive_number("--temperature", float, "a number"), default=1.0)
     parser.add_argument(
         "--max-tokens",
@@ -95,7 +95,7 @@ def main() -> None:
     request = cache_writer.Request(
         teacher=arguments.teacher,
         data=arguments.data,
-        k=arguments.k,
+        top_k=arguments.top_k,
         temperature=arguments.temperature,
         max_tokens=arguments.max_tokens,
         shard_bytes=cache_writer.SHARD_BYTES,
@@ -141,7 +141,7 @@ def summarise(
 ) -> None:
     """Say what the teacher's most probable tokens hold, and write the summary."""
     splits, seconds = meta["splits"], work.seconds
-    share = "all tokens hold" if meta["k"] == "full" else f"top {meta['k']} tokens hold"
+    share = "all tokens hold" if meta["top_k"] == "full" else f"top {meta['top_k']} tokens hold"
     for split, entry in splits.items():
         mean, low = entry["coverage"]["mean"], entry["coverage"]["p5"]
         say(f"{share} {mean:.1%} of the teacher's probability on average, {low:.1%} at the 5th percentile ({split})")
@@ -149,7 +149,7 @@ def summarise(
         arguments.summary,
         {
             "teacher": str(arguments.teacher),
-            "k": meta["k"],
+            "top_k": meta["top_k"],
             "temperature": meta["temperature"],
             "tokens": work.tokens,
             "bytes": sum(shard["bytes"] for entry in splits.values() for shard in entry["shards"]),

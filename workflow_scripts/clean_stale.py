@@ -108,9 +108,9 @@ def _unused(job: Mapping[str, Any], system: str, seed: str, exp: Experiment) -> 
         return differences({key: options[key] for key in wanted if key in options}, wanted, partial=True)
     if job["work"] == "caching":
         stored = [kept for cache, kept in exp.caches().items() if cache[:2] == (system, int(seed))]
-        found = (options.get("k"), options.get("temperature"))
+        found = (options.get("top_k"), options.get("temperature"))
         if found not in stored:
-            return f"no system reads a cache of {system} with k {found[0]} and temperature {found[1]}"
+            return f"no system reads a cache of {system} with top_k {found[0]} and temperature {found[1]}"
         wanted_models = {exp.run_path(system, seed, "model.pt")}
     else:
         if job["seed"] != int(seed):
@@ -172,7 +172,7 @@ def _is_finished(job: Mapping[str, Any], system: str, seed: int, exp: Experiment
         same = made is not None and differences(made, job["options"] | {"seed": seed}) is None
         results = [exp.run_path(system, seed, "model.pt")] if same else []
     elif job["work"] == "caching":
-        wanted = (job["options"]["k"], job["options"]["temperature"])
+        wanted = (job["options"].get("top_k"), job["options"].get("temperature"))
         results = [
             f"{exp.cache_path(*cache)}/meta.json"
             for cache, stored in exp.caches().items()

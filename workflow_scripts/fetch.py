@@ -1,16 +1,17 @@
 """Fetch one file of a public data set: from a mirror folder if it is there, from its URL otherwise.
 
-The mirror folder is laid out ``{mirror}/{dataset}/{file}``. A download is resumed where an earlier one was cut off (the
-bytes so far are kept in ``{output}.part``), temporary failures are retried with exponential back-off, size and checksum
-are verified, and the output appears by a rename, so it is never half a file. Of two processes that are to download the
-same file, the second waits for the first (at the folder ``{output}.progress``) and takes what it got. Proxies are taken
-from the usual environment variables (``https_proxy``, ``no_proxy``). ``--list`` says instead what a data set needs and
-what is there.
+The mirror folder is laid out ``{mirror}/{dataset}/{file}``. A download that was cut off is resumed from
+``{output}.part`` if the file on the server is still the same version (``{output}.part.version``). Temporary failures
+are retried with exponential back-off, size and checksum are verified, and the output appears by a rename, so it is
+always complete. Of two processes that download the same file, the second waits for the first (at the folder
+``{output}.progress``) and uses its result. Proxies are taken from the usual environment variables (``https_proxy``,
+``no_proxy``). ``--list`` prints the files of a data set and where they are.
 """
 
 from __future__ import annotations
 
 import argparse
+import contextlib
 import errno
 import os
 import shutil
@@ -22,7 +23,8 @@ from typing import NoReturn
 import requests
 import tenacity
 from tqdm import tqdm
-from urllib3.exceptions import HTTPError
+from urllib3.exceptions import HTTPError, InvalidHeader
+from urllib3.util import Retry
 
 from ekd_nmt.common.command import run
 from ekd_nmt.common.errors import UserError
@@ -34,61 +36,105 @@ from ekd_nmt.resume.lease import claimed
 
 REVISION = 1  # of what this command writes: raise it when the same input gives another output
 
-BLOCK = 1 << 14  # bytes; a broken transfer loses the block it broke in, so they are small
+BLOCK = 1 << 14  # bytes; a broken transfer loses its last block, so blocks are small
 MAX_BYTES = 8 << 30  # of a file whose size the manifest does not give
+MAX_RETRY_AFTER = 300.0  # seconds that a server may ask to wait
 CONNECT_SECONDS, STALL_SECONDS = 15, 60
 RETRIED_STATUSES = {408, 425, 429, 500, 502, 503, 504}
 DISK_FULL = {errno.ENOSPC, errno.EDQUOT}
 
 
 class TemporaryFailure(Exception):
-    """A failure that may pass: the server is busy, the connection broke."""
+    """A failure that may pass: the server is busy, the connection broke.
+
+    Args:
+        message: what failed.
+        retry_after: seconds that the server asks to wait.
+    """
+
+    def __init__(self, message: str, retry_after: float = 0.0):
+        super().__init__(message)
+        self.retry_after = retry_after
 
 
 class Unavailable(UserError):
-    """The URL does not give the file, now or ever; a copy from elsewhere would do."""
+    """The URL does not have the file, and retrying does not help; a copy from elsewhere does."""
 
 
 def innermost(error: BaseException) -> str:
-    """The innermost cause of a network error, which says more than the layers around it."""
+    """The innermost cause of a network error, which is more specific than the errors around it."""
     while (cause := error.__cause__ or error.__context__) is not None:
         error = cause
     return str(error) or type(error).__name__
 
 
 def in_units(count: int) -> str:
-    """Bytes for people: ``8.6GB``."""
+    """A number of bytes for messages: ``8.6GB``."""
     return tqdm.format_sizeof(count, "B")
 
 
-def start_over(entry: DataFile, part: Path, problem: str) -> NoReturn:
-    """Give up what was received; :class:`TemporaryFailure`, for what was resumed may have been another file."""
+def version_file(part: Path) -> Path:
+    """Where the version that ``part`` was started from is kept."""
+    return part.with_name(part.name + ".version")
+
+
+def version(response: requests.Response) -> str | None:
+    """A value for If-Range (RFC 9110, 13.1.5): a strong ETag, else Last-Modified."""
+    etag = response.headers.get("ETag", "")
+    return etag if etag.startswith('"') else response.headers.get("Last-Modified")
+
+
+def retry_after(response: requests.Response) -> float:
+    """Seconds that the server asks to wait, at most :data:`MAX_RETRY_AFTER`."""
+    with contextlib.suppress(InvalidHeader):
+        return min(Retry().parse_retry_after(response.headers.get("Retry-After", "0")), MAX_RETRY_AFTER)
+    return 0.0
+
+
+def save_version(response: requests.Response, part: Path) -> None:
+    """Keep the version that ``part``, which must be empty, is started from."""
+    if (new := version(response)) is None:
+        version_file(part).unlink(missing_ok=True)
+    else:
+        version_file(part).write_text(new, encoding="latin-1")
+
+
+def discard(part: Path) -> None:
+    """Delete what was received."""
+    version_file(part).unlink(missing_ok=True)
     part.unlink()
+
+
+def start_over(entry: DataFile, part: Path, problem: str) -> NoReturn:
+    """Discard what was received and raise :class:`TemporaryFailure`: the resumed part may be of another file."""
+    discard(part)
     raise TemporaryFailure(f"{entry.url}: {problem}, so it starts over")
 
 
-def check_response(response: requests.Response, entry: DataFile, part: Path, have: int) -> None:
-    """See that the body is the file from byte 0, or from byte ``have``; raises as :func:`receive` does."""
+def check_response(response: requests.Response, entry: DataFile, part: Path, have: int, old: str | None) -> None:
+    """Check that the body is the file from byte 0, or version ``old`` from byte ``have``; raises as :func:`receive`."""
     status = response.status_code
     partial = status == requests.codes.partial_content
     continues = response.headers.get("Content-Range", "").startswith(f"bytes {have}-")
     if have and (status == requests.codes.requested_range_not_satisfiable or (partial and not continues)):
         start_over(entry, part, f"cannot be resumed at byte {have}")
+    if partial and old is not None and version(response) not in (old, None):  # If-Range was ignored
+        start_over(entry, part, "has changed on the server")
     if status in RETRIED_STATUSES:
-        raise TemporaryFailure(f"{entry.url}: HTTP {status} {response.reason}")
+        raise TemporaryFailure(f"{entry.url}: HTTP {status} {response.reason}", retry_after(response))
     if not response.ok:
         raise Unavailable(f"{entry.url}: HTTP {status} {response.reason}; check the URL in the manifest")
 
 
 def check_size(announced: int | None, entry: DataFile, part: Path, have: int, max_bytes: int) -> None:
-    """Refuse a transfer that would end badly before it begins; raises as :func:`receive` does.
+    """Refuse a transfer that cannot succeed before it begins; raises as :func:`receive` does.
 
     Args:
-        announced: bytes of the whole file by the server's account, ``None`` if it does not say.
+        announced: bytes of the whole file according to the server, ``None`` if unknown.
         entry: the file.
         part: where it is being written.
-        have: bytes that are in it, to be continued or replaced.
-        max_bytes: how many it may have if the manifest does not say.
+        have: bytes in ``part``, which are resumed or replaced.
+        max_bytes: maximum size if the manifest gives none.
     """
     if announced is not None and entry.bytes is not None and announced != entry.bytes:
         problem = f"{announced} bytes instead of {entry.bytes}"
@@ -115,15 +161,20 @@ def receive(entry: DataFile, part: Path, max_bytes: int, progress_fd: int) -> No
     """Append the bytes that ``part`` lacks, or write them all if the server does not resume.
 
     Raises:
-        TemporaryFailure: worth another try; the bytes so far are kept where they can be continued.
-        UserError: another try would end the same way.
+        TemporaryFailure: retrying may help; the bytes so far are kept if they can be resumed.
+        UserError: retrying does not help.
     """
     have = part.stat().st_size if part.exists() else 0
+    old = version_file(part).read_text(encoding="latin-1") if version_file(part).exists() else None
+    if old is None and entry.sha256 is None and entry.md5 is None:
+        have = 0  # nothing would show that the file has changed
     # 'identity': the bytes of the file itself, which Range counts, not those of a compressed transfer. Some servers
-    # call a .tgz a compressed transfer of a .tar all the same, so the bytes are taken as they come, not decoded.
-    headers = {"Accept-Encoding": "identity"} | ({"Range": f"bytes={have}-"} if have else {})
+    # call a .tgz a compressed transfer of a .tar all the same, so the bytes are not decoded.
+    headers = {"Accept-Encoding": "identity"}
+    if have:
+        headers |= {"Range": f"bytes={have}-"} | ({"If-Range": old} if old else {})
     with requests.get(entry.url, headers=headers, stream=True, timeout=(CONNECT_SECONDS, STALL_SECONDS)) as response:
-        check_response(response, entry, part, have)
+        check_response(response, entry, part, have, old)
         resumed = response.status_code == requests.codes.partial_content
         received = have if resumed else 0
         length = response.headers.get("Content-Length", "")
@@ -134,15 +185,17 @@ def receive(entry: DataFile, part: Path, max_bytes: int, progress_fd: int) -> No
             open(part, "ab" if resumed else "wb") as handle,
             Progress(entry.name, received, entry.bytes or announced, progress_fd) as progress,
         ):
+            if not resumed:
+                save_version(response, part)
             for block in response.raw.stream(BLOCK, decode_content=False):
                 received += handle.write(block)
                 progress.add(len(block))
                 if received > limit:
-                    break  # not the file that the manifest describes; no need to see the rest
+                    break  # not the file that the manifest describes
             handle.flush()
-            os.fsync(handle.fileno())  # a disk may say only now that it is full
+            os.fsync(handle.fileno())  # a full disk may be noticed only here
     if entry.bytes is None and received > limit:
-        part.unlink()
+        discard(part)
         refuse_large(entry, received, max_bytes)
 
 
@@ -160,11 +213,11 @@ def attempt(entry: DataFile, part: Path, max_bytes: int, progress_fd: int) -> No
     if problem is None:
         return
     if entry.bytes is not None and part.stat().st_size < entry.bytes:
-        raise TemporaryFailure(f"{entry.url}: {problem}")  # cut off; the next attempt goes on from here
+        raise TemporaryFailure(f"{entry.url}: {problem}")  # cut off; the next attempt resumes
     if have:
         start_over(entry, part, f"{problem} after resuming")
-    part.unlink()
-    raise Unavailable(f"{entry.url}: {problem}; the published file has changed or was altered on its way")
+    discard(part)
+    raise Unavailable(f"{entry.url}: {problem}; the published file has changed or was altered in transit")
 
 
 def download(
@@ -173,18 +226,22 @@ def download(
     """Download to ``output``, waiting about ``back_off`` seconds after the first failure and twice as long each time.
 
     Returns:
-        What :func:`manifest.verdict` says of it.
+        The :func:`manifest.verdict` of it.
 
     Raises:
-        Unavailable: the file cannot be had.
-        UserError: it cannot be written, or another process has been writing it for long; what was received is kept.
+        Unavailable: the file cannot be downloaded.
+        UserError: it cannot be written, or another process keeps writing it; what was received is kept.
     """
     part = output.with_name(output.name + ".part")
     retrying = tenacity.Retrying(
         retry=tenacity.retry_if_exception_type(TemporaryFailure),
-        wait=tenacity.wait_exponential(multiplier=back_off, max=60) + tenacity.wait_random(0, back_off / 2),
+        wait=tenacity.wait_exponential(multiplier=back_off, max=60)
+        + tenacity.wait_random(0, back_off / 2)
+        + tenacity.wait_exception(lambda error: error.retry_after),
         stop=tenacity.stop_after_attempt(attempts),
-        before_sleep=lambda state: print(f"{state.outcome.exception()}; trying again", file=sys.stderr),
+        before_sleep=lambda state: print(
+            f"{state.outcome.exception()}; retrying in {state.next_action.sleep:.0f} s", file=sys.stderr
+        ),
         reraise=True,
     )
     try:
@@ -198,13 +255,14 @@ def download(
             known = verdict(part, entry)
             claim.check()
             ignore_stop_signals()
+            version_file(part).unlink(missing_ok=True)
             part.replace(output)
             return known
     except TemporaryFailure as error:
         raise Unavailable(f"{error}; gave up at attempt {attempts}, so check the connection and the URL") from error
     except OSError as error:
         if error.errno in DISK_FULL:
-            raise UserError(f"{part}: {error.strerror}; make room and run again, it goes on from there") from error
+            raise UserError(f"{part}: {error.strerror}; make room and run again to resume") from error
         raise UserError(f"{output}: cannot be written ({error.strerror}); check permissions and disk") from error
 
 
@@ -229,12 +287,12 @@ def fetch(
         mirror: folder to search first.
         attempts: downloads to try before giving up.
         back_off: seconds to wait after the first.
-        files: all files of the data set, to tell which others are missing when this one cannot be had.
-        max_bytes: how many the file may have if the manifest does not say.
+        files: all files of the data set; the error message lists the missing ones.
+        max_bytes: maximum size if the manifest gives none.
         progress_fd: descriptor of a terminal to draw a progress bar on.
 
     Raises:
-        UserError: neither the mirror nor the URL gives the file; the message tells what to put where by hand.
+        UserError: neither the mirror nor the URL has the file; the message says what to put where by hand.
     """
     if mirror is not None and (path := copy_from_mirror(mirror, dataset, entry, output)) is not None:
         return f"{path}, {verdict(path, entry)}"
@@ -248,11 +306,13 @@ def fetch(
 
 
 def parse_arguments() -> argparse.Namespace:
-    """The command line; :class:`UserError` for values that do not go together."""
+    """The command line; :class:`UserError` for invalid combinations."""
     parser = argparse.ArgumentParser(description="Fetch one file of a public data set, verified.")
     parser.add_argument("--manifest", required=True, metavar="YAML", help="such as config/datasets.yaml")
     parser.add_argument("--dataset", required=True, metavar="NAME")
-    parser.add_argument("--list", action="store_true", help="list the files, where they are, and the terms; no network")
+    parser.add_argument(
+        "--list", action="store_true", help="list the files, where they are, and the terms, without network"
+    )
     parser.add_argument("--file", metavar="NAME")
     parser.add_argument("--output", type=Path, metavar="PATH")
     parser.add_argument("--mirror", default=os.environ.get("EKD_DATA_MIRROR"), metavar="DIR", help="$EKD_DATA_MIRROR")
@@ -281,7 +341,7 @@ def main() -> None:
     if args.list:
         print(table(args.dataset, content, Path(RESOURCES, args.dataset), mirror))
         return
-    handle_stop_signals(exit_on_signal)  # what was received is kept, so nothing is lost by leaving at once
+    handle_stop_signals(exit_on_signal)  # what was received is kept
     entry = find_entry(manifest, args.dataset, args.file)
     origin = fetch(
         args.dataset,

@@ -105,13 +105,13 @@ def check_options(arguments: argparse.Namespace) -> None:
     if (teacher_mode(options) == "cached") != (arguments.teacher_cache is not None):
         raise UserError(
             f"--teacher-cache: the options of {options['system']!r} and the command line disagree; give it with "
-            "distillation.teacher 'cached', and not with 'online'"
+            "distillation.teacher_mode 'cached', and not with 'online'"
         )
 
 
 def teacher_mode(options: dict[str, Any]) -> str | None:
     """Where the teacher's distributions come from, ``cached`` or ``online``; None without a teacher."""
-    return options["distillation"]["teacher"] if options["teacher"] is not None else None
+    return options["distillation"]["teacher_mode"] if options["teacher"] is not None else None
 
 
 def check_cache(options: dict[str, Any], cache: Path | None) -> None:
@@ -123,9 +123,11 @@ def check_cache(options: dict[str, Any], cache: Path | None) -> None:
     if cache is None:
         return
     meta = json_argument(f"@{cache / 'meta.json'}")
-    wanted, found = options["distillation"]["k"], meta.get("k") if isinstance(meta, dict) else None
+    wanted, found = options["distillation"]["top_k"], meta.get("top_k") if isinstance(meta, dict) else None
     if found != wanted:
-        raise UserError(f"{cache}: the cache is of k {found}, distillation.k is {wanted}; give the cache of that k")
+        raise UserError(
+            f"{cache}: the cache has top_k {found}, distillation.top_k is {wanted}; give the cache with that top_k"
+        )
 
 
 def leave(number: int, frame: Any) -> NoReturn:

@@ -19,6 +19,8 @@ from pathlib import Path
 from ekd_nmt.common.command import run
 from ekd_nmt.common.errors import UserError
 
+REVISION = 1
+
 
 def main():
     folder = Path(sys.argv[sys.argv.index("--output") + 1])

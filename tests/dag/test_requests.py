@@ -44,12 +44,12 @@ def test_training_on_several_gpus_is_one_job(fresh_clone):
 
 
 def test_no_gpu_is_requested_on_a_cluster_without(fresh_clone):
-    jobs = requests(fresh_clone, "--config", "cluster={gpu: false, max_runtime: 15}")
+    jobs = requests(fresh_clone, "--config", "cluster={request_gpus: false, max_runtime: 15}")
     assert not [rule for rule, resources in jobs if "gpu" in resources]
     assert max(resources["runtime"] for _, resources in jobs) == 15
 
 
-@pytest.mark.parametrize("cluster", ["{gpu: false}", "{max_runtime: 30}"])
+@pytest.mark.parametrize("cluster", ["{request_gpus: false}", "{max_runtime: 30}"])
 def test_changed_requests_rerun_nothing(project, cluster):
     assert dry_run(project.folder, "--config", f"cluster={cluster}") == NOTHING
 

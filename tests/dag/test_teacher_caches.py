@@ -41,7 +41,7 @@ def test_a_model_needs_only_the_caches_of_its_own_chain(fresh_clone):
 
 
 def test_online_teachers_have_no_cache(fresh_clone):
-    assert not caches_of(dry_run(fresh_clone, "--config", "distillation={teacher: online}"))
+    assert not caches_of(dry_run(fresh_clone, "--config", "distillation={teacher_mode: online}"))
 
 
 def test_commands_name_the_cache_and_what_it_stores(fresh_clone, tmp_path):
@@ -50,7 +50,7 @@ def test_commands_name_the_cache_and_what_it_stores(fresh_clone, tmp_path):
     commands = " ".join(snakemake(fresh_clone, "-n", "-p", "--configfile", overlay).stdout.split())
     cache, model = FOLDER.format("takd_assistant", "top32-T2.0"), "results/demo/takd_assistant/seed1/model.pt"
     assert (
-        f"cache_teacher.py --teacher {model} --data results/demo/data/bin --k 32 --temperature 2.0 "
+        f"cache_teacher.py --teacher {model} --data results/demo/data/bin --top-k 32 --temperature 2.0 "
         f"--threads 1 --output {cache} --summary {cache}.json 2>"
     ) in commands
     assert f"--teacher {model} --teacher-cache {cache}" in commands
@@ -61,11 +61,11 @@ def test_commands_name_the_cache_and_what_it_stores(fresh_clone, tmp_path):
 
 EDITS = {
     "alpha of a student": ({"systems.senior_student.alpha": 0.3}, trained("senior_student")),
-    "k": ({"distillation.k": 16}, trained(*DISTILLED) | cached(*TEACHERS, variant="top16")),
+    "k": ({"distillation.top_k": 16}, trained(*DISTILLED) | cached(*TEACHERS, variant="top16")),
     # the assistant is a student too: it is trained again, and cached again as a teacher
-    "tail": ({"distillation.tail": "event"}, trained(*DISTILLED) | cached("takd_assistant")),
+    "tail": ({"distillation.tail": "bucket"}, trained(*DISTILLED) | cached("takd_assistant")),
     "k of a student": (
-        {"systems.takd_student.k": "full"},
+        {"systems.takd_student.top_k": "full"},
         trained("takd_student") | cached("takd_assistant", variant="full"),
     ),
     # senior_student_matched still reads the other cache of the same teacher
@@ -79,7 +79,7 @@ EDITS = {
         rebuilt("takd_assistant", "takd_student"),
     ),
     "online teachers": (
-        {"distillation.teacher": "online"},
+        {"distillation.teacher_mode": "online"},
         trained(*DISTILLED),
     ),
     "senior model": (
@@ -89,7 +89,7 @@ EDITS = {
     "more GPUs": ({"training.gpus": 2}, trained(*SYSTEMS) | cached(*TEACHERS)),
     "temporary caches": ({"distillation.keep_cache": False}, NOTHING),
     "explicit defaults": (
-        {"distillation.teacher": "cached", "distillation.k": 32, "training.nodes": 1},
+        {"distillation.teacher_mode": "cached", "distillation.top_k": 32, "training.nodes": 1},
         NOTHING,
     ),
 }

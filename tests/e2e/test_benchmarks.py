@@ -15,7 +15,7 @@ pytestmark = pytest.mark.slow
 DISTIL, GPU = ROOT / "benchmarks/distil.py", ROOT / "benchmarks/gpu.sh"
 SMALL = (
     "--sentences 60 --source-symbols 64 --target-symbols 48 --embed-dim 8 --teachers 16 24 --ffn-dim 16 --heads 2 "
-    "--layers 1 --max-tokens 256 --rounds 3 --k 8"
+    "--layers 1 --max-tokens 256 --rounds 3 --top-k 8"
 )
 # answers as an environment with a GPU would; writes a table, or fails at bf16
 STAND_IN = """#!/usr/bin/env bash
@@ -91,7 +91,7 @@ def test_training_steps(tmp_path):
     ("flags", "message"),
     [
         (["--rounds", "0"], "--rounds: needs a number above 0, got '0'"),
-        (["--k", "all"], "--k: needs 'full' or a number of tokens above 0, got 'all'"),
+        (["--top-k", "all"], "--top-k: needs 'full' or a number of tokens above 0, got 'all'"),
         (["--precision", "bf16"], "--precision: half precision is for GPUs"),
         (["--device", "cuda", "--parts", "memory"], "--parts memory: is measured on the CPU alone"),
         (["--device", "cuda"], "--device cuda: torch finds no GPU"),

@@ -61,7 +61,7 @@ def jobs(cluster, folder: Path) -> list[dict]:
 
 def test_every_way_to_stop_a_job(cluster, start, folder, projects):
     # A checkpoint after each update: the training takes longer than the 30 s after which SLURM looks at time limits.
-    controller = start(folder, *TRAINING, "--config", "checkpoints={updates: 1}", cluster=cluster)
+    controller = start(folder, *TRAINING, "--config", "checkpoints={every_updates: 1}", cluster=cluster)
 
     until_checkpoint(folder, controller, 1)
     (first,) = jobs(cluster, folder)

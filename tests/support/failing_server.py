@@ -24,7 +24,7 @@ def entry(url: str, content: bytes = CONTENT, **changes) -> DataFile:
 
 
 class Server(ThreadingHTTPServer):
-    """Answers the n-th request with the n-th of ``answers``, the last one ever after; remembers what was asked."""
+    """Answers the n-th request with the n-th of ``answers``, later ones with the last; records the requests."""
 
     daemon_threads = True
 
@@ -35,7 +35,7 @@ class Server(ThreadingHTTPServer):
         self.url = f"http://127.0.0.1:{self.server_port}/file.gz"
 
     def handle_error(self, request, client_address):
-        if not isinstance(sys.exception(), ConnectionError):  # the client may go away, and often should
+        if not isinstance(sys.exception(), ConnectionError):  # the client may disconnect
             super().handle_error(request, client_address)
 
 
@@ -67,7 +67,7 @@ class Handler(BaseHTTPRequestHandler):
 
 
 def whole(handler, content=CONTENT, send=None, **headers):
-    """All of the content, whatever the Range; ``send`` cuts it off after so many bytes."""
+    """All of the content, whatever the Range; ``send`` cuts it off after that many bytes."""
     handler.send_response(200)
     for name, value in {"Content-Length": str(len(content)), **headers}.items():
         handler.send_header(name, value)
@@ -75,32 +75,44 @@ def whole(handler, content=CONTENT, send=None, **headers):
     handler.wfile.write(content[:send])
 
 
-def ranged(handler, content=CONTENT, send=None):
+def ranged(handler, content=CONTENT, send=None, **headers):
     """As a server that can resume: 206 from where the Range begins, 416 when that is the end."""
     if (asked := handler.headers.get("Range")) is None:
-        return whole(handler, content, send)
+        return whole(handler, content, send, **headers)
     start = int(asked.removeprefix("bytes=").removesuffix("-"))
     if start >= len(content):
         return status(416)(handler)
     handler.send_response(206)
     handler.send_header("Content-Range", f"bytes {start}-{len(content) - 1}/{len(content)}")
-    handler.send_header("Content-Length", str(len(content) - start))
+    for name, value in {"Content-Length": str(len(content) - start), **headers}.items():
+        handler.send_header(name, value)
     handler.end_headers()
     handler.wfile.write(content[start:][:send])
 
 
+def versioned(content=CONTENT, send=None, **validators):
+    """As a server that resumes only the version that If-Range names; ``validators`` are the headers of this one."""
+
+    def respond(handler):
+        same = handler.headers.get("If-Range") in (None, *validators.values())
+        (ranged if same else whole)(handler, content, send, **validators)
+
+    return respond
+
+
 def unannounced(handler, content=CONTENT):
-    """All of the content without saying how much it is: it ends when the connection does."""
+    """All of the content without its length: it ends when the connection does."""
     handler.send_response(200)
     handler.send_header("Connection", "close")
     handler.end_headers()
     handler.wfile.write(content)
 
 
-def status(code):
+def status(code, **headers):
     def respond(handler):
         handler.send_response(code)
-        handler.send_header("Content-Length", "0")
+        for name, value in {"Content-Length": "0", **headers}.items():
+            handler.send_header(name, value)
         handler.end_headers()
 
     return respond
@@ -111,7 +123,7 @@ def cut(after):
 
 
 def reset(after):
-    """So many bytes, then the connection is torn down (RST) instead of closed."""
+    """That many bytes, then the connection is reset instead of closed."""
 
     def respond(handler):
         ranged(handler, send=after)
@@ -123,7 +135,7 @@ def reset(after):
 
 
 def stalled(after):
-    """So many bytes, then nothing more until the client goes away."""
+    """That many bytes, then nothing more until the client disconnects."""
 
     def respond(handler):
         ranged(handler, send=after)

@@ -66,9 +66,9 @@ DISTILLATION = {
     "divergence": "forward_kl",
     "teacher_dropout": False,
     # the paper's code runs its teacher along; a cache of its top k gives nearly the same, see docs/teacher-cache.md
-    "teacher": "cached",
-    "k": 32,
-    "tail": "spread",
+    "teacher_mode": "cached",
+    "top_k": 32,
+    "tail": "redistribute",
 }
 
 

@@ -43,7 +43,7 @@ def run_files(
 
 def cache_file(root: Path, teacher: str, seed: int = 1, variant: str = "top32", **changes) -> Path:
     """Write the summary of a teacher's cache."""
-    content = {"teacher": f"{root}/{teacher}/seed{seed}/model.pt", "k": 32, "temperature": 1.0, "tokens": 5000}
+    content = {"teacher": f"{root}/{teacher}/seed{seed}/model.pt", "top_k": 32, "temperature": 1.0, "tokens": 5000}
     content |= {"bytes": 650000, "coverage": {"mean": 0.97, "p5": 0.81}, "tokens_per_second": 500.0}
     content |= {"seconds": 10.0, "device": "cpu"} | changes
     return write(root / f"{teacher}/seed{seed}/cache/{variant}.json", content)

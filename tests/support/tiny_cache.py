@@ -29,7 +29,13 @@ def save_teacher(data: Path, path: Path, seed: int = 2) -> Path:
 
 def request(teacher: Path, data: Path, **changes) -> Request:
     """Batches of a few sentences, shards of a few batches, on the CPU."""
-    settings = {"k": 5, "temperature": 1.0, "max_tokens": MAX_TOKENS, "shard_bytes": SHARD_BYTES, "cpu": True} | changes
+    settings = {
+        "top_k": 5,
+        "temperature": 1.0,
+        "max_tokens": MAX_TOKENS,
+        "shard_bytes": SHARD_BYTES,
+        "cpu": True,
+    } | changes
     return Request(teacher=teacher, data=data, **settings)
 
 
@@ -59,9 +65,9 @@ def flip(path: Path) -> None:
     path.write_bytes(content)
 
 
-def command(teacher: Path, data: Path, output: Path, *flags: str, k: int | str = 5) -> list[str]:
+def command(teacher: Path, data: Path, output: Path, *flags: str, top_k: int | str = 5) -> list[str]:
     """The command line of cache_teacher.py."""
-    named = {"teacher": teacher, "data": data, "k": k, "output": output, "summary": output.with_suffix(".json")}
+    named = {"teacher": teacher, "data": data, "top-k": top_k, "output": output, "summary": output.with_suffix(".json")}
     named |= {"max-tokens": MAX_TOKENS}
     return [
         str(SCRIPT),

@@ -39,7 +39,7 @@ TRAINING = {
     "dropout": 0.1,
     "validation": {"beam": 1},
 }
-DISTILLATION = {"teacher": "online"}  # spares each test of training the making of a cache
+DISTILLATION = {"teacher_mode": "online"}  # spares each test of training the making of a cache
 SYSTEMS = {
     "plain": {"model": "small"},
     "teacher": {"model": "large"},

@@ -107,7 +107,7 @@ class TeacherCache:
                 temperature=self.meta["temperature"],
                 corpora={split: self.meta["splits"][split]["corpus"] for split in SPLITS},
             )
-            self.k: int | Literal["full"] = self.meta["k"]
+            self.top_k: int | Literal["full"] = self.meta["top_k"]
             entries = [self.meta["splits"][split] for split in SPLITS]
             self._parts = [
                 self.meta["tails"],
@@ -174,7 +174,7 @@ class TeacherCache:
             [self.folder / part["file"] for part in entry["shards"]],
             self.folder / entry["starts"]["file"],
             [part["tokens"] for part in entry["shards"]],
-            record_type(self.k, self.identity.vocabulary),
+            record_type(self.top_k, self.identity.vocabulary),
         )
 
 

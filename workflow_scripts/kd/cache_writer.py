@@ -42,7 +42,7 @@ class Request:
 
     teacher: Path  # model.pt
     data: Path  # folder of the binarised corpus
-    k: int | Literal["full"]
+    top_k: int | Literal["full"]
     temperature: float
     max_tokens: int  # source or target tokens of a batch, padding counted
     shard_bytes: int = SHARD_BYTES  # about; whole sentences, at least one
@@ -55,7 +55,7 @@ class Request:
 
     def decisive(self) -> dict[str, Any]:
         """The options that decide the bytes of the cache."""
-        names = ("k", "temperature", "max_tokens", "shard_bytes", "cuda")
+        names = ("top_k", "temperature", "max_tokens", "shard_bytes", "cuda")
         return {"format": FORMAT} | {name: getattr(self, name) for name in names}
 
     def key(self, hashes: Iterable[str]) -> str:
@@ -96,7 +96,7 @@ class Caching:
         self.task = load_task(request.data)
         self.teacher = Teacher.load(request.teacher, self.task, request.temperature)
         self.vocabulary = len(self.task.target_dictionary)
-        self.record = record_type(request.k, self.vocabulary)
+        self.record = record_type(request.top_k, self.vocabulary)
         self.starts, self.shards = {}, {}
         for split in SPLITS:
             sizes = self.task.dataset(split).tgt_sizes
@@ -145,9 +145,11 @@ class Caching:
         left = sum(shard.tokens for shard in missing)
         size = amount(self.tokens * self.record.itemsize)
         self.say(
-            f"{self.request.teacher}: k {self.request.k}, temperature {self.request.temperature}, "
+            f"{self.request.teacher}: top_k {self.request.top_k}, temperature {self.request.temperature}, "
             f"{self.tokens:,} target tokens, {size} in {len(shards)} shards, on {self.device}"
         )
+        if self.request.top_k != "full" and self.request.top_k > self.vocabulary:
+            self.say(f"warning: top_k {self.request.top_k} is above the vocabulary, {self.vocabulary}; use top_k: full")
         if sidecars:
             self.say(f"going on: {len(sidecars)} of {len(shards)} shards are there")
         self._require_room(left * self.record.itemsize)
@@ -197,7 +199,7 @@ class Caching:
         if needed > free:
             raise UserError(
                 f"{self.folder}: the teacher's cache takes {amount(needed)} more and {amount(free)} are free; lower "
-                "distillation.k, make room, or set distillation.teacher: online"
+                "distillation.top_k, make room, or set distillation.teacher_mode: online"
             )
 
     def _write(self, shard: Shard, before_batch: Callable[[], None]) -> dict[str, Any]:
@@ -257,7 +259,7 @@ class Caching:
         sums = sum(np.load(self._tails(shard)) for shard in self.shards["train"])
         meta = {
             "format": FORMAT,
-            "k": self.request.k,
+            "top_k": self.request.top_k,
             "vocabulary": self.vocabulary,
             "temperature": self.request.temperature,
             "teacher": sha256(self.request.teacher),

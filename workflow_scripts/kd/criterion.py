@@ -115,10 +115,10 @@ class LabelSmoothedKDCriterionConfig(LabelSmoothedCrossEntropyCriterionConfig):
     teacher_cache: str = field(
         default="", metadata={"help": "folder of that teacher's cache; without it, the teacher computes every batch"}
     )
-    tail: ChoiceEnum(["spread", "event"]) = field(
-        default="spread",
+    tail: ChoiceEnum(["redistribute", "bucket"]) = field(
+        default="redistribute",
         metadata={
-            "help": "the tokens that a cache of the top k lacks: spread their probability over them, or one event"
+            "help": "probability of the tokens that a top-k cache lacks: redistribute it over them, or one bucket"
         },
     )
     teacher_dropout: bool = field(
@@ -146,7 +146,7 @@ class LabelSmoothedKDCriterion(LabelSmoothedRowsCriterion):
         divergence: str = "forward_kl",
         teacher: str = "",
         teacher_cache: str = "",
-        tail: str = "spread",
+        tail: str = "redistribute",
         teacher_dropout: bool = False,
     ):
         super().__init__(task, sentence_avg, label_smoothing, ignore_prefix_size, report_accuracy)

@@ -108,16 +108,22 @@ class CachedTeacher:
 
     Args:
         cache: checked against what the training needs.
-        tail: ``spread`` the probability of the tokens that the cache lacks over them, or make it one ``event``.
+        tail: ``redistribute`` the probability of the tokens that the cache lacks over them, or make it one ``bucket``.
     """
 
-    def __init__(self, cache: TeacherCache, tail: str = "spread"):
+    def __init__(self, cache: TeacherCache, tail: str = "redistribute"):
         self.splits = {name: cache.split(name) for name in SPLITS}
-        self.tails = cache.tails() if tail == "spread" else None
+        self.tails = cache.tails() if tail == "redistribute" else None
 
     @classmethod
     def open(
-        cls, folder: str | Path, task: FairseqTask, teacher: str | Path, temperature: float, *, tail: str = "spread"
+        cls,
+        folder: str | Path,
+        task: FairseqTask,
+        teacher: str | Path,
+        temperature: float,
+        *,
+        tail: str = "redistribute",
     ) -> CachedTeacher:
         """Open a cache for the training of a student.
 
@@ -144,7 +150,7 @@ class CachedTeacher:
         cache.check(needed)
         if os.environ.get("LOCAL_RANK", "0") == "0":  # once a node
             cache.verify()
-        logger.info("teacher's cache %s: k %s, temperature %s", folder, cache.k, temperature)
+        logger.info("teacher's cache %s: top_k %s, temperature %s", folder, cache.top_k, temperature)
         return cls(cache, tail)
 
     def teach(self, sample: dict[str, Any], rows: Tensor, *, dtype: torch.dtype, training: bool) -> Teaching:

@@ -30,13 +30,13 @@ def test_bytes_of_a_full_distribution():
     [
         ("{}", MEASURED, "3, 781 MB in all (2,000,000 + 3,000 target tokens x 130 bytes x 3)"),
         (
-            "systems: {takd_student: {k: full}, senior_student: {temperature: 2}}",
+            "systems: {takd_student: {top_k: full}, senior_student: {temperature: 2}}",
             MEASURED,
             "4, 32.8 GB in all (2,000,000 + 3,000 target tokens x (130 bytes x 3 + 16,000 bytes x 1))",
         ),
         ("{}", ESTIMATED, "3, about 400 MB in all, an estimate (1,000,000 + 25,000 target tokens x 130 bytes x 3)"),
         (
-            "distillation: {k: full}",
+            "distillation: {top_k: full}",
             ESTIMATED._replace(train=2, valid=1),
             "3, about 3 MB in all, an estimate (50 + 25 target tokens x 12,000 bytes x 3)",
         ),

@@ -89,7 +89,7 @@ def test_memory_grows_with_model_batch_and_corpus():
     assert sizes == sorted(sizes)
     assert sizes[2] > 2 * sizes[0]
     assert memory("student", {"training": {"max_tokens": 8192}}) > 1.5 * memory("student")
-    online = memory("senior_student", {"distillation": {"teacher": "online"}})
+    online = memory("senior_student", {"distillation": {"teacher_mode": "online"}})
     assert memory("student") < memory("senior_student") < online - 200
     assert memory("student", corpus=IWSLT._replace(target_symbols=40_000)) > memory("student") + 1000
     assert memory("student", corpus=IWSLT._replace(longest=1000)) > memory("student")
@@ -121,7 +121,7 @@ def test_memory_of_caching_and_translating():
 
 def test_time_grows_with_the_work():
     assert minutes("senior_teacher") > 2 * minutes("student")
-    assert minutes("senior_student", {"distillation": {"teacher": "online"}}) > 1.3 * minutes("senior_student")
+    assert minutes("senior_student", {"distillation": {"teacher_mode": "online"}}) > 1.3 * minutes("senior_student")
     # the control has the epochs of the whole chain, and a limit of updates ends a training before its epochs
     assert minutes("senior_student_matched") > minutes("master_student")
     assert minutes("student", {"training": {"max_update": 100}}) < minutes("student") / 100
@@ -172,7 +172,7 @@ def test_gpus_are_of_all_nodes_and_memory_of_one():
 
 
 def test_requests_on_a_cluster_without_gpus():
-    overlay = {"cluster": {"gpu": False}}
+    overlay = {"cluster": {"request_gpus": False}}
     requests, usual = ResourceRequests(iwslt(overlay), MANIFEST), ResourceRequests(iwslt(), MANIFEST)
     assert {requests.gpus(rule)(job()) for rule in ("train", "cache_teacher", "translate")} == {None}
     wide = job("senior_teacher")

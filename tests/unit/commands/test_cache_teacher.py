@@ -91,7 +91,7 @@ def test_cache_summary_and_log(command, model, tmp_path, capsys):
     splits = cache.meta["splits"]
     tokens = splits["train"]["tokens"] + splits["valid"]["tokens"]
     summary = json.loads((folder / "top5.json").read_text())
-    expected = {"teacher": str(model), "k": 5, "temperature": 1.0, "tokens": tokens, "device": "cpu"}
+    expected = {"teacher": str(model), "top_k": 5, "temperature": 1.0, "tokens": tokens, "device": "cpu"}
     assert {key: summary[key] for key in expected} == expected
     others = {"bytes", "coverage", "seconds", "tokens_per_second", "out_of_memory", "key", "meta_sha256"}
     assert summary.keys() - expected.keys() == others
@@ -106,7 +106,7 @@ def test_cache_summary_and_log(command, model, tmp_path, capsys):
     shards = [part["file"] for entry in splits.values() for part in entry["shards"]]
     size = tokens * record_type(5, cache.meta["vocabulary"]).itemsize / 1e3
     assert (
-        f"{model}: k 5, temperature 1.0, {tokens} target tokens, {size:.0f} kB in {len(shards)} shards, on cpu"
+        f"{model}: top_k 5, temperature 1.0, {tokens} target tokens, {size:.0f} kB in {len(shards)} shards, on cpu"
         in lines[0]
     )
     for name, line in zip(shards, lines[1:-2], strict=True):
@@ -117,9 +117,9 @@ def test_cache_summary_and_log(command, model, tmp_path, capsys):
 
 
 def test_full_and_the_temperature_reach_the_cache(command, tmp_path):
-    tiny.run_command(command("full", "--temperature", "2", k="full"))
+    tiny.run_command(command("full", "--temperature", "2", top_k="full"))
     meta = TeacherCache(tmp_path / "full/top5").meta
-    assert (meta["k"], meta["temperature"]) == ("full", 2.0)
+    assert (meta["top_k"], meta["temperature"]) == ("full", 2.0)
     assert json.loads((tmp_path / "full/top5.json").read_text())["temperature"] == 2.0
 
 
@@ -220,10 +220,10 @@ def refuse(capsys, arguments: list[str], message: str) -> None:
 @pytest.mark.parametrize(
     ("flag", "value", "message"),
     [
-        ("--k", "0", r"--k: needs 'full' or a number of tokens above 0, got '0'"),
-        ("--k", "-3", "--k: needs"),
-        ("--k", "most", "--k: needs 'full' or a number of tokens above 0, got 'most'"),
-        ("--k", "1.5", "--k: needs"),
+        ("--top-k", "0", r"--top-k: needs 'full' or a number of tokens above 0, got '0'"),
+        ("--top-k", "-3", "--top-k: needs"),
+        ("--top-k", "most", "--top-k: needs 'full' or a number of tokens above 0, got 'most'"),
+        ("--top-k", "1.5", "--top-k: needs"),
         ("--temperature", "0", "--temperature: needs a number above 0, got '0'"),
         ("--temperature", "-1", "--temperature: needs"),
         ("--temperature", "nan", "--temperature: needs"),
@@ -278,7 +278,7 @@ def test_too_little_disk_space(command, tmp_path, capsys, monkeypatch):
         run(cache_teacher.main)
     assert stop.value.code == 2
     told = capsys.readouterr().err.splitlines()[-1]
-    assert re.match(r"error: .* takes \d kB more and 1 kB are free; lower distillation\.k, make room, or set", told)
+    assert re.match(r"error: .* takes \d kB more and 1 kB are free; lower distillation\.top_k, make room, or set", told)
     assert not (tmp_path / "cache").exists()
 
 

@@ -17,7 +17,7 @@ from ekd_nmt.common.files import sha256
 from tiny_models import assert_same_gradients, gradients
 from tiny_training import history, options, progress_files, run_training
 
-ONLINE, CACHED = {"teacher_mode": "online"}, {"teacher_mode": "cached", "k": "full"}
+ONLINE, CACHED = {"teacher_mode": "online"}, {"teacher_mode": "cached", "top_k": "full"}
 
 
 @pytest.fixture(scope="module")
@@ -26,7 +26,7 @@ def teacher(tiny_corpus, tmp_path_factory) -> Path:
 
 
 def make_cache(corpus: Path, teacher: Path, folder: Path, k: int | str = "full", temperature: float = 1.0) -> Path:
-    flags = {"teacher": teacher, "data": corpus, "k": k, "temperature": temperature, "output": folder}
+    flags = {"teacher": teacher, "data": corpus, "top-k": k, "temperature": temperature, "output": folder}
     flags |= {"summary": folder.with_suffix(".json")}
     arguments = [text for name, value in flags.items() for text in (f"--{name}", str(value))]
     with mock.patch.object(sys, "argv", ["cache_teacher.py", *arguments, "--cpu"]):
@@ -102,15 +102,15 @@ def test_a_whole_training_goes_as_with_the_teacher_validation_included(tiny_corp
 def test_the_most_likely_tokens_come_close_and_closer_with_the_rest_spread(tiny_corpus, teacher, tmp_path):
     cache = make_cache(tiny_corpus, teacher, tmp_path / "top8", k=8)
     found = {}
-    for tail in ("event", "spread"):
-        online, cached = drivers(tiny_corpus, teacher, cache, tmp_path, tail=tail, k=8)
+    for tail in ("bucket", "redistribute"):
+        online, cached = drivers(tiny_corpus, teacher, cache, tmp_path, tail=tail, top_k=8)
         sample = next(online.batches.next_epoch_itr(fix_batches_to_gpus=False, shuffle=True))
         model = deepcopy(online.model).eval()
         with torch.no_grad():
             expected, found[tail] = (each.trainer.criterion(model, sample)[2]["kd_loss"] for each in (online, cached))
     # one event hides some of the difference between two distributions, and adds none
-    assert 0.5 * expected < found["event"] < expected
-    assert abs(found["spread"] - expected) < 0.5 * abs(found["event"] - expected)
+    assert 0.5 * expected < found["bucket"] < expected
+    assert abs(found["redistribute"] - expected) < 0.5 * abs(found["bucket"] - expected)
 
 
 def test_one_altered_byte_is_caught_before_training(tiny_corpus, teacher, full, tmp_path):
@@ -177,6 +177,6 @@ def test_another_cache_of_the_same_teacher_starts_a_training_afresh(tiny_corpus,
 
 
 def test_a_cache_of_another_k_is_refused(tiny_corpus, teacher, full, tmp_path):
-    resolved = options("pupil", teacher_mode="cached", k=8)
-    with pytest.raises(UserError, match=r"full: the cache is of k full, distillation\.k is 8; give the"):
+    resolved = options("pupil", teacher_mode="cached", top_k=8)
+    with pytest.raises(UserError, match=r"full: the cache has top_k full, distillation\.top_k is 8; give the"):
         run_training(tiny_corpus, tmp_path / "run", resolved, teacher=teacher, teacher_cache=full)

@@ -68,7 +68,14 @@ def training(system="master_student", seed=1, exp=EXPERIMENT, **how):
 
 
 def caching(teacher="senior_teacher", seed=1, k=32, temperature=1.0, **how):
-    options = {"format": 1, "k": k, "temperature": temperature, "max_tokens": 4096, "shard_bytes": 2**24, "cuda": False}
+    options = {
+        "format": 1,
+        "top_k": k,
+        "temperature": temperature,
+        "max_tokens": 4096,
+        "shard_bytes": 2**24,
+        "cuda": False,
+    }
     inputs = [EXPERIMENT.run_path(teacher, seed, "model.pt"), *EXPERIMENT.binarized(("train", "valid"))]
     return work(EXPERIMENT.run_path(teacher, seed, "cache"), "caching", options, None, inputs, **how)
 
@@ -99,7 +106,7 @@ def test_what_jobs_would_go_on_with_stays(folder, capsys):
         ("systems: {master_student: {lr: 0.001}}", "training.lr was 0.005 and is 0.001 now"),
         ("training: {max_epoch: 5, max_update: 7}", "training.max_update was None and is 7 now"),
         ("systems: {master_student: {teacher: junior_teacher}}", "teacher was 'senior_teacher' and is 'junior_tea"),
-        ("distillation: {teacher: online}", "distillation.k was 32 and is not set now"),
+        ("distillation: {teacher_mode: online}", "distillation.tail was 'redistribute' and is not set now"),
         ("models: {student: {layers: 3}, junior: {layers: 3}}", "model.layers was 2 and is 3 now"),
     ],
 )
@@ -155,16 +162,16 @@ def test_without_a_record_work_goes_only_when_asked(folder, capsys):
     ("overlay", "stays"),
     [
         ("{}", True),
-        ("distillation: {k: 16}", False),
+        ("distillation: {top_k: 16}", False),
         ("distillation: {temperature: 2.0}", False),
-        ("{distillation: {k: 16}, systems: {takd_assistant: {k: 32}}}", True),
-        ("distillation: {teacher: online}", False),
+        ("{distillation: {top_k: 16}, systems: {takd_assistant: {top_k: 32}}}", True),
+        ("distillation: {teacher_mode: online}", False),
         ("systems: {junior_student: {teacher: senior_teacher}, takd_student: {teacher: senior_teacher}}", True),
     ],
 )
 def test_caches(folder, capsys, overlay, stays):
     place = caching()
-    assert ("no system reads a cache of senior_teacher with k 32" in cleaned(capsys, overlay)) is not stays
+    assert ("no system reads a cache of senior_teacher with top_k 32" in cleaned(capsys, overlay)) is not stays
     assert place.exists() is stays
 
 

@@ -1,7 +1,8 @@
-"""fetch.py against a local HTTP server that fails in the ways servers do."""
+"""fetch.py against a local HTTP server that fails like real servers do."""
 
 import hashlib
 import shutil
+import time
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -9,7 +10,7 @@ import pytest
 
 from ekd_nmt.common.errors import UserError
 from ekd_nmt.resume import lease
-from failing_server import CONTENT, cut, entry, ranged, reset, status, unannounced, whole
+from failing_server import CONTENT, cut, entry, ranged, reset, status, unannounced, versioned, whole
 from fetch import BLOCK, DataFile, fetch
 
 ALTERED = bytes([CONTENT[0] ^ 1]) + CONTENT[1:]
@@ -44,7 +45,7 @@ def test_downloads_and_creates_the_folder(server, output):
 
 
 @pytest.mark.parametrize("code", [503, 500, 429])
-def test_a_busy_server_is_asked_again(server, output, code, capsys):
+def test_busy_server_is_retried(server, output, code, capsys):
     server.answers = [status(code), status(code), whole]
     get(entry(server.url), output)
     assert_complete(output)
@@ -52,7 +53,7 @@ def test_a_busy_server_is_asked_again(server, output, code, capsys):
     assert capsys.readouterr().err.count(f"HTTP {code}") == 2
 
 
-def test_a_server_that_stays_busy_is_given_up(server, output):
+def test_server_that_stays_busy_is_an_error(server, output):
     server.answers = [status(503)]
     with pytest.raises(UserError, match=r"file\.gz: HTTP 503 Service Unavailable; gave up at attempt 4"):
         get(entry(server.url), output)
@@ -60,7 +61,21 @@ def test_a_server_that_stays_busy_is_given_up(server, output):
     assert_nothing_left(output)
 
 
-def test_not_found_is_final_and_tells_the_offline_way(server, output):
+@pytest.mark.parametrize(
+    ("header", "least", "most"),
+    [("7", 7, 7.1), ("99999", 300, 300.1), ("Wed, 21 Oct 2015 07:28:00 GMT", 0, 0.1), ("soon", 0, 0.1)],
+)
+def test_retry_after_is_honoured(server, output, monkeypatch, header, least, most):
+    waits = []
+    monkeypatch.setattr(time, "sleep", waits.append)
+    server.answers = [status(503, **{"Retry-After": header}), whole]
+    get(entry(server.url), output)
+    (wait,) = waits
+    assert least <= wait <= most
+    assert_complete(output)
+
+
+def test_not_found_is_not_retried_and_names_the_mirror(server, output):
     server.answers = [status(404)]
     with pytest.raises(UserError, match="HTTP 404 Not Found; check the URL in the manifest; or put") as caught:
         get(entry(server.url), output)
@@ -71,14 +86,14 @@ def test_not_found_is_final_and_tells_the_offline_way(server, output):
     assert_nothing_left(output)
 
 
-def test_a_transfer_cut_off_goes_on_where_it_stopped(server, output):
+def test_transfer_that_was_cut_off_is_resumed(server, output):
     server.answers = [cut(3 * BLOCK), cut(4 * BLOCK + 1), ranged]
     get(entry(server.url), output)
     assert_complete(output)
     assert [asked for _, asked in server.requests] == [None, f"bytes={3 * BLOCK}-", f"bytes={7 * BLOCK + 1}-"]
 
 
-def test_a_transfer_cut_off_without_known_size_is_noticed(server, output):
+def test_transfer_of_unknown_size_that_was_cut_off_is_resumed(server, output):
     server.answers = [cut(3 * BLOCK), ranged]
     get(entry(server.url, bytes=None), output)
     assert_complete(output)
@@ -95,7 +110,51 @@ def test_an_earlier_run_is_resumed(server, output):
     assert server.requests[-1] == ("/file.gz", f"bytes={2 * BLOCK}-")
 
 
-def test_a_server_that_cannot_resume_sends_all_again(server, output):
+DATE, LATER = "Mon, 02 Jan 2023 10:00:00 GMT", "Tue, 03 Jan 2023 10:00:00 GMT"
+
+
+@pytest.mark.parametrize(
+    ("old", "new"),
+    [
+        ({"ETag": '"1"'}, {"ETag": '"2"'}),
+        ({"Last-Modified": DATE}, {"Last-Modified": LATER}),
+        ({"ETag": 'W/"1"', "Last-Modified": DATE}, {"ETag": 'W/"1"', "Last-Modified": LATER}),
+        ({"ETag": 'W/"1"'}, {"ETag": 'W/"1"'}),
+        ({}, {}),
+    ],
+    ids=["ETag", "Last-Modified", "weak ETag and Last-Modified", "weak ETag", "nothing to compare"],
+)
+@pytest.mark.parametrize("later_run", [False, True])
+def test_file_that_changed_on_the_server_starts_over(server, output, old, new, later_run):
+    changed = bytes(byte ^ 1 for byte in CONTENT)
+    item = entry(server.url, sha256=None)
+    server.answers = [versioned(send=3 * BLOCK, **old), versioned(changed, **new)]
+    if later_run:
+        with pytest.raises(UserError, match="gave up at attempt 1"):
+            get(item, output, attempts=1)
+    get(item, output)
+    assert output.read_bytes() == changed
+    assert_nothing_left(output, "file.gz")
+
+
+def test_server_that_ignores_if_range(server, output):
+    changed = bytes(byte ^ 1 for byte in CONTENT)
+    answer = lambda handler: ranged(handler, changed, ETag='"2"')  # noqa: E731
+    server.answers = [versioned(send=3 * BLOCK, ETag='"1"'), answer]
+    get(entry(server.url, sha256=None), output)
+    assert output.read_bytes() == changed
+    assert [asked for _, asked in server.requests] == [None, f"bytes={3 * BLOCK}-", None]
+
+
+@pytest.mark.parametrize("validators", [{"ETag": '"1"'}, {"Last-Modified": DATE}])
+def test_same_version_is_resumed_without_a_checksum(server, output, validators):
+    server.answers = [versioned(send=3 * BLOCK, **validators), versioned(**validators)]
+    get(entry(server.url, sha256=None, bytes=None), output)
+    assert_complete(output)
+    assert server.requests[1] == ("/file.gz", f"bytes={3 * BLOCK}-")
+
+
+def test_server_that_cannot_resume_sends_everything_again(server, output):
     server.answers = [cut(3 * BLOCK), whole]
     get(entry(server.url), output)
     assert_complete(output)
@@ -104,7 +163,7 @@ def test_a_server_that_cannot_resume_sends_all_again(server, output):
 
 @pytest.mark.parametrize("length", [1000, len(CONTENT), len(CONTENT) + 5])
 @pytest.mark.parametrize("size_known", [True, False])
-def test_a_part_of_another_file_is_given_up(server, output, length, size_known):
+def test_part_of_another_file_is_discarded(server, output, length, size_known):
     output.parent.mkdir(parents=True)
     output.with_name("file.gz.part").write_bytes(b"x" * length)
     server.answers = [ranged]
@@ -112,7 +171,7 @@ def test_a_part_of_another_file_is_given_up(server, output, length, size_known):
     assert_complete(output)
 
 
-def test_a_range_that_was_not_asked_for_is_not_appended(server, output):
+def test_wrong_range_is_not_appended(server, output):
     def other_range(handler):
         handler.send_response(206)
         handler.send_header("Content-Range", f"bytes 7-{len(CONTENT) - 1}/{len(CONTENT)}")
@@ -125,22 +184,22 @@ def test_a_range_that_was_not_asked_for_is_not_appended(server, output):
     assert_complete(output)
 
 
-def test_a_connection_reset_in_mid_stream_is_tried_again(server, output, capsys):
+def test_connection_reset_is_retried(server, output, capsys):
     server.answers = [reset(3 * BLOCK), ranged]
     get(entry(server.url), output)
     assert_complete(output)
-    assert "Connection reset by peer; trying again" in " ".join(capsys.readouterr().err.split())
+    assert "Connection reset by peer; retrying in 0 s" in " ".join(capsys.readouterr().err.split())
     assert len(server.requests) == 2
 
 
-def test_a_server_that_calls_the_file_a_compressed_transfer_does_not_get_it_unpacked(server, output):
+def test_content_encoding_of_the_file_itself_is_not_decoded(server, output):
     server.answers = [lambda handler: whole(handler, **{"Content-Encoding": "x-gzip"})]
     get(entry(server.url), output)
     assert_complete(output)
 
 
 @pytest.mark.parametrize("algorithm", ["sha256", "md5"])
-def test_a_wrong_checksum_is_refused(server, output, algorithm):
+def test_wrong_checksum_is_refused(server, output, algorithm):
     sums = {"sha256": None, "md5": None, algorithm: hashlib.new(algorithm, CONTENT).hexdigest()}
     actual = hashlib.new(algorithm, ALTERED).hexdigest()
     server.answers = [lambda handler: whole(handler, ALTERED), whole]
@@ -153,7 +212,7 @@ def test_a_wrong_checksum_is_refused(server, output, algorithm):
     assert_complete(output)
 
 
-def test_a_file_that_is_there_is_fetched_anew(server, output):
+def test_existing_file_is_fetched_again(server, output):
     output.parent.mkdir(parents=True)
     output.write_bytes(ALTERED)
     server.answers = [whole]
@@ -161,7 +220,7 @@ def test_a_file_that_is_there_is_fetched_anew(server, output):
     assert_complete(output)
 
 
-def test_a_download_that_another_process_took_over_is_not_put_in_place(server, output, monkeypatch):
+def test_download_that_another_process_took_over_is_not_published(server, output, monkeypatch):
     def check(self):
         raise UserError("another download has taken over")
 
@@ -177,7 +236,7 @@ def test_a_download_that_another_process_took_over_is_not_put_in_place(server, o
 
 
 @pytest.mark.parametrize("content", [CONTENT + b"more", b"<html>Not found</html>"], ids=["longer", "page"])
-def test_an_announced_size_that_is_not_the_manifests_ends_it_at_once(server, output, content):
+def test_announced_size_that_differs_from_the_manifest_is_refused_at_once(server, output, content):
     server.answers = [lambda handler: whole(handler, content)]
     with pytest.raises(UserError, match=f"{len(content)} bytes instead of {len(CONTENT)}; the published file has"):
         get(entry(server.url), output)
@@ -185,7 +244,7 @@ def test_an_announced_size_that_is_not_the_manifests_ends_it_at_once(server, out
     assert_nothing_left(output)
 
 
-def test_a_file_of_another_size_that_was_to_be_resumed_starts_over(server, output):
+def test_resumed_file_of_another_size_starts_over(server, output):
     output.parent.mkdir(parents=True)
     output.with_name("file.gz.part").write_bytes(b"x" * 1000)
     server.answers = [lambda handler: ranged(handler, CONTENT + b"more"), whole]
@@ -194,7 +253,7 @@ def test_a_file_of_another_size_that_was_to_be_resumed_starts_over(server, outpu
     assert [asked for _, asked in server.requests] == ["bytes=1000-", None]
 
 
-def test_an_endless_answer_is_broken_off(server, output):
+def test_endless_response_is_aborted(server, output):
     server.answers = [lambda handler: unannounced(handler, CONTENT + b"x" * 10_000_000)]
     with pytest.raises(UserError, match=f"more than the {len(CONTENT)} bytes that the manifest gives"):
         get(entry(server.url), output)
@@ -202,7 +261,7 @@ def test_an_endless_answer_is_broken_off(server, output):
 
 
 @pytest.mark.parametrize("answer", [whole, unannounced])
-def test_a_file_of_unknown_size_may_not_exceed_the_limit(server, output, answer):
+def test_limit_of_files_of_unknown_size(server, output, answer):
     server.answers = [answer]
     with pytest.raises(UserError, match=r"file\.gz: .*B or more, and a file of unknown size may have 150kB; if it is"):
         get(entry(server.url, bytes=None), output, max_bytes=150_000)
@@ -211,13 +270,13 @@ def test_a_file_of_unknown_size_may_not_exceed_the_limit(server, output, answer)
     assert_complete(output)
 
 
-def test_the_limit_is_not_for_files_of_known_size(server, output):
+def test_files_of_known_size_have_no_limit(server, output):
     server.answers = [whole]
     get(entry(server.url), output, max_bytes=1)
     assert_complete(output)
 
 
-def test_what_does_not_fit_the_disk_is_not_begun(server, output, monkeypatch):
+def test_file_larger_than_the_free_space_is_not_begun(server, output, monkeypatch):
     server.answers = [cut(2 * BLOCK), ranged]
     lacking = len(CONTENT) - 2 * BLOCK
     free = iter([10**9, lacking - 67_000, lacking])
@@ -232,7 +291,7 @@ def test_what_does_not_fit_the_disk_is_not_begun(server, output, monkeypatch):
 # --- connections ---
 
 
-def test_a_dead_link(server, output):
+def test_connection_refused(server, output):
     server.shutdown()
     server.server_close()
     with pytest.raises(UserError, match=r"Connection refused; gave up at attempt 2"):
@@ -240,7 +299,7 @@ def test_a_dead_link(server, output):
     assert_nothing_left(output)
 
 
-def test_a_proxy_is_used(server, output, monkeypatch):
+def test_proxy_is_used(server, output, monkeypatch):
     monkeypatch.setenv("http_proxy", f"http://127.0.0.1:{server.server_port}")
     server.answers = [whole]
     get(entry("http://data.invalid/file.gz"), output)
@@ -264,13 +323,13 @@ def test_the_mirror_comes_first(server, output, mirror):
     assert server.requests == []
 
 
-def test_what_the_mirror_lacks_is_downloaded(server, output, mirror):
+def test_file_missing_in_the_mirror_is_downloaded(server, output, mirror):
     server.answers = [whole]
     get(entry(server.url), output, mirror)
     assert_complete(output)
 
 
-def test_what_nobody_has_is_told_with_all_that_the_data_set_lacks(server, output, mirror):
+def test_error_names_all_missing_files_of_the_data_set(server, output, mirror):
     files = [entry(server.url, name=name) for name in ("a.tgz", "b.tgz", "file.gz", "c.tgz")]
     (mirror / "set" / "a.tgz").touch()
     output.parent.mkdir(parents=True)

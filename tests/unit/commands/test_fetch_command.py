@@ -1,4 +1,4 @@
-"""The command line of fetch.py: from processes that end well, badly, or by being killed."""
+"""The command line of fetch.py: processes that succeed, fail, or are killed."""
 
 import hashlib
 import os
@@ -68,7 +68,7 @@ def test_command_line_takes_the_mirror_from_the_environment(mirror, output, tmp_
     [({}, "verified"), ({"sha256": None}, f"no checksum known, its sha256 is {SHA256}")],
     ids=["known", "unknown"],
 )
-def test_command_line_says_where_the_file_came_from(server, output, tmp_path, sums, verdict):
+def test_command_line_prints_the_origin_of_the_file(server, output, tmp_path, sums, verdict):
     server.answers = [whole]
     result = call(write_manifest(tmp_path, entry(server.url, **sums)), "--file", "file.gz", "--output", output)
     assert (result.returncode, result.stdout, result.stderr) == (0, "", f"{output}: from {server.url}, {verdict}\n")
@@ -81,7 +81,7 @@ def test_command_line_says_where_the_file_came_from(server, output, tmp_path, su
     [
         ((), "--file and --output are missing; give both, or --list to see the files of the data set"),
         (("--list", "--max-bytes", 0), "--attempts and --max-bytes must be at least 1 and --back-off not negative"),
-        (("--list", "--mirror", "typo"), "mirror typo: not a readable folder; mend EKD_DATA_MIRROR or data.mirror"),
+        (("--list", "--mirror", "typo"), "mirror typo: not a readable folder; fix EKD_DATA_MIRROR or data.mirror"),
     ],
 )
 def test_command_line_refuses_in_one_line(tmp_path, flags, message):
@@ -91,7 +91,7 @@ def test_command_line_refuses_in_one_line(tmp_path, flags, message):
     assert result.stderr.count("\n") == 1
 
 
-def test_command_line_lists_what_there_is_without_network(server, mirror, tmp_path):
+def test_command_line_lists_files_without_network(server, mirror, tmp_path):
     files = [entry(server.url, name=name, bytes=size) for name, size in (("a.tgz", 5), ("b.tgz", None), ("c.tgz", 7))]
     (mirror / "set" / "b.tgz").touch()
     (tmp_path / "resources" / "set").mkdir(parents=True)
@@ -123,13 +123,13 @@ def small_disk(tmp_path):
     subprocess.run(["umount", folder], check=True)
 
 
-def test_a_full_disk_keeps_what_was_received(server, small_disk, tmp_path):
+def test_full_disk_keeps_what_was_received(server, small_disk, tmp_path):
     server.answers = [unannounced]
     output = small_disk / "file.gz"
     manifest = write_manifest(tmp_path, entry(server.url, bytes=None))
     result = call(manifest, "--file", "file.gz", "--output", output)
     assert result.returncode == 2
-    problem = "No space left on device; make room and run again, it goes on from there"
+    problem = "No space left on device; make room and run again to resume"
     assert result.stderr == f"error: {output}.part: {problem}\n"
     assert [path.name for path in small_disk.iterdir()] == ["file.gz.part"]
     assert CONTENT.startswith((small_disk / "file.gz.part").read_bytes())
@@ -151,7 +151,7 @@ def start(*arguments: object) -> subprocess.Popen[str]:
 
 
 @pytest.mark.parametrize("number", [signal.SIGKILL, *STOP_SIGNALS])
-def test_a_killed_download_is_resumed_by_the_next(server, output, tmp_path, number):
+def test_killed_download_is_resumed_by_the_next(server, output, tmp_path, number):
     server.answers = [stalled(5 * BLOCK), ranged]
     part = output.with_name("file.gz.part")
     arguments = (write_manifest(tmp_path, entry(server.url)), "--file", "file.gz", "--output", output)
@@ -177,7 +177,7 @@ def test_a_killed_download_is_resumed_by_the_next(server, output, tmp_path, numb
     assert [path.name for path in output.parent.iterdir()] == ["file.gz"]
 
 
-def test_of_two_downloads_the_second_waits_and_takes_what_the_first_got(server, output, tmp_path):
+def test_second_download_waits_for_the_first_and_uses_its_file(server, output, tmp_path):
     going_on = threading.Event()
 
     def slow(handler):
@@ -200,7 +200,7 @@ def test_of_two_downloads_the_second_waits_and_takes_what_the_first_got(server, 
     assert [path.name for path in output.parent.iterdir()] == ["file.gz"]
 
 
-def test_when_the_first_of_two_downloads_is_killed_the_second_goes_on(server, output, tmp_path):
+def test_second_download_resumes_when_the_first_is_killed(server, output, tmp_path):
     server.answers = [stalled(3 * BLOCK), ranged]
     part = output.with_name("file.gz.part")
     arguments = (write_manifest(tmp_path, entry(server.url)), "--file", "file.gz", "--output", output)
@@ -218,7 +218,7 @@ def test_when_the_first_of_two_downloads_is_killed_the_second_goes_on(server, ou
     assert [path.name for path in output.parent.iterdir()] == ["file.gz"]
 
 
-def test_a_download_that_goes_on_elsewhere_is_left_alone(output, tmp_path):
+def test_running_download_is_left_alone(output, tmp_path):
     arguments = (write_manifest(tmp_path, entry("http://127.0.0.1:9/file.gz")), "--file", "file.gz", "--output", output)
     with claimed(output.with_name("file.gz.progress"), "download"):
         result = call(*arguments, env=os.environ | {"EKD_CLAIM_SECONDS": "0.2"})
@@ -226,7 +226,7 @@ def test_a_download_that_goes_on_elsewhere_is_left_alone(output, tmp_path):
     assert f"error: {output}.progress: another download writes here, process {os.getpid()}" in result.stderr
 
 
-def test_a_bar_is_drawn_on_the_terminal_that_is_named(server, output, tmp_path):
+def test_bar_on_the_given_terminal(server, output, tmp_path):
     server.answers = [whole]
     ours, theirs = os.openpty()
     termios.tcsetwinsize(theirs, (24, 80))

@@ -1,14 +1,14 @@
-"""Every mistake in a configuration is answered with its key, its value and the fix."""
+"""Each mistake in a configuration gives its key, its value and the fix."""
 
 import pytest
 import yaml
 
 from configurations import merged
 from ekd_nmt.common.errors import UserError
-from ekd_nmt.config.errors import keys_at
+from ekd_nmt.config.errors import known_keys
 from ekd_nmt.config.experiment import Experiment
 
-# An overlay over config/config.yaml, and what the user is told about it.
+# An overlay over config/config.yaml, and the message.
 MISTAKES = [
     # unknown and missing keys
     ("trainig: {lr: 0.1}", "trainig: unknown key; did you mean 'training'?"),
@@ -48,8 +48,8 @@ MISTAKES = [
         "systems.master_student.init: 'juniorstudent' is not one of systems; did you mean 'junior_student'?",
     ),
     (
-        "systems: {senior_student_matched: {budget_of: mastr_student}}",
-        "systems.senior_student_matched.budget_of: 'mastr_student' is not one of systems; "
+        "systems: {senior_student_matched: {match_updates_of: mastr_student}}",
+        "systems.senior_student_matched.match_updates_of: 'mastr_student' is not one of systems; "
         "did you mean 'master_student'?",
     ),
     (
@@ -60,51 +60,50 @@ MISTAKES = [
         "models: {junior: null}",
         "systems.junior_teacher.model: 'junior' is set to null; name another, or set junior_teacher to null too",
     ),
-    # circles
+    # cycles
     (
         "systems: {student: {init: student}}",
-        "systems: student -> student is a circle; a system cannot wait for itself, remove one edge",
+        "systems: student -> student is a cycle; remove one of its references",
     ),
     (
         "systems: {senior_teacher: {teacher: master_student}}",
-        "systems: senior_teacher -> master_student -> senior_teacher is a circle; "
-        "a system cannot wait for itself, remove one edge",
+        "systems: senior_teacher -> master_student -> senior_teacher is a cycle; remove one of its references",
     ),
     (
         "systems: {junior_student: {init: senior_student_matched, max_epoch: null}}",
-        "systems: junior_student -> senior_student_matched -> master_student -> junior_student is a circle; "
-        "a system cannot wait for itself, remove one edge",
+        "systems: junior_student -> senior_student_matched -> master_student -> junior_student is a cycle; "
+        "remove one of its references",
     ),
-    # what does not go together
+    # keys that exclude each other
     (
         "systems: {takd_student: {init: junior_teacher}}",
         "systems.takd_student.init: 'junior_teacher' has another architecture (model 'junior' instead of 'student'); "
-        "weights can only be taken over between equal models",
+        "weights can only be copied between equal models",
     ),
     (
         "systems: {senior_student_matched: {max_epoch: 3}}",
-        "systems.senior_student_matched: budget_of 'master_student' and max_epoch 3 both say how long to train; "
+        "systems.senior_student_matched: match_updates_of 'master_student' and max_epoch 3 both limit the training; "
         "keep one",
     ),
     (
         "systems: {senior_student_matched: {max_update: 30}}",
-        "systems.senior_student_matched: budget_of 'master_student' and max_update 30 both say how long to train; "
+        "systems.senior_student_matched: match_updates_of 'master_student' and max_update 30 both limit the training; "
         "keep one",
     ),
     (
         "systems: {junior_student: {max_update: 5}}",
-        "systems.senior_student_matched.budget_of: of master_student, junior_student only junior_student has a "
-        "max_update, so they cannot be added up; give it to all or to none",
+        "systems.senior_student_matched.match_updates_of: of master_student, junior_student only junior_student has a "
+        "max_update, so the sum is unknown; set it for all or for none",
     ),
     (
         "distillation: {teacher_dropout: true}",
-        "distillation.teacher_dropout: junior_student has a cached teacher, and dropout needs one that computes; "
-        "set distillation.teacher: online, or teacher_mode: online on junior_student",
+        "distillation.teacher_dropout: junior_student has a cached teacher, and dropout needs an online one; "
+        "set distillation.teacher_mode: online, or systems.junior_student.teacher_mode: online",
     ),
     (
         "systems: {takd_student: {teacher_dropout: true}}",
-        "systems.takd_student.teacher_dropout: takd_student has a cached teacher, and dropout needs one that computes; "
-        "set distillation.teacher: online, or teacher_mode: online on takd_student",
+        "systems.takd_student.teacher_dropout: takd_student has a cached teacher, and dropout needs an online one; "
+        "set distillation.teacher_mode: online, or systems.takd_student.teacher_mode: online",
     ),
     ("seeds: [3, 1, 3]", "seeds: [3, 1, 3] names a seed twice; name each once"),
     ("data: {source_lang: fr}", "data: the corpus 'synthetic' has no fr to en; it has de to en"),
@@ -121,25 +120,41 @@ MISTAKES = [
         "data: {filter: {min_tokens: 9, max_tokens: 5}}",
         "data.filter: min_tokens 9 is above max_tokens 5; lower min_tokens",
     ),
-    # nothing there
+    # empty values
     ("seeds: []", "seeds: is empty; name at least one"),
     ("models: null", "models: is empty; give it a value or remove the line"),
     ("systems: null", "systems: is empty; give it a value or remove the line"),
     ("training: null", "training: is empty; give it a value or remove the line"),
+    # renamed keys and values
+    ("distillation: {teacher: online}", "distillation.teacher: is now called teacher_mode; rename the key"),
+    ("distillation: {k: 8}", "distillation.k: is now called top_k; rename the key"),
+    ("systems: {takd_student: {k: 8}}", "systems.takd_student.k: is now called top_k; rename the key"),
+    ("systems: {student: {budget_of: x}}", "systems.student.budget_of: is now called match_updates_of; rename the key"),
+    ("checkpoints: {updates: 5}", "checkpoints.updates: is now called every_updates; rename the key"),
+    ("checkpoints: {minutes: 5}", "checkpoints.minutes: is now called every_minutes; rename the key"),
+    ("cluster: {gpu: false}", "cluster.gpu: is now called request_gpus; rename the key"),
+    ("distillation: {tail: spread}", "distillation.tail: 'spread' is now called 'redistribute'; rename the value"),
+    (
+        "systems: {takd_student: {tail: event}}",
+        "systems.takd_student.tail: 'event' is now called 'bucket'; rename the value",
+    ),
+    (
+        "distillation: {tail: [event]}",
+        "distillation.tail: ['event'] is not valid: input should be 'redistribute' or 'bucket'",
+    ),
     # wrong types and ranges
     ("seeds: 1", "seeds: 1 is not valid: input should be a valid list"),
     (
         "seeds: [1, true]",
-        "seeds: [1, True] is not valid: a number or a text belongs here; "
-        "a text that YAML takes for true or false needs quotes",
+        "seeds: [1, True] is not valid: expected a number or text; text that YAML reads as true or false needs quotes",
     ),
     ("seeds: [-1]", "seeds.0: -1 is not valid: input should be greater than or equal to 0"),
     ("seeds: [4294967296]", "seeds.0: 4294967296 is not valid: input should be less than or equal to 4294967295"),
-    ("systems: [student]", "systems: ['student'] is a value and keys belong here; write them below it, indented"),
-    ("training: 3", "training: 3 is a value and keys belong here; write them below it, indented"),
+    ("systems: [student]", "systems: ['student'] is a value, expected keys; write them below it, indented"),
+    ("training: 3", "training: 3 is a value, expected keys; write them below it, indented"),
     (
         "systems: {student: junior}",
-        "systems.student: 'junior' is a value and keys belong here; write them below it, indented",
+        "systems.student: 'junior' is a value, expected keys; write them below it, indented",
     ),
     (
         "training: {max_epoch: many}",
@@ -148,27 +163,27 @@ MISTAKES = [
     ),
     (
         "training: {max_epoch: yes}",
-        "training.max_epoch: True is not valid: a number or a text belongs here; "
-        "a text that YAML takes for true or false needs quotes",
+        "training.max_epoch: True is not valid: expected a number or text; "
+        "text that YAML reads as true or false needs quotes",
     ),
     (
         "data: {target_lang: no}",
-        "data.target_lang: False is not valid: a number or a text belongs here; "
-        "a text that YAML takes for true or false needs quotes",
+        "data.target_lang: False is not valid: expected a number or text; "
+        "text that YAML reads as true or false needs quotes",
     ),
-    ("experiment: 2026", "experiment: 2026 is a number to YAML and a text belongs here; put it in quotes"),
+    ("experiment: 2026", "experiment: 2026 is a number in YAML, expected text; put it in quotes"),
     ("training: {max_epoch: 0}", "training.max_epoch: 0 is not valid: input should be greater than 0"),
     ("training: {warmup_updates: 0}", "training.warmup_updates: 0 is not valid: input should be greater than 0"),
     ("training: {lr: .nan}", "training.lr: nan is not valid: input should be a finite number"),
     ("training: {optimizer: sgd}", "training.optimizer: 'sgd' is not valid: input should be 'adam'"),
     ("training: {adam_betas: [0.9]}", "training.adam_betas.1: missing; add it"),
     (
-        "distillation: {k: 0}",
-        "distillation.k: 0 is not valid: input should be a whole number greater than 0, or full",
+        "distillation: {top_k: 0}",
+        "distillation.top_k: 0 is not valid: input should be a whole number greater than 0, or full",
     ),
     (
-        "systems: {takd_student: {k: most}}",
-        "systems.takd_student.k: 'most' is not valid: input should be a whole number greater than 0, or full",
+        "systems: {takd_student: {top_k: most}}",
+        "systems.takd_student.top_k: 'most' is not valid: input should be a whole number greater than 0, or full",
     ),
     (
         "systems: {takd_student: {teacher_mode: offline}}",
@@ -207,38 +222,38 @@ def test_message(overlay, message):
 
 @pytest.mark.parametrize("name", ["a/b", "a b", "-a", ".a", "_a", "a.b", "ä", "a\n", ""])
 @pytest.mark.parametrize("section", ["systems", "models", "experiment"])
-def test_names_that_are_no_folder(section, name):
+def test_name_that_cannot_be_a_folder(section, name):
     entry = {"systems": {"model": "student"}, "models": {"embed_dim": 4, "ffn_dim": 4}}.get(section)
     with pytest.raises(UserError) as error:
         Experiment(merged({section: name if entry is None else {name: entry}}))
     key = section if entry is None else f"{section}.{name}"
-    fix = "use letters, digits, _ and -, a letter or digit first"
+    fix = "use letters, digits, _ and -, starting with a letter or digit"
     assert str(error.value) == f"{key}: {name!r} cannot name a folder; {fix}"
 
 
 @pytest.mark.parametrize("name", ["data", "logs", "benchmarks"])
-def test_names_of_the_workflows_own_folders(name):
+def test_name_of_a_folder_of_the_workflow(name):
     with pytest.raises(UserError) as error:
         Experiment(merged({"systems": {name: {"model": "student"}}}))
-    assert str(error.value) == f"systems.{name}: results/demo/{name} is no system's folder; choose another name"
+    assert str(error.value) == f"systems.{name}: results/demo/{name} is a folder of the workflow; choose another name"
 
 
-def test_all_mistakes_of_the_first_kind_are_told_at_once():
+def test_all_mistakes_of_the_first_kind_are_reported_together():
     with pytest.raises(UserError) as error:
         Experiment(merged({"seed": [1], "training": {"lr": -1}, "systems": {"new": {}}}))
-    told = str(error.value).split(" | ")
-    assert [line.split(":")[0] for line in told] == ["training.lr", "systems.new.model", "seed"]
+    lines = str(error.value).split(" | ")
+    assert [line.split(":")[0] for line in lines] == ["training.lr", "systems.new.model", "seed"]
     assert "\n" not in str(error.value)
 
 
-def test_a_configuration_without_its_required_parts():
+def test_missing_sections():
     with pytest.raises(UserError) as error:
         Experiment({})
     assert str(error.value) == " | ".join(f"{key}: missing; add it" for key in ("experiment", "models", "systems"))
 
 
 @pytest.mark.parametrize("section", ["models", "systems"])
-def test_everything_taken_away(section):
+def test_all_entries_removed(section):
     config = merged()
     config[section] = dict.fromkeys(config[section])
     with pytest.raises(UserError) as error:
@@ -247,6 +262,6 @@ def test_everything_taken_away(section):
 
 
 def test_known_keys():
-    assert keys_at(["table"]) == ["baseline", "senior"]
-    assert keys_at(["seeds"]) == keys_at(["systems"]) == keys_at(["nowhere", "at", "all"]) == []
-    assert "max_len_a" in keys_at(["systems", "any", "validation"])
+    assert known_keys(["table"]) == ["baseline", "senior"]
+    assert known_keys(["seeds"]) == known_keys(["systems"]) == known_keys(["nowhere", "at", "all"]) == []
+    assert "max_len_a" in known_keys(["systems", "any", "validation"])

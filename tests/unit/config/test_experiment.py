@@ -1,4 +1,4 @@
-"""experiment.py: overlays, the stage graph, warnings and paths of the real configurations."""
+"""Overlays, the stage graph, warnings and paths of the real configurations."""
 
 import copy
 
@@ -18,7 +18,7 @@ def test_presets_have_the_nine_systems_and_no_warnings(preset):
     assert built.name == ("demo" if preset.stem == "config" else preset.stem)
 
 
-def test_an_overlay_changes_the_keys_it_names_alone():
+def test_overlay_changes_only_the_keys_it_names():
     before, after = experiment(), experiment("training: {validation: {beam: 7}}")
     expected = before.config.model_dump()
     expected["training"]["validation"]["beam"] = 7
@@ -29,15 +29,15 @@ def test_lists_are_replaced():
     assert experiment("seeds: [5, 6]").seeds == [5, 6]
 
 
-def test_null_takes_systems_and_models_away():
+def test_null_removes_systems_and_models():
     built = experiment("{systems: {takd_student: null, takd_assistant: null}, models: {spare: null}}")
     assert list(built.systems) == [name for name in SYSTEMS if not name.startswith("takd")]
     assert list(built.config.models) == ["student", "junior", "senior"]
 
 
-def test_null_takes_an_option_of_a_system_back():
+def test_null_resets_an_option_of_a_system():
     built = experiment(
-        "systems: {senior_student_matched: {budget_of: null, max_epoch: 3}, master_student: {init: null}}"
+        "systems: {senior_student_matched: {match_updates_of: null, max_epoch: 3}, master_student: {init: null}}"
     )
     assert built.epochs("senior_student_matched") == 3
     assert built.init("master_student") is None
@@ -45,7 +45,7 @@ def test_null_takes_an_option_of_a_system_back():
     assert inherits.epochs("junior_student") == 99
 
 
-def test_the_given_configuration_is_left_as_it_is():
+def test_given_configuration_is_not_changed():
     config = merged({"systems": {"takd_student": None}})
     before = copy.deepcopy(config)
     Experiment(config)
@@ -53,7 +53,7 @@ def test_the_given_configuration_is_left_as_it_is():
 
 
 def test_numbers_as_yaml_reads_them():
-    # PyYAML takes 1e-3 for a text, and Snakemake all that is inside --config 'seeds=[1, 2]'; a user means numbers
+    # PyYAML reads 1e-3 as text, and Snakemake everything inside --config 'seeds=[1, 2]'
     built = experiment("{seeds: ['1', '2'], training: {lr: 1e-3, max_epoch: '3'}, data: {lowercase: 'false'}}")
     assert built.seeds == [1, 2]
     assert built.data.lowercase is False
@@ -80,7 +80,7 @@ def test_order_of_declaration_is_free():
     assert list(Experiment(config).systems) == SYSTEMS[::-1]
 
 
-def test_budget_of_adds_up_a_chain():
+def test_match_updates_of_sums_the_epochs_of_a_chain():
     built = experiment(
         """
         training: {max_epoch: 5}
@@ -88,17 +88,17 @@ def test_budget_of_adds_up_a_chain():
           junior_student: {max_epoch: 4}
           middle_student: {model: student, teacher: junior_teacher, init: junior_student, max_epoch: 7}
           master_student: {init: middle_student, max_epoch: 30}
-          nested: {model: student, init: student, budget_of: senior_student_matched}
+          nested: {model: student, init: student, match_updates_of: senior_student_matched}
           student: {max_epoch: null}
-          plain: {model: student, budget_of: student}
+          plain: {model: student, match_updates_of: student}
         """
     )
     assert built.options("senior_student_matched")["training"]["max_epoch"] == 4 + 7 + 30
-    assert built.epochs("nested") == 41  # a budget of a budget; what it starts from itself does not count
+    assert built.epochs("nested") == 41  # nested; its own init does not count
     assert built.epochs("plain") == 5
 
 
-def test_budget_of_adds_up_updates():
+def test_match_updates_of_sums_updates():
     built = experiment("{training: {max_update: 100}, systems: {junior_student: {max_update: 30}}}")
     assert built.options("senior_student_matched")["training"]["max_update"] == 130
     assert built.options("master_student")["training"]["max_update"] == 100
@@ -118,7 +118,7 @@ def test_teacher_seed():
 # Teacher caches
 
 
-def test_caches_are_shared_by_all_that_read_the_same():
+def test_caches_are_shared():
     one = {(teacher, 4, "top32"): (32, 1.0) for teacher in ("junior_teacher", "senior_teacher", "takd_assistant")}
     assert experiment("seeds: [4]").caches() == experiment("seeds: [4, 7]").caches() == one
     assert list(experiment("seeds: [4]").caches()) == list(one), "in the order of their readers"
@@ -126,12 +126,12 @@ def test_caches_are_shared_by_all_that_read_the_same():
     assert {(teacher, seed) for teacher, seed, _ in same} == {(key[0], seed) for key in one for seed in (4, 7)}
 
 
-def test_what_a_system_reads_of_its_teacher():
+def test_cache_variants():
     built = experiment(
         """
-        distillation: {k: 16, temperature: 2}
+        distillation: {top_k: 16, temperature: 2}
         systems:
-          senior_student: {temperature: 1.5, k: full, alpha: 0.2, divergence: reverse_kl}
+          senior_student: {temperature: 1.5, top_k: full, alpha: 0.2, divergence: reverse_kl}
           senior_student_matched: {temperature: 1}
           takd_assistant: {teacher_mode: online}
         """
@@ -147,10 +147,10 @@ def test_what_a_system_reads_of_its_teacher():
     assert [name for name in SYSTEMS if not built.cached(name)] == [*SYSTEMS[:3], "takd_assistant"]
 
 
-def test_without_cached_teachers_there_are_no_caches():
-    built = experiment("{distillation: {teacher: online}, systems: {takd_student: {teacher_mode: cached}}}")
+def test_online_teachers_have_no_caches():
+    built = experiment("{distillation: {teacher_mode: online}, systems: {takd_student: {teacher_mode: cached}}}")
     assert list(built.caches()) == [("takd_assistant", 1, "top32")]
-    assert experiment("distillation: {teacher: online}").caches() == {}
+    assert experiment("distillation: {teacher_mode: online}").caches() == {}
 
 
 # Warnings
@@ -161,9 +161,9 @@ def test_without_cached_teachers_there_are_no_caches():
     [
         (
             "systems: {takd_assistant: {teacher: student}}",
-            ["systems.takd_assistant.teacher: 'student' is smaller than its student; is that meant?"],
+            ["systems.takd_assistant.teacher: 'student' is smaller than its student; is that intended?"],
         ),
-        ("systems: {takd_student: {teacher: student}}", []),  # born again: as large as its student
+        ("systems: {takd_student: {teacher: student}}", []),  # born again: teacher and student of equal size
         (
             "systems: {student: {alpha: 0.1, teacher_dropout: false}}",
             [
@@ -172,27 +172,35 @@ def test_without_cached_teachers_there_are_no_caches():
             ],
         ),
         (
-            "systems: {student: {teacher_mode: cached, k: 8}, takd_student: {teacher_mode: online, k: 8}}",
+            "systems: {student: {teacher_mode: cached, top_k: 8}, takd_student: {teacher_mode: online, top_k: 8}}",
             [
                 "systems.student.teacher_mode: has no effect, because student has no teacher",
-                "systems.student.k: has no effect, because student has no teacher",
-                "systems.takd_student.k: has no effect, because its teacher is not cached",
+                "systems.student.top_k: has no effect, because student has no teacher",
+                "systems.takd_student.top_k: has no effect, because its teacher is not cached",
             ],
         ),
         (
             "systems: {junior_student: {gpus: 2}}",
             [
-                "systems.senior_student_matched.budget_of: junior_student has another gpus, "
+                "systems.senior_student_matched.match_updates_of: junior_student has another gpus, "
                 "so its epochs are not as many updates"
             ],
         ),
         (
             "systems: {junior_student: {max_tokens: 512}}",
             [
-                "systems.senior_student_matched.budget_of: junior_student has another max_tokens, "
+                "systems.senior_student_matched.match_updates_of: junior_student has another max_tokens, "
                 "so its epochs are not as many updates"
             ],
         ),
+        (
+            "{distillation: {top_k: 40801}, systems: {takd_student: {top_k: 40800}, junior_student: {top_k: 50000}}}",
+            [
+                "systems.junior_student.top_k: 50000 is above any vocabulary of bpe.merges 800; use full",
+                "distillation.top_k: 40801 is above any vocabulary of bpe.merges 800; use full",
+            ],
+        ),
+        ("distillation: {top_k: 50000, teacher_mode: online}", []),
         (
             "{systems: {student: null}, table: {senior: nobody}}",
             [

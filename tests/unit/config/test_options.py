@@ -1,4 +1,4 @@
-"""Resolved options: they decide what reruns, so an edit changes those of the systems it concerns, and no others."""
+"""Resolved options decide what reruns: an edit changes those of the systems it concerns, and no others."""
 
 import pytest
 
@@ -17,7 +17,7 @@ def changed(overlay: str) -> set[str]:
 
 
 @pytest.mark.parametrize("system", SYSTEMS)
-def test_an_option_of_one_system_is_its_own(system):
+def test_option_of_one_system(system):
     assert changed(f"systems: {{{system}: {{dropout: 0.25, validation: {{patience: 2}}}}}}") == {system}
 
 
@@ -30,9 +30,9 @@ def test_an_option_of_one_system_is_its_own(system):
         ("systems: {junior_student: {max_epoch: 55}}", {"junior_student", "senior_student_matched"}),
         ("training: {lr: 0.1}", set(SYSTEMS)),
         ("distillation: {alpha: 0.9}", set(SYSTEMS[3:])),
-        ("distillation: {k: 16}", set(SYSTEMS[3:])),
-        ("distillation: {teacher: online}", set(SYSTEMS[3:])),
-        ("systems: {takd_student: {k: full}}", {"takd_student"}),
+        ("distillation: {top_k: 16}", set(SYSTEMS[3:])),
+        ("distillation: {teacher_mode: online}", set(SYSTEMS[3:])),
+        ("systems: {takd_student: {top_k: full}}", {"takd_student"}),
         ("systems: {takd_assistant: {teacher_mode: online}}", {"takd_assistant"}),
         ("distillation: {keep_cache: false}", set()),
         # another number of processes gives other batches
@@ -91,22 +91,22 @@ def test_only_distilled_systems_have_distillation_options():
 def test_distillation_options():
     built = experiment(
         """
-        distillation: {k: 8, keep_cache: false}
-        systems: {takd_student: {teacher_mode: online}, junior_student: {k: full}}
+        distillation: {top_k: 8, keep_cache: false}
+        systems: {takd_student: {teacher_mode: online}, junior_student: {top_k: full}}
         """
     )
     common = {"alpha": 0.5, "temperature": 1.0, "divergence": "forward_kl", "teacher_dropout": False}
-    cached = common | {"teacher": "cached", "tail": "spread"}
-    assert built.options("senior_student")["distillation"] == cached | {"k": 8}
-    assert built.options("junior_student")["distillation"] == common | {"teacher": "cached", "k": "full"}
-    assert built.options("takd_student")["distillation"] == common | {"teacher": "online"}
+    cached = common | {"teacher_mode": "cached", "tail": "redistribute"}
+    assert built.options("senior_student")["distillation"] == cached | {"top_k": 8}
+    assert built.options("junior_student")["distillation"] == common | {"teacher_mode": "cached", "top_k": "full"}
+    assert built.options("takd_student")["distillation"] == common | {"teacher_mode": "online"}
     assert built.options("takd_student")["teacher"] == "takd_assistant"
 
 
-def test_k_is_no_reason_to_train_with_a_teacher_that_is_not_cached():
-    online = "distillation: {{teacher: online, k: {}}}"
+def test_top_k_does_not_matter_to_an_online_teacher():
+    online = "distillation: {{teacher_mode: online, top_k: {}}}"
     assert all_options(experiment(online.format(8))) == all_options(experiment(online.format(16)))
 
 
-def test_teacher_seed_is_no_reason_to_train_what_keeps_its_teacher():
+def test_teacher_seed_alone_changes_nothing():
     assert changed("distillation: {teacher_seed: same}") == set()

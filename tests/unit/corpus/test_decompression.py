@@ -1,5 +1,6 @@
-"""decompression.py: what is recognised, that no truncation or damage goes unnoticed, and the bound."""
+"""Recognised formats, truncation and damage, and the bound of the unpacked size."""
 
+import bz2
 import gzip
 import io
 import lzma
@@ -13,13 +14,15 @@ import pytest
 from backports import zstd
 
 from ekd_nmt.common.errors import UserError
-from ekd_nmt.corpus.decompression import READ_ERRORS, Refused, XzReader, explained, unpack_limit, unpacked
+from ekd_nmt.corpus.decompression import READ_ERRORS, Refused, StreamsReader, _xz, explained, unpack_limit, unpacked
 
 TEXT = "".join(f"Satz {number}: {random.Random(number).random()} über\n" for number in range(3000)).encode()
 CHECKSUM = {zstd.CompressionParameter.checksum_flag: 1}
 PACKED = {
     "gzip": gzip.compress(TEXT, mtime=0),
     "gzip, two members": gzip.compress(TEXT[:9999], mtime=0) + gzip.compress(TEXT[9999:], mtime=0),
+    "bzip2": bz2.compress(TEXT),
+    "bzip2, two streams": bz2.compress(TEXT[:9999]) + bz2.compress(TEXT[9999:]),
     "xz": lzma.compress(TEXT),
     "xz, two streams": lzma.compress(TEXT[:9999]) + bytes(8) + lzma.compress(TEXT[9999:]) + bytes(4),
     "zstd": zstd.compress(TEXT, options=CHECKSUM),
@@ -36,14 +39,18 @@ def test_unpacks(kind):
     assert content(PACKED[kind]) == TEXT
 
 
-@pytest.mark.parametrize("plain", [b"", b"\x1f", b"Satz\n", b"\x28\xb5"])
-def test_what_is_not_compressed_is_given_as_it_is(plain):
+def test_empty_bzip2_file():
+    assert content(bz2.compress(b"")) == b""
+
+
+@pytest.mark.parametrize("plain", [b"", b"\x1f", b"Satz\n", b"\x28\xb5", b"BZh9\n"])
+def test_uncompressed_content_is_not_changed(plain):
     assert content(plain) == plain
 
 
 @pytest.mark.parametrize("lost", [1, 5, 2000, 11_000])
 @pytest.mark.parametrize("kind", PACKED)
-def test_a_truncated_file_is_noticed(kind, lost):
+def test_truncated_file_is_an_error(kind, lost):
     if kind == "xz, two streams" and lost == 1:
         lost = 5  # the last four are padding
     with pytest.raises(EOFError):
@@ -52,7 +59,7 @@ def test_a_truncated_file_is_noticed(kind, lost):
 
 @pytest.mark.parametrize("place", [0.2, 0.5, 0.9, 1])
 @pytest.mark.parametrize("kind", PACKED)
-def test_a_flipped_bit_is_noticed(kind, place):
+def test_flipped_bit_is_an_error(kind, place):
     damaged = bytearray(PACKED[kind].rstrip(b"\0"))
     damaged[int(place * (len(damaged) - 2))] ^= 4
     with pytest.raises(READ_ERRORS):
@@ -60,8 +67,8 @@ def test_a_flipped_bit_is_noticed(kind, place):
 
 
 @pytest.mark.parametrize("kind", [kind for kind in PACKED if "two" in kind])
-def test_a_damaged_start_of_the_second_stream_is_not_the_end(kind):
-    """Python's own ``lzma`` module reads the first stream only, and raises nothing."""
+def test_damaged_start_of_the_second_stream_is_an_error(kind):
+    """Python's own ``lzma`` and ``bz2`` modules read only the first stream and raise nothing."""
     magic = PACKED[kind][:4]
     start = PACKED[kind].index(magic, 4)
     with pytest.raises(READ_ERRORS):
@@ -72,21 +79,21 @@ def test_much_padding_between_xz_streams():
     assert content(lzma.compress(b"one") + bytes(1 << 18) + lzma.compress(b"two") + bytes(1 << 18)) == b"onetwo"
 
 
-def test_xz_in_small_pieces():
-    reader = XzReader(io.BytesIO(PACKED["xz, two streams"]))
+def test_xz_in_small_blocks():
+    reader = StreamsReader(io.BytesIO(PACKED["xz, two streams"]), _xz)
     assert b"".join(iter(lambda: reader.read(7), b"")) == TEXT
     assert reader.read(7) == b""
 
 
-@pytest.mark.parametrize("compress", [gzip.compress, lzma.compress, zstd.compress])
-def test_a_bomb_is_refused(compress):
+@pytest.mark.parametrize("compress", [gzip.compress, bz2.compress, lzma.compress, zstd.compress])
+def test_decompression_bomb_is_refused(compress):
     bomb = compress(bytes(5_000_000))
     assert content(bomb, limit=5_000_000) == bytes(5_000_000)
     with pytest.raises(Refused, match="unpacks to more than 4999999 bytes"):
         content(bomb, limit=4_999_999)
 
 
-def test_the_bound_leaves_room_for_small_files_and_for_the_usual_ratio():
+def test_bound_allows_small_files_and_usual_ratios():
     assert unpack_limit(10) == 256 << 20
     assert unpack_limit(3 << 30) == 200 * 3 << 30
 
@@ -100,12 +107,13 @@ def test_the_bound_leaves_room_for_small_files_and_for_the_usual_ratio():
         (gzip.BadGzipFile("sum"), "a.gz: damaged, cut off or not an archive after line 7 (sum); fetch it again"),
         (tarfile.ReadError("sum"), "a.gz: damaged, cut off or not an archive after line 7 (sum); fetch it again"),
         (zipfile.BadZipFile("sum"), "a.gz: damaged, cut off or not an archive after line 7 (sum); fetch it again"),
-        (NotImplementedError("type 9"), "a.gz: packed by a method that cannot be read here (type 9); unpack and pack"),
+        (OSError("Invalid data stream"), "a.gz: damaged, cut off or not an archive after line 7 (Invalid data stream)"),
+        (NotImplementedError("type 9"), "a.gz: packed by an unsupported method (type 9); unpack it and pack it again"),
         (OSError(13, os.strerror(13)), "a.gz: cannot be read (Permission denied); check the path and its permissions"),
     ],
 )
-def test_the_message_of_each_kind_of_error(error, message):
-    told = explained(error, "a.gz", " after line 7")
-    assert isinstance(told, UserError)
+def test_message_of_each_error(error, message):
+    found = explained(error, "a.gz", " after line 7")
+    assert isinstance(found, UserError)
     assert isinstance(error, READ_ERRORS)
-    assert str(told).startswith(message)
+    assert str(found).startswith(message)

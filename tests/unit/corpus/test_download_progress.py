@@ -1,4 +1,4 @@
-"""progress.py: a bar on a terminal, lines in the log without one."""
+"""A bar on a terminal, lines in the log without one."""
 
 import contextlib
 import os
@@ -13,7 +13,7 @@ from ekd_nmt.corpus.download_progress import Progress
 
 @pytest.fixture
 def clock(monkeypatch):
-    """Seconds that pass only when a test says so."""
+    """A clock that only the test advances."""
     now = [1000.0]
     monkeypatch.setattr(time, "monotonic", lambda: now[0])
     return now
@@ -21,7 +21,7 @@ def clock(monkeypatch):
 
 @pytest.fixture
 def pipe():
-    """Two ends of a pipe: a descriptor that is no terminal."""
+    """The two ends of a pipe, which is not a terminal."""
     ends = os.pipe()
     yield ends
     for end in ends:
@@ -30,7 +30,7 @@ def pipe():
 
 @pytest.fixture
 def terminal():
-    """The end that a person looks at and the end that programs write to."""
+    """The end that a user reads and the end that programs write to."""
     ours, theirs = os.openpty()
     termios.tcsetwinsize(theirs, (24, 80))
     os.set_blocking(ours, False)
@@ -48,7 +48,7 @@ def terminal():
         (0, None, ["a.tgz: 40.0 MB, 1.0 MB/s", "a.tgz: 60.0 MB, 0.8 MB/s"]),
     ],
 )
-def test_without_a_terminal_a_line_comes_every_half_minute(clock, pipe, capsys, received, total, lines):
+def test_a_line_every_half_minute_without_a_terminal(clock, pipe, capsys, received, total, lines):
     with Progress("a.tgz", received, total, pipe[1]) as shown:
         for seconds, count in ((20, 30_000_000), (20, 10_000_000), (5, 10_000_000), (30, 10_000_000), (1, 0)):
             clock[0] += seconds
@@ -57,20 +57,20 @@ def test_without_a_terminal_a_line_comes_every_half_minute(clock, pipe, capsys, 
 
 
 @pytest.mark.parametrize("descriptor", [-1, 10_000])
-def test_a_descriptor_that_is_not_open_is_no_terminal(clock, capsys, descriptor):
+def test_closed_descriptor_is_not_a_terminal(clock, capsys, descriptor):
     with Progress("a.tgz", 0, 10, descriptor) as shown:
         clock[0] += download_progress.LOG_SECONDS
         shown.add(10)
     assert capsys.readouterr().err == "a.tgz: 100 %, 0.0 of 0.0 MB, 0.0 MB/s\n"
 
 
-def test_a_quick_download_says_nothing(pipe, capsys):
+def test_quick_download_prints_nothing(pipe, capsys):
     with Progress("a.tgz", 0, 10, pipe[1]) as shown:
         shown.add(10)
     assert capsys.readouterr().err == ""
 
 
-def test_a_bar_is_drawn_on_a_terminal_and_wiped_at_the_end(terminal, capsys):
+def test_bar_on_a_terminal_is_erased_at_the_end(terminal, capsys):
     ours, theirs = terminal
     with Progress("a.tgz", 25_000_000, 100_000_000, theirs) as shown:
         assert b"a.tgz:  25%" in os.read(ours, 10_000)
@@ -78,11 +78,11 @@ def test_a_bar_is_drawn_on_a_terminal_and_wiped_at_the_end(terminal, capsys):
         shown.add(25_000_000)
         assert b"a.tgz:  50%" in os.read(ours, 10_000)
     assert os.read(ours, 10_000).endswith(b" \r")
-    os.fstat(theirs)  # left open for who opened it
+    os.fstat(theirs)  # still open
     assert capsys.readouterr().err == ""
 
 
-def test_a_terminal_that_goes_away_does_not_end_the_download(terminal, capsys, monkeypatch):
+def test_closed_terminal_does_not_end_the_download(terminal, capsys, monkeypatch):
     monkeypatch.setattr(download_progress, "LOG_SECONDS", 0.0)
     ours, theirs = terminal
     with Progress("a.tgz", 0, 10, theirs) as shown:

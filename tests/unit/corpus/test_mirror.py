@@ -1,4 +1,4 @@
-"""mirror.py: what the mirror folder has, and what is said when it is not as it should be."""
+"""Copying from a mirror folder, and its errors."""
 
 import multiprocessing
 import os
@@ -27,7 +27,7 @@ def entry(name: str = "a.txt", **changes) -> DataFile:
     return DataFile(name=name, url=f"https://example.org/{name}", **changes)
 
 
-def test_a_copy_is_made(mirror, tmp_path):
+def test_copy(mirror, tmp_path):
     (mirror / "set" / "a.txt").write_bytes(CONTENT)
     output = tmp_path / "resources" / "set" / "a.txt"
     assert copy_from_mirror(mirror, "set", entry(bytes=10), output) == mirror / "set" / "a.txt"
@@ -35,7 +35,7 @@ def test_a_copy_is_made(mirror, tmp_path):
 
 
 @pytest.mark.parametrize("folder", ["set", "other"])
-def test_what_is_not_there_is_none(mirror, tmp_path, folder):
+def test_missing_file_is_none(mirror, tmp_path, folder):
     assert copy_from_mirror(mirror, folder, entry(), tmp_path / "out") is None
     assert not (tmp_path / "out").exists()
 
@@ -49,7 +49,7 @@ def test_what_is_not_there_is_none(mirror, tmp_path, folder):
         ({"md5": "0" * 32}, f"md5 .* instead of {'0' * 32}"),
     ],
 )
-def test_a_wrong_copy_is_refused(mirror, tmp_path, changes, problem):
+def test_wrong_copy_is_refused(mirror, tmp_path, changes, problem):
     path = mirror / "set" / "a.txt"
     path.write_bytes(CONTENT)
     with pytest.raises(UserError, match=f"{path}: {problem}; replace this copy, or remove it to download"):
@@ -57,7 +57,7 @@ def test_a_wrong_copy_is_refused(mirror, tmp_path, changes, problem):
     assert not (tmp_path / "out").exists()
 
 
-def test_an_output_that_cannot_be_written_is_told(mirror, tmp_path):
+def test_output_that_cannot_be_written(mirror, tmp_path):
     (mirror / "set" / "a.txt").write_bytes(CONTENT)
     (tmp_path / "out").mkdir()
     with pytest.raises(UserError, match=r"a\.txt: cannot be copied to .*out \(Is a directory\); check permissions"):
@@ -65,17 +65,17 @@ def test_an_output_that_cannot_be_written_is_told(mirror, tmp_path):
     assert sorted(path.name for path in tmp_path.iterdir()) == ["mirror", "out"]
 
 
-UNREADABLE = "not a readable folder; mend EKD_DATA_MIRROR or data.mirror, or leave it out"
+UNREADABLE = "not a readable folder; fix EKD_DATA_MIRROR or data.mirror, or leave it out"
 
 
-def test_a_mirror_that_is_not_there_or_a_file_is_told(tmp_path):
+def test_mirror_is_missing_or_a_file(tmp_path):
     (tmp_path / "file").touch()
     for name in ("typo", "file"):
         with pytest.raises(UserError, match=re.escape(f"mirror {tmp_path / name}: {UNREADABLE}")):
             copy_from_mirror(tmp_path / name, "set", entry(), tmp_path / "out")
 
 
-def test_a_mirror_that_may_not_be_read_is_told(mirror, monkeypatch):
+def test_mirror_without_permission(mirror, monkeypatch):
     asked = []
     monkeypatch.setattr(os, "access", lambda path, mode: asked.append((path, mode)) or False)
     with pytest.raises(UserError, match=UNREADABLE):
@@ -84,7 +84,7 @@ def test_a_mirror_that_may_not_be_read_is_told(mirror, monkeypatch):
 
 
 @pytest.mark.parametrize(("closed", "message"), [("mirror/set", "cannot be copied"), ("mirror", UNREADABLE)])
-def test_folders_without_permission_are_told(closed, message):
+def test_folders_without_permission(closed, message):
     with tempfile.TemporaryDirectory() as name:  # unlike pytest's own, other users may enter it
         folder = Path(name)
         (folder / "mirror/set").mkdir(parents=True)
@@ -92,39 +92,39 @@ def test_folders_without_permission_are_told(closed, message):
         folder.chmod(0o755)
         (folder / closed).chmod(0o000)
         try:
-            told = unprivileged(lambda: copy_from_mirror(folder / "mirror", "set", entry(), folder / "out"))
+            found = unprivileged(lambda: copy_from_mirror(folder / "mirror", "set", entry(), folder / "out"))
         finally:
             (folder / closed).chmod(0o755)
-    assert message in told
+    assert message in found
 
 
 def unprivileged(call: Callable[[], object]) -> str:
-    """What a call refuses as a user who may not read everything, also when the tests run as root."""
+    """The error of a call as an unprivileged user, also when the tests run as root."""
     context = multiprocessing.get_context("fork")
-    told = context.SimpleQueue()
+    messages = context.SimpleQueue()
 
     def child() -> None:
         if os.geteuid() == 0:
             os.setuid(NOBODY)
         try:
             call()
-            told.put("nothing was refused")
+            messages.put("nothing was refused")
         except UserError as error:
-            told.put(str(error))
+            messages.put(str(error))
 
     process = context.Process(target=child)
     process.start()
     process.join()
-    return told.get()
+    return messages.get()
 
 
-def test_a_folder_in_the_place_of_the_file_is_told(mirror, tmp_path):
+def test_folder_in_place_of_the_file(mirror, tmp_path):
     (mirror / "set" / "a.txt").mkdir()
-    with pytest.raises(UserError, match=r"set/a\.txt: is no file; put the file there"):
+    with pytest.raises(UserError, match=r"set/a\.txt: is not a file; put the file there"):
         copy_from_mirror(mirror, "set", entry(), tmp_path / "out")
 
 
-def test_missing_are_those_in_neither_place(mirror, tmp_path):
+def test_missing_files_are_in_neither_place(mirror, tmp_path):
     files = [entry(name) for name in "abcd"]
     (mirror / "set" / "a").touch()
     (tmp_path / "c").touch()
@@ -133,7 +133,7 @@ def test_missing_are_those_in_neither_place(mirror, tmp_path):
     assert missing("set", files, tmp_path, None) == ["a", "b", "d"]
 
 
-def test_the_table_wraps_the_terms_and_takes_a_data_set_without_files(mirror, tmp_path):
+def test_table_of_a_data_set_without_files_wraps_its_terms(mirror, tmp_path):
     content = Dataset(licence="CC0", citation="word " * 40, home="h", files=[])
     lines = table("set", content, tmp_path, mirror).split("\n")
     assert lines[0].split() == ["file", "bytes", "present", "url"]

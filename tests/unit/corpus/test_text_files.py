@@ -19,7 +19,13 @@ from iwslt14_archive import write_tgz
 
 LINES = [f"Satz {number}: {random.Random(number).random()} über" for number in range(3000)]
 TEXT = "".join(f"{line}\n" for line in LINES).encode()
-COMPRESSIONS = {"plain": bytes, "gz": gzip.compress, "xz": lzma.compress, "zst": zstd.compress}
+COMPRESSIONS = {
+    "plain": bytes,
+    "gz": gzip.compress,
+    "bz2": lambda text: bz2.compress(text, 1),
+    "xz": lzma.compress,
+    "zst": zstd.compress,
+}
 ARCHIVES = [*COMPRESSIONS, "zip"]
 NOISE = random.Random(1).randbytes(300_000)  # behind the text, more than is read at once
 
@@ -119,7 +125,7 @@ def lines_before_error(place):
     return lines
 
 
-@pytest.mark.parametrize("kind", ["gz", "xz", "zst"])
+@pytest.mark.parametrize("kind", ["gz", "bz2", "xz", "zst"])
 def test_a_truncated_file_yields_its_lines_and_reports_their_number(tmp_path, kind):
     text = "".join(f"{random.Random(number).random()}\n" for number in range(30_000))
     packed = COMPRESSIONS[kind](text.encode())
@@ -129,16 +135,16 @@ def test_a_truncated_file_yields_its_lines_and_reports_their_number(tmp_path, ki
     assert refused(path) == f"{path}: the archive is truncated after line {number}; fetch it again"
 
 
-@pytest.mark.parametrize("kind", ["gz", "xz"])  # of zstd, a checksum is an option
+@pytest.mark.parametrize("kind", ["gz", "bz2", "xz"])  # of zstd, a checksum is an option
 def test_damage_at_the_very_end_is_noticed(tmp_path, kind):
     packed = bytearray(COMPRESSIONS[kind](TEXT))
     packed[-6] ^= 1
     path = write(tmp_path / f"bad.{kind}", packed)
     error = refused(path)
-    assert re.search(r"bad\...: damaged, cut off or not an archive( after line 3000)? \(.+\); fetch it again", error)
+    assert re.search(r"bad\.\w+: damaged, cut off or not an archive( after line 3000)? \(.+\); fetch it again", error)
 
 
-@pytest.mark.parametrize("kind", ["plain", "gz", "xz", "zst", "zip"])
+@pytest.mark.parametrize("kind", ["plain", "gz", "bz2", "xz", "zst", "zip"])
 @pytest.mark.parametrize("lost", [1500, 100_000])  # behind the text
 def test_a_truncated_archive_is_noticed_behind_the_member(tmp_path, kind, lost):
     path = write_archive(tmp_path / "a", kind, {"a.de": TEXT})
@@ -146,7 +152,7 @@ def test_a_truncated_archive_is_noticed_behind_the_member(tmp_path, kind, lost):
     assert re.search(r"a::a\.de: (the archive is truncated|damaged, cut off)", refused(f"{path}::a.de"))
 
 
-@pytest.mark.parametrize("kind", ["gz", "xz"])
+@pytest.mark.parametrize("kind", ["gz", "bz2", "xz"])
 def test_a_damaged_archive_is_noticed_behind_the_member(tmp_path, kind):
     path = write_archive(tmp_path / "a", kind, {"a.de": TEXT})
     packed = bytearray(path.read_bytes())
@@ -163,9 +169,6 @@ def test_not_utf8_names_line_and_byte(tmp_path, monkeypatch, block):
     assert refused(path).startswith(f"{path}, line 3: not UTF-8 (byte 1); convert the file")
     path = write(tmp_path / "b.gz", gzip.compress(TEXT + b"zw\xf6lf\n" + TEXT))
     assert refused(path).startswith(f"{path}, line 3001: not UTF-8 (byte 3); convert the file")
-    assert refused(write(tmp_path / "b", bz2.compress(b"eins\n"))).startswith(
-        f"{tmp_path}/b: is packed with bzip2, not"
-    )
     for encoding in ("utf-16-le", "utf-16-be"):
         text = "\ufeffüber\n".encode(encoding)
         assert "UTF-16, not UTF-8 text; convert it with iconv -f utf-16" in refused(write(tmp_path / "u", text))

@@ -1,4 +1,4 @@
-"""The schema and the reference page say what the models say, and what they show works."""
+"""The generated schema and reference page match the models, and the examples of the page work."""
 
 import json
 import re
@@ -32,7 +32,7 @@ def test_files_are_up_to_date():
     assert result.stdout == result.stderr == ""
 
 
-def test_out_of_date_is_told_and_mended(tmp_path):
+def test_outdated_files_are_reported_and_replaced(tmp_path):
     schema, docs = tmp_path / "schema.json", tmp_path / "docs.md"
     schema.write_text(SCHEMA.read_text("utf-8").replace("peak learning rate", "rate"), "utf-8")
     docs.write_text(f"By hand.\n\n{BEGIN}\nold\n{END}\nAlso by hand.\n", "utf-8")
@@ -53,7 +53,7 @@ def test_out_of_date_is_told_and_mended(tmp_path):
 
 @pytest.mark.parametrize("text", ["", BEGIN, f"{END}\n{BEGIN}", f"{BEGIN}{BEGIN}{END}", f"{BEGIN}{END}{END}"])
 def test_lost_markers(text):
-    with pytest.raises(UserError, match="once each, in this order"):
+    with pytest.raises(UserError, match="once each, in this order; restore them"):
         documentation(text, DOCS)
 
 
@@ -69,25 +69,25 @@ def keys_of(config: dict, path: tuple[str, ...] = ()) -> set[str]:
 def test_every_key_has_its_row():
     rows = set(re.findall(r"^\| `([\w.]+)` \|", DOCS.read_text("utf-8"), re.MULTILINE))
     whole = Experiment(merged()).config.model_dump()
-    own = {f"systems.NAME.{key}" for key in ("model", "teacher", "teacher_mode", "init", "budget_of")}
+    own = {f"systems.NAME.{key}" for key in ("model", "teacher", "init", "match_updates_of")}
     assert rows == {key for key in keys_of(whole) if not key.startswith("systems.")} | own
     for key in whole["training"] | whole["distillation"]:
-        told = re.search(rf"A system may also set for itself .*`{key}`", DOCS.read_text("utf-8"))
-        assert bool(told) == (key not in ("teacher", "keep_cache")), key
+        found = re.search(rf"A system may override .*`{key}`", DOCS.read_text("utf-8"))
+        assert bool(found) == (key != "keep_cache"), key
 
 
-def test_rows_tell_type_default_and_range():
+def test_rows_have_type_default_and_range():
     text = DOCS.read_text("utf-8")
     for row in (
         "| `training.lr` | number | `0.0005` | above 0 | peak learning rate |",
         "| `training.dropout` | number | `0.3` | at least 0, below 1 | dropout |",
-        "| `training.precision` | text | `fp32` | `fp32`, `fp16`, `bf16` | number format; the short ones need a GPU |",
-        "| `training.max_update` | integer | none | above 0 | stop after so many updates, whatever the epoch |",
-        "| `training.nodes` | integer | `1` | above 0 | nodes of one training, which multiply its GPUs |",
+        "| `training.precision` | text | `fp32` | `fp32`, `fp16`, `bf16` | number format; fp16 and bf16 need a GPU |",
+        "| `training.max_update` | integer | none | above 0 | stop after this many updates, whatever the epoch |",
+        "| `training.nodes` | integer | `1` | above 0 | nodes of one training; its GPUs are gpus x nodes |",
         "| `models.NAME.embed_dim` | integer | required | above 0 | width of embeddings and layers |",
     ):
         assert row in text.splitlines()
-    assert "| `distillation.k` | integer or text | `32` | above 0, or `full` | most probable tokens" in text
+    assert "| `distillation.top_k` | integer or text | `32` | above 0, or `full` | most probable tokens" in text
     assert "\\|\\|" in text  # KL(teacher || student) does not end its cell
 
 
@@ -113,10 +113,11 @@ def test_presets_as_written(preset):
         "models: {spare: null, student: {heads: 2}}",
         "systems: {student: {max_epoch: null, precision: null, adam_betas: null, validation: {beam: null}}}",
         "training: {max_update: null, lr: 1}",
-        "{distillation: {k: full}, systems: {takd_student: {k: 8}, takd_assistant: {k: null, teacher_mode: null}}}",
+        "distillation: {top_k: full}",
+        "systems: {takd_student: {top_k: 8}, takd_assistant: {top_k: null, teacher_mode: null}}",
     ],
 )
-def test_part_of_the_keys_is_enough(overlay):
+def test_no_key_is_required(overlay):
     assert validator.is_valid(yaml.safe_load(overlay))
     Experiment(merged(yaml.safe_load(overlay)))
 
@@ -134,9 +135,9 @@ def test_part_of_the_keys_is_enough(overlay):
         ("systems: {student: {precision: fp8}}", "systems.student.precision"),
         ("systems: {student: {dropout: 1}}", "systems.student.dropout"),
         ("training: {optimizer: sgd}", "training.optimizer"),
-        ("distillation: {k: 0}", "distillation.k"),
-        ("distillation: {k: all}", "distillation.k"),
-        ("systems: {takd_student: {k: 2.5}}", "systems.takd_student.k"),
+        ("distillation: {top_k: 0}", "distillation.top_k"),
+        ("distillation: {top_k: all}", "distillation.top_k"),
+        ("systems: {takd_student: {top_k: 2.5}}", "systems.takd_student.top_k"),
         ("systems: {takd_student: {keep_cache: false}}", "systems.takd_student"),
         ("training: {adam_betas: [0.9, 1.2]}", "training.adam_betas.1"),
         ("training: {adam_betas: [0.9]}", "training.adam_betas"),
@@ -146,14 +147,14 @@ def test_part_of_the_keys_is_enough(overlay):
         ("data: {target_lang: no}", "data.target_lang"),
     ],
 )
-def test_editors_mark_mistakes_where_they_are(overlay, place):
+def test_editors_mark_the_place_of_a_mistake(overlay, place):
     (error,) = validator.iter_errors(yaml.safe_load(overlay))
     assert ".".join(map(str, error.absolute_path)) == place
-    with pytest.raises(UserError):  # what an editor marks, the workflow refuses
+    with pytest.raises(UserError):  # the workflow refuses it too
         Experiment(merged(yaml.safe_load(overlay)))
 
 
-def test_every_key_is_explained_to_the_editor():
+def test_every_key_has_a_description():
     def unexplained(node, place):
         if "description" not in node:
             yield place
@@ -162,7 +163,7 @@ def test_every_key_is_explained_to_the_editor():
         if isinstance(node.get("additionalProperties"), dict):
             yield from unexplained(node["additionalProperties"], (*place, "NAME"))
         elif "properties" in node and node.get("additionalProperties") is not False:
-            yield (*place, "takes unknown keys")
+            yield (*place, "allows unknown keys")
 
     assert list(unexplained(editor_schema(), ())) == []
     assert set(editor_schema()["properties"]) == set(Config.model_fields)
@@ -177,9 +178,9 @@ def test_examples_work(example):
     assert Experiment(merged(example)).warnings == []
 
 
-def test_examples_say_what_they_do():
+def test_epochs_in_the_text_match_the_examples():
     assert len(EXAMPLES) >= 7
     built = Experiment(merged(next(example for example in EXAMPLES if "student_matched" in example.get("systems", {}))))
-    (said,) = re.findall(r"in the default\s+experiment (\d+) \+ (\d+)\)", DOCS.read_text("utf-8"))
-    assert [int(epochs) for epochs in said] == [built.epochs("junior_student"), built.epochs("master_student")]
-    assert built.epochs("student_matched") == sum(map(int, said))
+    (found,) = re.findall(r"in the default\s+experiment (\d+) \+ (\d+)\)", DOCS.read_text("utf-8"))
+    assert [int(epochs) for epochs in found] == [built.epochs("junior_student"), built.epochs("master_student")]
+    assert built.epochs("student_matched") == sum(map(int, found))

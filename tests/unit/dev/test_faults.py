@@ -153,7 +153,7 @@ def test_the_report_tells_problems_and_the_sequence():
         (["--faults", "0"], "--faults: needs a number above 0"),
         (["--local", "--kinds", "requeue"], "--kinds requeue: needs SLURM"),
         (["--local", "--config", "nowhere.yaml"], "nowhere.yaml: cannot be read"),
-        (["--local", "--config", str(ROOT / "config/multi30k.yaml")], "needs checkpoints.updates"),
+        (["--local", "--config", str(ROOT / "config/multi30k.yaml")], "needs checkpoints.every_updates"),
         (["--local", "--folder", str(ROOT)], "is there already; name a new folder"),
     ],
 )

@@ -28,7 +28,7 @@ def made(model, tiny_corpus, tmp_path_factory):
     """Caches of several shards, by k; not to be changed."""
     folder = tmp_path_factory.mktemp("made")
     return {
-        k: tiny.write(tiny.request(model, tiny_corpus, k=k, shard_bytes=size), folder / str(k))
+        k: tiny.write(tiny.request(model, tiny_corpus, top_k=k, shard_bytes=size), folder / str(k))
         for k, size in ((5, tiny.SHARD_BYTES), ("full", 3000))
     }
 

@@ -16,6 +16,7 @@ from ekd_nmt.common.files import sha256
 from kd.binarized_corpus import load_task
 from kd.cache import TeacherCache, record_type
 from kd.cache_layout import batches, coverage, mass_statistics, plan, to_records
+from kd.cache_writer import Caching
 
 pytestmark = pytest.mark.filterwarnings("ignore")  # models are built by fairseq, whose warnings are not ours
 
@@ -40,7 +41,7 @@ def stored(cache) -> dict[str, list[np.ndarray]]:
 @pytest.mark.parametrize("k", [5, 1000, "full"], ids=["top 5", "more than there are", "full"])
 def test_records_are_the_teachers_probabilities(cached_model, tiny_corpus, tmp_path, k, temperature):
     cache = tiny.write(
-        tiny.request(cached_model, tiny_corpus, k=k, temperature=temperature, shard_bytes=3000), tmp_path
+        tiny.request(cached_model, tiny_corpus, top_k=k, temperature=temperature, shard_bytes=3000), tmp_path
     )
     expected = tiny.reference(cached_model, tiny_corpus, temperature)
     found = stored(cache)
@@ -88,7 +89,7 @@ def test_blocks_of_rows_change_nothing(monkeypatch):
 def test_meta_says_what_it_is_of(cached_model, tiny_corpus, cache_request, undisturbed_cache):
     meta = json.loads(undisturbed_cache["meta.json"])
     task = load_task(tiny_corpus)
-    expected = {"format": 1, "k": 5, "vocabulary": len(task.target_dictionary), "temperature": 1.0}
+    expected = {"format": 1, "top_k": 5, "vocabulary": len(task.target_dictionary), "temperature": 1.0}
     assert {key: meta[key] for key in expected} == expected
     assert meta["teacher"] == sha256(cached_model)
     shards = meta["splits"]["train"]["shards"]
@@ -102,7 +103,7 @@ def test_meta_says_what_it_is_of(cached_model, tiny_corpus, cache_request, undis
 
 @pytest.mark.parametrize("k", [5, 1000, "full"], ids=["top 5", "more than there are", "full"])
 def test_tails_are_the_average_of_what_the_training_sets_records_leave_out(cached_model, tiny_corpus, tmp_path, k):
-    cache = tiny.write(tiny.request(cached_model, tiny_corpus, k=k), tmp_path)
+    cache = tiny.write(tiny.request(cached_model, tiny_corpus, top_k=k), tmp_path)
     tails = TeacherCache(cache).tails().double()
     log_probs = torch.cat(tiny.reference(cached_model, tiny_corpus)["train"])
     size = log_probs.size(1)
@@ -136,7 +137,7 @@ def test_coverage_of_several_shards_is_that_of_one():
 
 
 def test_full_covers_everything(cached_model, tiny_corpus, tmp_path):
-    meta = TeacherCache(tiny.write(tiny.request(cached_model, tiny_corpus, k="full"), tmp_path)).meta
+    meta = TeacherCache(tiny.write(tiny.request(cached_model, tiny_corpus, top_k="full"), tmp_path)).meta
     assert {split: entry["coverage"] for split, entry in meta["splits"].items()} == {
         split: {"mean": 1.0, "p5": 1.0} for split in ("train", "valid")
     }
@@ -191,3 +192,11 @@ def test_a_diverged_teacher(cached_model, tiny_corpus, tmp_path):
     torch.save(state, tmp_path / "diverged.pt")
     with pytest.raises(UserError, match=r"diverged\.pt: its probabilities are not finite in line \d+ of train"):
         tiny.write(tiny.request(tmp_path / "diverged.pt", tiny_corpus), tmp_path)
+
+
+@pytest.mark.parametrize(("top_k", "warned"), [(5, False), (1000, True), ("full", False)])
+def test_top_k_above_the_vocabulary_is_reported(cached_model, tiny_corpus, tmp_path, top_k, warned):
+    lines = []
+    Caching(tiny.request(cached_model, tiny_corpus, top_k=top_k), tmp_path, say=lines.append).run()
+    warnings = [line for line in lines if line.startswith("warning: top_k 1000 is above the vocabulary, ")]
+    assert len(warnings) == warned

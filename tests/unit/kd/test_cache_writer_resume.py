@@ -103,13 +103,13 @@ def test_an_earlier_cache_gives_way_only_to_a_complete_one(cache_request, undist
 
 def test_key_depends_on_all_that_decides(cache_request, tmp_path):
     request = cache_request
-    changes = {"k": 6, "temperature": 2.0, "max_tokens": 21, "shard_bytes": 701}
+    changes = {"top_k": 6, "temperature": 2.0, "max_tokens": 21, "shard_bytes": 701}
     keys = [replace(request, **{name: value}).key(["1"]) for name, value in changes.items()]
     keys += [
         request.key(["1"]),
         request.key(["1", "1"]),
         request.key(["2"]),
-        replace(request, k="full").key(["1"]),
+        replace(request, top_k="full").key(["1"]),
     ]
     assert replace(request, teacher=tmp_path, data=tmp_path).key(["1"]) == request.key(["1"]), "a path is in it"
     assert len(set(keys)) == 8
@@ -122,7 +122,9 @@ def test_too_little_disk_space(cache_request, tmp_path, monkeypatch):
     kept = sum(path.stat().st_size for path in (tmp_path / "progress" / "cache").iterdir())
     left = work.tokens * work.record.itemsize - kept
     monkeypatch.setattr(shutil, "disk_usage", lambda path: shutil._ntuple_diskusage(0, 0, left // 2))
-    with pytest.raises(UserError, match=r"takes \d+ kB more and \d kB are free; lower distillation\.k, make room, or"):
+    with pytest.raises(
+        UserError, match=r"takes \d+ kB more and \d kB are free; lower distillation\.top_k, make room, or"
+    ):
         work.run()
     monkeypatch.setattr(shutil, "disk_usage", lambda path: shutil._ntuple_diskusage(0, 0, left + 2000))
     work.run()

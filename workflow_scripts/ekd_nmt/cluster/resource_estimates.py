@@ -78,7 +78,7 @@ def training_memory(
     """
     training = options["training"]
     size = IMPORTS * 1e6 + 28 * parameters(model, corpus) + A_PAIR * corpus.train + _mapped(corpus)
-    online = teacher is not None and options["distillation"]["teacher"] == "online"
+    online = teacher is not None and options["distillation"]["teacher_mode"] == "online"
     if teacher is not None:
         size += 8 * parameters(teacher, corpus) if online else CACHED * 1e6
     if gpu:
@@ -186,7 +186,7 @@ def training_minutes(
         updates * training["update_freq"] * min(0.8 * training["max_tokens"], training["max_sentences"] * corpus.tokens)
     )
     work = 6 * _touched(model, corpus)
-    if teacher is not None and options["distillation"]["teacher"] == "online":
+    if teacher is not None and options["distillation"]["teacher_mode"] == "online":
         work += 2 * _touched(teacher, corpus)
     seconds = (
         updates * (GPU_UPDATE if gpu else CPU_UPDATE) + positions * work / (GPU_FLOPS if gpu else CPU_FLOPS) / ranks

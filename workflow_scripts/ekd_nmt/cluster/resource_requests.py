@@ -71,10 +71,10 @@ class ResourceRequests:
         return runtime
 
     def gpus(self, rule: str) -> Callable[..., int | None]:
-        """``gpu`` of a rule, on all nodes together; None requests nothing, see ``cluster.gpu``."""
+        """``gpu`` of a rule, on all nodes together; None requests nothing, see ``cluster.request_gpus``."""
 
         def gpu(wildcards: Any) -> int | None:
-            if not self._cluster.gpu:
+            if not self._cluster.request_gpus:
                 return None
             if rule != "train":
                 return 1
@@ -110,7 +110,7 @@ class ResourceRequests:
         return max(self._experiment.config.threads, self._training(wildcards.system)["gpus"])
 
     def _memory(self, rule: str, wildcards: Any) -> int:
-        experiment, corpus, gpu = self._experiment, self.corpus, self._cluster.gpu
+        experiment, corpus, gpu = self._experiment, self.corpus, self._cluster.request_gpus
         if rule == "train":
             options = experiment.options(wildcards.system)
             one_process = estimates.training_memory(options, *self._models(wildcards.system), corpus, gpu)
@@ -124,7 +124,7 @@ class ResourceRequests:
         return estimates.data_memory(rule, corpus, self._learned_from, experiment.config.bpe.workers)
 
     def _minutes(self, rule: str, wildcards: Any) -> float:
-        experiment, corpus, gpu = self._experiment, self.corpus, self._cluster.gpu
+        experiment, corpus, gpu = self._experiment, self.corpus, self._cluster.request_gpus
         if rule == "train":
             options = experiment.options(wildcards.system)
             return estimates.training_minutes(options, *self._models(wildcards.system), corpus, gpu)

@@ -17,14 +17,18 @@ def say(line: str) -> None:
 
 
 def error_lines(logs: Iterable[Path], since: float) -> list[str]:
-    """What the logs written after a time (seconds since the epoch) have to tell the user, each with its log's path.
+    """Why steps failed, for each log written after a time (seconds since the epoch), with its path.
 
-    That is their ``error:`` lines, and those of steps that were interrupted and can go on.
+    These are its ``error:`` lines and the line of a step that was interrupted and can resume. The log of a step that
+    crashed or was killed has none; then its last lines.
     """
     found = []
-    for path in logs:
-        if path.stat().st_mtime >= since:
-            text = path.read_text(encoding="utf-8", errors="replace")
-            told = [line for line in text.splitlines() if line.startswith("error: ") or INTERRUPTED_MARK in line]
-            found += [f"{line}  [{path}]" for line in told]
+    for path in dict.fromkeys(logs):
+        if path.exists() and path.stat().st_mtime >= since:
+            lines = path.read_text(encoding="utf-8", errors="replace").splitlines()
+            errors = [line for line in lines if line.startswith("error: ") or INTERRUPTED_MARK in line]
+            last = (
+                [f"last lines of {path}:", *(f"    {line}" for line in lines[-10:])] if lines else [f"{path} is empty"]
+            )
+            found += [f"{line}  [{path}]" for line in dict.fromkeys(errors)] or last
     return found

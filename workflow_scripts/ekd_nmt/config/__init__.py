@@ -1,1 +1,1 @@
-"""The configuration: typed models, checks, messages, and the experiment that they describe."""
+"""The configuration: typed models, checks, error messages, and the experiment that it describes."""

@@ -1,4 +1,4 @@
-"""Checks of a configuration that need more than one key: references, circles, architectures, budgets."""
+"""Checks that need more than one key: references, cycles, architectures, budgets."""
 
 from __future__ import annotations
 
@@ -14,18 +14,19 @@ if TYPE_CHECKING:
     from ekd_nmt.config.experiment import Experiment
 
 BATCH_KEYS = ("max_tokens", "max_sentences", "update_freq", "gpus", "nodes")  # decide how large an update is
+MAX_CHARACTERS = 40_000  # in a vocabulary besides the merges: 20,000, each inside and at the end of a word
 FOLDERS = ("data", "logs", "benchmarks")  # beside the systems in results/{experiment}
 
 
 def check(experiment: Experiment, removed: Collection[str] = ()) -> list[str]:
-    """Check what the models of :mod:`config_models` cannot see.
+    """Check what the models of :mod:`ekd_nmt.config.models` cannot.
 
     Args:
-        experiment: all its parts are set and valid each by itself.
-        removed: names of models and systems that the configuration takes away with a null.
+        experiment: its sections have been validated one by one.
+        removed: names of models and systems that the configuration removes with a null.
 
     Returns:
-        What is allowed but probably not meant, a line each.
+        What is allowed but probably not intended, one line each.
 
     Raises:
         UserError: the first mistake, with its key, its value and the fix.
@@ -37,9 +38,11 @@ def check(experiment: Experiment, removed: Collection[str] = ()) -> list[str]:
     _check_local(data)
     for name, system in systems.items():
         if name in FOLDERS:
-            raise UserError(f"systems.{name}: {experiment.root}/{name} is no system's folder; choose another name")
+            raise UserError(
+                f"systems.{name}: {experiment.root}/{name} is a folder of the workflow; choose another name"
+            )
         _check_references(experiment, name, system, removed)
-    _check_circles(systems)
+    _check_cycles(systems)
     for name, system in systems.items():
         _check_budget(experiment, name, system)
         _check_start(experiment, name, system)
@@ -47,6 +50,7 @@ def check(experiment: Experiment, removed: Collection[str] = ()) -> list[str]:
     return [
         *_small_teachers(experiment),
         *_idle_options(experiment),
+        *_large_top_k(experiment),
         *_empty_columns(experiment),
         *_unlike_batches(experiment),
     ]
@@ -77,7 +81,7 @@ def _check_corpus(experiment: Experiment) -> None:
 
 
 def _check_local(data: Data) -> None:
-    """What ``data.local`` must hold when it is used."""
+    """Check ``data.local`` where it is used."""
     local = data.local
     if data.corpus != "local":
         return
@@ -107,12 +111,14 @@ def _check_code(key: str, code: str) -> None:
 
 
 def size(model: Model) -> int:
-    """Weights of the layers, roughly; enough to say which of two models is the smaller."""
+    """Approximate number of weights of the layers, for comparing two models."""
     return model.layers * model.embed_dim * (3 * model.embed_dim + model.ffn_dim)
 
 
 def _check_references(experiment: Experiment, name: str, system: System, removed: Collection[str]) -> None:
-    known = {"model": experiment.config.models} | dict.fromkeys(("teacher", "init", "budget_of"), experiment.systems)
+    known = {"model": experiment.config.models} | dict.fromkeys(
+        ("teacher", "init", "match_updates_of"), experiment.systems
+    )
     for role, others in known.items():
         other = getattr(system, role)
         if other is None or other in others:
@@ -123,16 +129,16 @@ def _check_references(experiment: Experiment, name: str, system: System, removed
         raise UserError(f"systems.{name}.{role}: {other!r} is not one of {kind}{suggestion(other, others)}")
 
 
-def _check_circles(systems: dict[str, System]) -> None:
+def _check_cycles(systems: dict[str, System]) -> None:
     done: set[str] = set()
 
     def visit(name: str, path: list[str]) -> None:
         if name in path:
-            circle = " -> ".join([*path[path.index(name) :], name])
-            raise UserError(f"systems: {circle} is a circle; a system cannot wait for itself, remove one edge")
+            cycle = " -> ".join([*path[path.index(name) :], name])
+            raise UserError(f"systems: {cycle} is a cycle; remove one of its references")
         if name not in done:
             system = systems[name]
-            for other in (system.teacher, system.init, system.budget_of):
+            for other in (system.teacher, system.init, system.match_updates_of):
                 if other is not None:
                     visit(other, [*path, name])
             done.add(name)
@@ -142,19 +148,20 @@ def _check_circles(systems: dict[str, System]) -> None:
 
 
 def _check_budget(experiment: Experiment, name: str, system: System) -> None:
-    if system.budget_of is None:
+    if system.match_updates_of is None:
         return
     for key in ("max_epoch", "max_update"):
         if (own := getattr(system, key)) is not None:
             raise UserError(
-                f"systems.{name}: budget_of {system.budget_of!r} and {key} {own} both say how long to train; keep one"
+                f"systems.{name}: match_updates_of {system.match_updates_of!r} and {key} {own} both limit the "
+                "training; keep one"
             )
-    stages = experiment.lineage(system.budget_of)
+    stages = experiment.lineage(system.match_updates_of)
     limited = [stage for stage in stages if experiment.updates(stage) is not None]
     if limited and limited != stages:
         raise UserError(
-            f"systems.{name}.budget_of: of {', '.join(stages)} only {', '.join(limited)} has a max_update, "
-            "so they cannot be added up; give it to all or to none"
+            f"systems.{name}.match_updates_of: of {', '.join(stages)} only {', '.join(limited)} has a max_update, "
+            "so the sum is unknown; set it for all or for none"
         )
 
 
@@ -163,23 +170,23 @@ def _check_start(experiment: Experiment, name: str, system: System) -> None:
         raise UserError(
             f"systems.{name}.init: {system.init!r} has another architecture "
             f"(model {experiment.systems[system.init].model!r} instead of {system.model!r}); "
-            "weights can only be taken over between equal models"
+            "weights can only be copied between equal models"
         )
 
 
 def _check_teacher_dropout(experiment: Experiment, name: str, system: System) -> None:
-    """Dropout draws another distribution every time, so there is none to store."""
+    """With dropout the distributions differ every time, so they cannot be cached."""
     if experiment.cached(name) and experiment.distillation(name).teacher_dropout:
         key = "distillation" if system.teacher_dropout is None else f"systems.{name}"
         raise UserError(
-            f"{key}.teacher_dropout: {name} has a cached teacher, and dropout needs one that computes; "
-            f"set distillation.teacher: online, or teacher_mode: online on {name}"
+            f"{key}.teacher_dropout: {name} has a cached teacher, and dropout needs an online one; "
+            f"set distillation.teacher_mode: online, or systems.{name}.teacher_mode: online"
         )
 
 
 def _small_teachers(experiment: Experiment) -> list[str]:
     return [
-        f"systems.{name}.teacher: {system.teacher!r} is smaller than its student; is that meant?"
+        f"systems.{name}.teacher: {system.teacher!r} is smaller than its student; is that intended?"
         for name, system in experiment.systems.items()
         if system.teacher is not None and size(experiment.model(system.teacher)) < size(experiment.model(name))
     ]
@@ -190,12 +197,26 @@ def _idle_options(experiment: Experiment) -> list[str]:
     for name, system in experiment.systems.items():
         keys, reason = [], ""
         if system.teacher is None:
-            keys, reason = list(overridable(Distillation).values()), f"{name} has no teacher"
+            keys, reason = overridable(Distillation), f"{name} has no teacher"
         elif not experiment.cached(name):
-            keys, reason = ["k", "tail"], "its teacher is not cached"
+            keys, reason = ["top_k", "tail"], "its teacher is not cached"
         given = [key for key in keys if getattr(system, key) is not None]
         found += [f"systems.{name}.{key}: has no effect, because {reason}" for key in given]
     return found
+
+
+def _large_top_k(experiment: Experiment) -> list[str]:
+    """Only certain cases: the vocabulary is known when the cache is written, and checked again then."""
+    limit = experiment.config.bpe.merges + MAX_CHARACTERS
+    found = []
+    for name in filter(experiment.cached, experiment.systems):
+        top_k = experiment.distillation(name).top_k
+        if top_k != "full" and top_k > limit:
+            key = "distillation" if experiment.systems[name].top_k is None else f"systems.{name}"
+            found.append(
+                f"{key}.top_k: {top_k} is above any vocabulary of bpe.merges {limit - MAX_CHARACTERS}; use full"
+            )
+    return list(dict.fromkeys(found))
 
 
 def _empty_columns(experiment: Experiment) -> list[str]:
@@ -207,14 +228,14 @@ def _empty_columns(experiment: Experiment) -> list[str]:
 
 
 def _unlike_batches(experiment: Experiment) -> list[str]:
-    """``budget_of`` counts epochs; they are as many updates only where the batches are alike."""
+    """``match_updates_of`` counts epochs, which are equally many updates only with equal batches."""
     found = []
     for name, system in experiment.systems.items():
-        for stage in experiment.lineage(system.budget_of) if system.budget_of else []:
+        for stage in experiment.lineage(system.match_updates_of) if system.match_updates_of else []:
             own, other = (experiment.options(each)["training"] for each in (name, stage))
             keys = [key for key in BATCH_KEYS if own[key] != other[key]]
             found += [
-                f"systems.{name}.budget_of: {stage} has another {key}, so its epochs are not as many updates"
+                f"systems.{name}.match_updates_of: {stage} has another {key}, so its epochs are not as many updates"
                 for key in keys
             ]
     return found

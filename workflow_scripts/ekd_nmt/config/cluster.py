@@ -1,4 +1,4 @@
-"""The part of the configuration that is about clusters alone."""
+"""The configuration of cluster jobs."""
 
 from __future__ import annotations
 
@@ -8,16 +8,16 @@ from ekd_nmt.config.types import PositiveInt, Strict
 
 
 class Cluster(Strict):
-    """What jobs ask a cluster for, within what the workflow computes; it changes no result, and nothing runs again."""
+    """Limits of what jobs request from a cluster. Changing them reruns nothing."""
 
-    gpu: bool = Field(
-        True, description="training, caching and translating ask for GPUs; false where the cluster has none"
+    request_gpus: bool = Field(
+        True, description="request GPUs for training, caching and translating; false where the cluster has none"
     )
     max_runtime: PositiveInt = Field(
         1440,
-        description="longest time limit that a job asks for, in minutes; a longer training goes on in its next "
-        "attempt. The one job that prepares a corpus asks for what its steps take together",
+        description="longest time limit that a job requests, in minutes; a longer training resumes in its next "
+        "attempt. The one job that prepares a corpus requests the sum of its steps",
     )
     max_mem_mb: PositiveInt | None = Field(
-        None, description="most memory that a job asks for, in MB, what a node has say; null: no limit"
+        None, description="most memory that a job requests, in MB, for example what a node has; null: no limit"
     )

@@ -1,8 +1,7 @@
-"""An experiment: the checked configuration, its stage graph, and where every file lies.
+"""An experiment: the checked configuration, its stage graph, and the paths of its files.
 
-The Snakefile asks this module for everything it needs to know; the module knows nothing of Snakemake, so that the
-graph can be tested without it. A chain of systems is data: ``teacher`` and ``init`` are edges, and one generic
-training rule serves plain training, distillation, evolving distillation and TAKD.
+The rules read everything from here; nothing here depends on Snakemake. The stage graph is data: ``teacher`` and
+``init`` are its edges, and one training rule serves plain training, distillation, evolving distillation and TAKD.
 """
 
 from __future__ import annotations
@@ -16,7 +15,7 @@ from pydantic import ValidationError
 
 from ekd_nmt.common.errors import UserError
 from ekd_nmt.config.checks import check
-from ekd_nmt.config.errors import explain
+from ekd_nmt.config.errors import validation_message
 from ekd_nmt.config.manifest import Dataset, load_manifest
 from ekd_nmt.config.models import Config, Distillation, Model, System, Training, overridable
 from ekd_nmt.config.types import SPLITS, Strict
@@ -27,10 +26,10 @@ class Experiment:
 
     Args:
         config: the merged configuration, as YAML gives it. An entry of ``models`` or ``systems`` that is null is
-            dropped, so that an overlay can take one away.
+            dropped, so that an overlay can remove it.
 
     Attributes:
-        warnings: what is allowed but probably not meant, a line each; the caller shows them.
+        warnings: what is allowed but probably not intended, one line each.
 
     Raises:
         UserError: the first mistakes found, each with its key, its value and the fix.
@@ -46,7 +45,7 @@ class Experiment:
         try:
             self.config = Config.model_validate(config)
         except ValidationError as error:
-            raise UserError(explain(error)) from None
+            raise UserError(validation_message(error)) from None
         self.name = self.config.experiment
         self.seeds = self.config.seeds
         self.data = self.config.data
@@ -73,22 +72,22 @@ class Experiment:
         return self.seeds[0] if self.distillation(system).teacher_seed == "first" else seed
 
     def lineage(self, system: str) -> list[str]:
-        """``system`` and what it was initialised from, back to a random start, the latest first."""
+        """``system`` and what it was initialised from, back to the random start, latest first."""
         chain = [system]
         while (parent := self.init(chain[-1])) is not None:
             chain.append(parent)
         return chain
 
     def epochs(self, system: str) -> int:
-        """Epochs that ``system`` is trained for; ``budget_of`` adds up those of a whole lineage."""
-        budget = self.systems[system].budget_of
+        """Epochs that ``system`` is trained for; ``match_updates_of`` sums those of a whole lineage."""
+        budget = self.systems[system].match_updates_of
         if budget is not None:
             return sum(self.epochs(stage) for stage in self.lineage(budget))
         return self._training(system).max_epoch
 
     def updates(self, system: str) -> int | None:
-        """Updates after which the training of ``system`` ends at the latest, if so configured; as :meth:`epochs`."""
-        budget = self.systems[system].budget_of
+        """The limit of updates of ``system``, if there is one; summed as in :meth:`epochs`."""
+        budget = self.systems[system].match_updates_of
         if budget is None:
             return self._training(system).max_update
         limits = [self.updates(stage) for stage in self.lineage(budget)]
@@ -116,29 +115,29 @@ class Experiment:
 
     def cached(self, system: str) -> bool:
         """Whether ``system`` learns from stored distributions of its teacher."""
-        return self.teacher(system) is not None and self.distillation(system).teacher == "cached"
+        return self.teacher(system) is not None and self.distillation(system).teacher_mode == "cached"
 
     def cache_variant(self, system: str) -> str:
-        """Name of the cache that ``system`` reads, among those of its teacher: what is stored, and at which T."""
+        """Name of the cache that ``system`` reads, among those of its teacher: stored tokens and temperature."""
         options = self.distillation(system)
-        stored = "full" if options.k == "full" else f"top{options.k}"
+        stored = "full" if options.top_k == "full" else f"top{options.top_k}"
         return stored if options.temperature == 1 else f"{stored}-T{options.temperature}"
 
     def cache_path(self, teacher: str, seed: int | str, variant: str) -> str:
-        """Folder of a teacher's cache; its summary is beside it, as ``.json``."""
+        """Folder of a teacher's cache; its summary is the ``.json`` file beside it."""
         return self.run_path(teacher, seed, f"cache/{variant}")
 
     def caches(self) -> dict[tuple[str, int, str], tuple[int | str, float]]:
-        """Each cache that some system reads with some seed: (teacher, its seed, variant) → (k, temperature).
+        """Each cache that is read: (teacher, its seed, variant) → (top_k, temperature).
 
-        In the order of the systems and seeds that read them first.
+        In the order of the systems and seeds that first read them.
         """
         found = {}
         for system in filter(self.cached, self.systems):
             options = self.distillation(system)
             for seed in self.seeds:
                 key = (self.systems[system].teacher, self.teacher_seed(system, seed), self.cache_variant(system))
-                found[key] = (options.k, options.temperature)
+                found[key] = (options.top_k, options.temperature)
         return found
 
     # Resolved options
@@ -152,9 +151,9 @@ class Experiment:
         return _override(self.config.distillation, self.systems[system])
 
     def options(self, system: str) -> dict[str, Any]:
-        """All that decides how ``system`` is trained, and nothing of any other system: plain JSON types, sorted keys.
+        """All options that decide the training of ``system``, and no others: plain JSON types, sorted keys.
 
-        Training reruns when, and only when, this or an input file changes.
+        A training reruns if these or an input file change.
         """
         training = self._training(system).model_dump(mode="json")
         training |= {"max_epoch": self.epochs(system), "max_update": self.updates(system)}
@@ -167,10 +166,10 @@ class Experiment:
             "init": self.init(system),
         }
         if self.teacher(system) is not None:
-            # which seed's teacher it is shows in the input file, and whether a cache is kept changes no result
-            left_out = {"teacher_seed", "keep_cache"} | (set() if self.cached(system) else {"k", "tail"})
-            if self.distillation(system).k == "full":
-                left_out |= {"tail"}  # there is none
+            # the teacher's seed is part of the input file's path, and keeping a cache changes no result
+            left_out = {"teacher_seed", "keep_cache"} | (set() if self.cached(system) else {"top_k", "tail"})
+            if self.distillation(system).top_k == "full":
+                left_out |= {"tail"}
             options["distillation"] = self.distillation(system).model_dump(mode="json", exclude=left_out)
         return json.loads(json.dumps(options, sort_keys=True))
 
@@ -181,7 +180,7 @@ class Experiment:
 
     @property
     def root(self) -> str:
-        """Folder of all that belongs to this experiment."""
+        """Folder of this experiment."""
         return f"results/{self.name}"
 
     def data_path(self, step: str) -> str:
@@ -194,11 +193,11 @@ class Experiment:
         return f"{stem}.{self.data.source_lang}", f"{stem}.{self.data.target_lang}"
 
     def shard(self, step: str, shard: str, end: str) -> str:
-        """A file of one part of the training text after one data step; ``end`` is a language or ``json``."""
+        """A file of one shard of the training text after one data step; ``end`` is a language or ``json``."""
         return self.data_path(f"shards/{step}/{shard}.{end}")
 
     def shards(self, step: str, end: str) -> list[str]:
-        """The same of all parts, in order."""
+        """The same file of all shards, in order."""
         return [self.shard(step, f"{number:04d}", end) for number in range(self.data.shards)]
 
     def binarized(self, splits: Iterable[str] = SPLITS) -> list[str]:
@@ -219,8 +218,7 @@ class Experiment:
 
 def _override(defaults: Any, system: System) -> Any:
     """``defaults`` with those of its fields that ``system`` sets; nested options are merged key by key."""
-    names = overridable(type(defaults))
-    own = {key: value for key, name in names.items() if (value := getattr(system, name)) is not None}
+    own = {key: value for key in overridable(type(defaults)) if (value := getattr(system, key)) is not None}
     for key, value in own.items():
         if isinstance(value, Strict):
             own[key] = getattr(defaults, key).model_copy(update=value.model_dump(exclude_none=True))

@@ -1,4 +1,4 @@
-"""What the models of the configuration are made of: types of values, and a base that is strict about keys."""
+"""Types of configuration values, and the strict base class of the configuration's models."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationIn
 
 
 def _number_or_full(value: Any) -> Any:
-    """Refuse with one message what pydantic would refuse with one for each type of a union."""
+    """Give one error where pydantic would give one for each type of the union."""
     if value == "full":
         return value
     if not re.fullmatch("[1-9][0-9]*", str(value)):
@@ -29,19 +29,19 @@ StoredTokens = Annotated[PositiveInt | Literal["full"], BeforeValidator(_number_
 
 
 class Strict(BaseModel):
-    """A model that takes no unknown key, no NaN, no yes for a number, and does not change after validation."""
+    """An immutable model that refuses unknown keys, NaN, and booleans where a number belongs."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False, protected_namespaces=())
 
     @field_validator("*", mode="before")
     @classmethod
     def _true_is_no_number(cls, value: Any, info: ValidationInfo) -> Any:
-        """Refuse what pydantic takes for 0 and 1, and YAML's reading of words such as no and on, with one message.
+        """Refuse booleans, which pydantic would read as 0 and 1, and which YAML makes of words such as no and on.
 
-        Numbers as text are fine: Snakemake reads those inside ``--config key=[…]`` so, and PyYAML reads 1e-3 so.
+        Numbers as text are allowed, because Snakemake reads those inside ``--config key=[…]`` as text, and PyYAML 1e-3.
         """
         values = value if isinstance(value, list) else [value]
         is_switch = cls.model_fields[info.field_name].annotation in (bool, bool | None)
         if not is_switch and any(isinstance(each, bool) for each in values):
-            raise ValueError("a number or a text belongs here; a text that YAML takes for true or false needs quotes")
+            raise ValueError("expected a number or text; text that YAML reads as true or false needs quotes")
         return value

@@ -1,11 +1,11 @@
-"""Decompress files that are not trusted: .gz, .xz and .zst, bounded in what they unpack to.
+"""Decompress untrusted files: .gz, .bz2, .xz and .zst, with a bound on their unpacked size.
 
-Kinds are recognised by their first bytes, never by a name. A checksum that does not fit, or an end that is missing, is
-an error.
+Formats are recognised by their first bytes, never by a file name. A wrong checksum or a missing end is an error.
 """
 
 from __future__ import annotations
 
+import bz2
 import gzip
 import io
 import lzma
@@ -13,7 +13,7 @@ import tarfile
 import zipfile
 import zlib
 from collections.abc import Callable
-from typing import IO
+from typing import IO, Any
 
 from backports import zstd
 
@@ -21,8 +21,8 @@ from ekd_nmt.common.errors import UserError
 
 BLOCK = 1 << 17  # bytes read at once
 
-# What one file may unpack to. Text of many repetitions (a log, a list of names) packs 50 to 1 at most with any of the
-# methods here, where a bomb packs 1000 to 1 and more. A small file may exceed the ratio and fill no disk.
+# Bounds of the unpacked size. Repetitive text (a log, a list of names) packs at most 50 to 1 in these formats, a bomb
+# 1000 to 1 and more. A small file may exceed the ratio, because it cannot fill a disk.
 ALWAYS_ALLOWED = 1 << 28  # bytes
 MAX_RATIO = 200
 
@@ -30,7 +30,7 @@ XZ_MEMORY = 1 << 28  # bytes; xz -9 needs a quarter of this
 
 
 class Refused(Exception):
-    """What is wrong with a file or an archive and what to do; :func:`explained` adds the place."""
+    """What is wrong with a file or an archive and how to fix it; :func:`explained` adds the place."""
 
 
 DAMAGE = (gzip.BadGzipFile, zlib.error, lzma.LZMAError, zstd.ZstdError, tarfile.TarError, zipfile.BadZipFile)
@@ -38,15 +38,15 @@ READ_ERRORS = (Refused, EOFError, NotImplementedError, *DAMAGE, OSError)
 
 
 def explained(error: Exception, place: object, where: str = "") -> UserError:
-    """The :class:`UserError` for one of :data:`READ_ERRORS`; ``where`` tells how far reading came."""
+    """The :class:`UserError` for one of :data:`READ_ERRORS`; ``where`` is how far the file could be read."""
     match error:
         case Refused():
             return UserError(f"{place}: {error}")
         case EOFError():
             return UserError(f"{place}: the archive is truncated{where}; fetch it again")
         case NotImplementedError():
-            return UserError(f"{place}: packed by a method that cannot be read here ({error}); unpack and pack it anew")
-        case _ if isinstance(error, DAMAGE):
+            return UserError(f"{place}: packed by an unsupported method ({error}); unpack it and pack it again")
+        case _ if isinstance(error, DAMAGE) or error.errno is None:  # bz2 raises an OSError
             return UserError(f"{place}: damaged, cut off or not an archive{where} ({error}); fetch it again")
         case _:
             reason = getattr(error, "strerror", None) or error
@@ -59,7 +59,7 @@ def unpack_limit(packed: int) -> int:
 
 
 class BoundedReader(io.RawIOBase):
-    """What ``read`` gives, block by block, up to ``limit`` bytes; more than that are :class:`Refused`."""
+    """The blocks that ``read`` returns, up to ``limit`` bytes in all; more are :class:`Refused`."""
 
     def __init__(self, read: Callable[[int], bytes], limit: int):
         self._read = read
@@ -75,25 +75,26 @@ class BoundedReader(io.RawIOBase):
         self._left -= len(block)
         if self._left < 0:
             raise Refused(
-                f"unpacks to more than {self._limit} bytes, as no text does; fetch it again, or if it is meant to be "
-                "so, unpack it and name the unpacked file"
+                f"unpacks to more than {self._limit} bytes, as no text does; fetch it again, or if it is really that "
+                "large, unpack it and name the unpacked file"
             )
         buffer[: len(block)] = block
         return len(block)
 
 
-class XzReader(io.RawIOBase):
-    """The content of an .xz file of one stream or more.
+class StreamsReader(io.RawIOBase):
+    """The content of an .xz or .bz2 file of one or more streams.
 
-    ``lzma.LZMAFile`` takes a second stream whose header is damaged for the end of the file, and says nothing.
+    ``lzma.LZMAFile`` and ``bz2.BZ2File`` silently end at a second stream whose header is damaged.
+
+    Args:
+        packed: the compressed file.
+        decompressor: makes the decompressor of one stream.
     """
 
-    def __init__(self, packed: IO[bytes]):
-        self._packed = packed
-        self._start_stream()
-
-    def _start_stream(self) -> None:
-        self._stream = lzma.LZMADecompressor(lzma.FORMAT_XZ, memlimit=XZ_MEMORY)
+    def __init__(self, packed: IO[bytes], decompressor: Callable[[], Any]):
+        self._packed, self._decompressor = packed, decompressor
+        self._stream = decompressor()
 
     def readable(self) -> bool:
         """Yes."""
@@ -111,7 +112,7 @@ class XzReader(io.RawIOBase):
                     if not block:
                         return 0
                     packed = block.lstrip(b"\0")
-                self._start_stream()
+                self._stream = self._decompressor()
             elif self._stream.needs_input:
                 packed = self._packed.read(BLOCK)
                 if not packed:
@@ -121,16 +122,23 @@ class XzReader(io.RawIOBase):
         return len(content)
 
 
-COMPRESSIONS: dict[bytes, Callable[[IO[bytes]], Callable[[int], bytes]]] = {
+def _xz() -> lzma.LZMADecompressor:
+    return lzma.LZMADecompressor(lzma.FORMAT_XZ, memlimit=XZ_MEMORY)
+
+
+# first bytes, and what reads the content; after "BZh" and the block size comes the mark of a block, or of the end
+BZIP2_STARTS = tuple(b"BZh%d" % size + mark for size in range(1, 10) for mark in (b"1AY&SY", b"\x17rE8P\x90"))
+COMPRESSIONS: dict[bytes | tuple[bytes, ...], Callable[[IO[bytes]], Callable[[int], bytes]]] = {
     b"\x1f\x8b": lambda packed: gzip.GzipFile(fileobj=packed).read1,
-    b"\xfd7zXZ\x00": lambda packed: XzReader(packed).read,
+    BZIP2_STARTS: lambda packed: StreamsReader(packed, bz2.BZ2Decompressor).read,
+    b"\xfd7zXZ\x00": lambda packed: StreamsReader(packed, _xz).read,
     b"\x28\xb5\x2f\xfd": lambda packed: zstd.ZstdFile(packed).read1,
 }
 
 
 def unpacked(stream: io.BufferedReader, limit: int) -> io.BufferedReader:
-    """The stream itself, or what it unpacks to if it starts as a compressed file does."""
-    head = stream.peek(8)
+    """The stream itself, or its unpacked content if it starts like a compressed file."""
+    head = stream.peek(10)
     for magic, opened in COMPRESSIONS.items():
         if head.startswith(magic):
             return io.BufferedReader(BoundedReader(opened(stream), limit), BLOCK)

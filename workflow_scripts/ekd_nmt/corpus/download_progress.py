@@ -1,6 +1,6 @@
-"""How far a download is: a bar where someone is watching, a line in the log now and then where nobody is.
+"""The progress of a download: a bar on a terminal, otherwise a line in the log now and then.
 
-A terminal may be closed during a download that goes on without it; from then on there are lines.
+If the terminal is closed during the download, lines follow.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from typing import IO
 
 from tqdm import tqdm
 
-LOG_SECONDS = 30.0  # at least, between two lines of the log
+LOG_SECONDS = 30.0  # minimum between two lines of the log
 MEGABYTE = 1e6
 
 
@@ -22,9 +22,9 @@ class Progress:
 
     Args:
         name: of the file.
-        received: bytes there are before the transfer.
-        total: bytes there will be, ``None`` if that is not known.
-        descriptor: of the terminal to draw a bar on; if it is none, lines go to standard error.
+        received: bytes before the transfer.
+        total: bytes of the whole file, ``None`` if unknown.
+        descriptor: of the terminal for the bar; if it is not a terminal, lines go to standard error.
     """
 
     def __init__(self, name: str, received: int, total: int | None, descriptor: int):
@@ -52,12 +52,12 @@ class Progress:
 
     def __exit__(self, *_: object) -> None:
         if self._bar is not None:
-            with contextlib.suppress(OSError):  # the terminal was closed; tqdm minds as little when it draws
+            with contextlib.suppress(OSError):  # the terminal was closed; tqdm ignores it too when it draws
                 self._bar.close()
                 self._terminal.close()
 
     def add(self, count: int) -> None:
-        """``count`` more bytes have arrived."""
+        """Count ``count`` received bytes."""
         self._received += count
         if self._bar is not None:
             self._bar.update(count)

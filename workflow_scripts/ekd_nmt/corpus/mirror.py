@@ -1,4 +1,4 @@
-"""What of a data set is on this machine already: in a mirror folder ``{mirror}/{dataset}/{file}``, or downloaded."""
+"""Files of a data set that are on this machine: in a mirror folder ``{mirror}/{dataset}/{file}``, or downloaded."""
 
 from __future__ import annotations
 
@@ -19,22 +19,22 @@ WIDTH = 120  # columns of running text in the table
 
 
 def check_mirror(mirror: Path) -> None:
-    """Raise :class:`UserError` if the mirror is not a folder that can be read."""
+    """Raise :class:`UserError` if the mirror is not a readable folder."""
     if not mirror.is_dir() or not os.access(mirror, os.R_OK | os.X_OK):
-        raise UserError(f"mirror {mirror}: not a readable folder; mend EKD_DATA_MIRROR or data.mirror, or leave it out")
+        raise UserError(f"mirror {mirror}: not a readable folder; fix EKD_DATA_MIRROR or data.mirror, or leave it out")
 
 
 def copy_from_mirror(mirror: Path, dataset: str, entry: DataFile, output: Path) -> Path | None:
-    """Copy the file from the mirror folder, verified; return where it lay, or ``None`` when it is not there.
+    """Copy the file from the mirror folder, verified; return its path there, or ``None`` if it is not there.
 
     Raises:
-        UserError: the mirror is not a readable folder, or its copy is not the file that the manifest describes.
+        UserError: the mirror is not a readable folder, or its copy does not match the manifest.
     """
     check_mirror(mirror)
     path = mirror / dataset / entry.name
     try:
         if path.exists() and not path.is_file():
-            raise UserError(f"{path}: is no file; put the file there, or remove it to download the file instead")
+            raise UserError(f"{path}: is not a file; put the file there, or remove it to download the file instead")
         if not path.is_file():
             return None
         if (problem := mismatch(path, entry)) is not None:
@@ -50,13 +50,13 @@ def copy_from_mirror(mirror: Path, dataset: str, entry: DataFile, output: Path) 
 
 
 def missing(dataset: str, files: Iterable[DataFile], folder: Path, mirror: Path | None) -> list[str]:
-    """Names of the files that are neither in the mirror nor in ``folder``, where downloads of the data set go."""
+    """Names of the files that are neither in the mirror nor in ``folder``, the downloads of the data set."""
     places = [folder] if mirror is None else [folder, mirror / dataset]
     return [entry.name for entry in files if not any(os.path.isfile(place / entry.name) for place in places)]
 
 
 def table(dataset: str, content: Dataset, folder: Path, mirror: Path | None) -> str:
-    """The files of a data set and where they are, and the terms of its use, for people.
+    """The files of a data set, where they are, and its terms of use, as a table.
 
     Raises:
         UserError: the mirror is not a readable folder.
@@ -78,5 +78,5 @@ def table(dataset: str, content: Dataset, folder: Path, mirror: Path | None) -> 
         colalign=("left", "right", "left", "left") if rows else None,
     )
     terms = {"licence": content.licence, "citation": content.citation, "home": content.home}
-    told = [fill(f"{key}: {text}", WIDTH, subsequent_indent="  ") for key, text in terms.items()]
-    return "\n".join([listed, "", *told])
+    notes = [fill(f"{key}: {text}", WIDTH, subsequent_indent="  ") for key, text in terms.items()]
+    return "\n".join([listed, "", *notes])

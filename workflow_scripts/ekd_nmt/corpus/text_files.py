@@ -22,8 +22,7 @@ from ekd_nmt.corpus.decompression import BLOCK, READ_ERRORS, Refused, explained,
 
 MEMBER_MARK = "::"  # between the archive's path and the member's name
 BYTE_ORDER_MARK = "\ufeff"
-OTHER_KINDS = {  # first bytes → format and fix; converting the encoding of these would give garbage
-    b"BZh": ("packed with bzip2", "unpack it, or pack it as .gz, .xz or .zst"),
+OTHER_KINDS = {  # first bytes, and what to do; taken for a wrong encoding, these would be converted to garbage
     codecs.BOM_UTF16_LE: ("UTF-16", "convert it with iconv -f utf-16 -t utf-8"),
     codecs.BOM_UTF16_BE: ("UTF-16", "convert it with iconv -f utf-16 -t utf-8"),
 }
