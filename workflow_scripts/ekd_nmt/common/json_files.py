@@ -19,7 +19,7 @@ def read_json(path: Path, kind: type[T] | Any, fix: str = FIX) -> T:
 
     Args:
         path: the file.
-        kind: what it must hold: a pydantic model, a ``TypedDict`` of typing_extensions, ``dict[str, int]`` and the like.
+        kind: what it must hold: a pydantic model, a ``TypedDict`` of typing_extensions, ``dict[str, int]`` …
             Keys that the type does not name are dropped. Types are strict: ``"1"`` and ``true`` are not numbers.
         fix: what to do if it holds something else.
 
