@@ -6,9 +6,9 @@ from pathlib import Path
 from unittest import mock
 
 import numpy as np
-import text_steps  # noqa: F401  their steps come first
 import yaml
 from golden_steps import call, contents, read_json, step, write
+from text_steps import sides
 
 from ekd_nmt.config.experiment import Experiment
 from run_files import cache_file, run_files
@@ -33,8 +33,13 @@ systems:
   forward_kl_online: {model: small, teacher: teacher, teacher_mode: online}
   reverse_kl_online: {model: small, teacher: teacher, teacher_mode: online, divergence: reverse_kl}
   second_stage: {model: small, teacher: teacher, init: plain}
+  overtrained: {model: large, max_epoch: 90, max_update: 120, lr: 0.02, label_smoothing: 0,
+    validation: {metric: bleu, interval: 20}}
 """
 TOP_K = "k"  # flag of cache_teacher
+
+
+SYSTEMS = Experiment(yaml.safe_load(CONFIG))
 
 
 def teacher() -> str:
@@ -44,8 +49,7 @@ def teacher() -> str:
     path = Path("teacher/model.pt")
     if path.exists():
         return str(path)
-    options = Experiment(yaml.safe_load(CONFIG)).options("teacher")
-    call("train", "--cpu", options=json.dumps(options), data="bin", seed=1, output="teacher")
+    call("train", "--cpu", options=json.dumps(SYSTEMS.options("teacher")), data="bin", seed=1, output="teacher")
     state, draw = torch.load(path), np.random.RandomState(1).standard_normal
     for name, weight in state["model"].items():
         if weight.numel() > 1:
@@ -76,7 +80,7 @@ def cache_teacher() -> dict:
         "average tail": _numbers(np.load("top5/tails.npy")[:16]),
         "whole distribution": _numbers(full["logp"][0]),
         "sums": _numbers([each.astype(float).sum() for each in (top["logp"], top["tail"], full["logp"])]),
-        "coverage": _numbers([read_json("top5.json")["coverage"][key] for key in ("mean", "p5")]),
+        "coverage, float16": _numbers([read_json("top5.json")["coverage"][key] for key in ("mean", "p5")]),
     }
 
 
@@ -87,23 +91,23 @@ def _numbers(values: object) -> list[float]:
 @step("binarize", "cache_teacher")
 def train() -> dict:
     """The losses of three updates of each system, those of its validations, and the size of its weights."""
-    experiment = Experiment(yaml.safe_load(CONFIG))
     outputs = {}
-    for system in list(experiment.systems)[1:]:
-        options = experiment.options(system)
+    for system in [name for name in SYSTEMS.systems if name not in ("teacher", "overtrained")]:
+        options = SYSTEMS.options(system)
         files = {"teacher": "teacher/model.pt"} if options["teacher"] else {}
         if options["teacher"] and "online" not in system:
             files["teacher_cache"] = "top5"
         if options["init"]:
             files["init"] = f"{options['init']}/model.pt"
         outputs |= {f"{system}, {name}": found for name, found in _training(system, options, files).items()}
+    call("train", "--cpu", options=json.dumps(SYSTEMS.options("overtrained")), data="bin", seed=1, output="overtrained")
+    history = map(json.loads, Path("overtrained/training.jsonl").read_text(encoding="utf-8").splitlines())
+    outputs["overtrained, BLEU"] = [record["bleu"] for record in history if record["event"] == "valid"]
     return outputs
 
 
 def _training(system: str, options: dict, files: dict[str, str]) -> dict:
     from fairseq.tasks.fairseq_task import FairseqTask
-
-    import kd  # noqa: F401  before fairseq
 
     losses: dict[bool, list[float]] = {True: [], False: []}
     reduce_metrics = FairseqTask.reduce_metrics
@@ -129,21 +133,32 @@ def _training(system: str, options: dict, files: dict[str, str]) -> dict:
     }
 
 
-@step("split", "binarize")
+@step("split", "join_shards", "binarize", "train")
 def translate() -> dict:
-    """With a model of random weights, whose choices are clear."""
-    files = {"model": teacher(), "data": "bin", "source": "raw/test.de", "reference": "raw/test.en"}
-    search = {"beam": 3, "lenpen": 1.2, "max_len_a": 0.5, "max_len_b": 4, "max_tokens": 30}
-    call("translate", "--cpu", **files, split="test", target_lang="en", **search, output="translated.jsonl")
-    records = [json.loads(line) for line in Path("translated.jsonl").read_text(encoding="utf-8").split("\n")[:-1]]
-    scores = [record.pop("score") for record in records]
-    return {"records": "".join(f"{json.dumps(record, ensure_ascii=False)}\n" for record in records), "scores": scores}
+    """With a model of random weights the test set, with one that was trained for long the training set."""
+    search = {"beam": 3, "lenpen": 1.2, "max_len_a": 0.5, "max_len_b": 4, "max_tokens": 30, "target_lang": "en"}
+    test = {"split": "test", **sides("raw/test")}
+    train = {"split": "train", **sides("tok/train")}
+    untrained = _translations({"model": teacher(), **test, **search})
+    scores = [record.pop("score") for record in untrained]
+    trained = _translations({"model": "overtrained/model.pt", **train, **search, "max_len_b": 9})
+    return {
+        "untrained": json.dumps(untrained, ensure_ascii=False),
+        "untrained, scores": scores,
+        "trained": "\n".join(record["hypothesis"] for record in trained),
+    }
+
+
+def _translations(flags: dict[str, object]) -> list[dict]:
+    flags["reference"] = flags.pop("target")
+    call("translate", "--cpu", data="bin", **flags, output="translated.jsonl")
+    return [json.loads(line) for line in Path("translated.jsonl").read_text(encoding="utf-8").split("\n")[:-1]]
 
 
 @step("split", "prepare")
 def score() -> dict:
     """References with their words changed in part."""
-    texts = [Path(f"{folder}/test.en").read_text(encoding="utf-8").split("\n")[:-1] for folder in ("raw", "tok")]
+    references = [Path(f"{folder}/test.en").read_text(encoding="utf-8").split("\n")[:-1] for folder in ("raw", "tok")]
     records = [
         {
             "id": n,
@@ -152,17 +167,19 @@ def score() -> dict:
             "hypothesis": raw.replace("The", "the" if n % 2 else "A"),
             "hypothesis_tokenized": tok,
         }
-        for n, (raw, tok) in enumerate(zip(*texts, strict=True))
+        for n, (raw, tok) in enumerate(zip(*references, strict=True))
     ]
     records[0] |= {"hypothesis": "one line, 1,000 Houses", "hypothesis_tokenized": "One line , 1,000 houses"}
     hypotheses = write("test.hyp.jsonl", "".join(f"{json.dumps(record)}\n" for record in records))
     for name, flags in (("cased", []), ("lowercased", ["--lowercase"])):
         paths = {"output": f"{name}.json", "examples": f"{name}.txt"}
         call("score", *flags, hypotheses=hypotheses, tokenized_reference="tok/test.en", **paths)
-    scores = {name: read_json(f"{name}.json") for name in ("cased", "lowercased")}
-    for content in scores.values():
-        del content["signatures"]  # has a version
-    return {name: json.dumps(content) for name, content in scores.items()} | contents("cased.txt", "lowercased.txt")
+    recorded = contents("cased.txt", "lowercased.txt")
+    for name in ("cased", "lowercased"):
+        content = read_json(f"{name}.json")
+        recorded[f"{name}, numbers"] = _numbers([content[metric] for metric in ("bleu", "bleu_tokenized", "chrf")])
+        recorded[f"{name}, lengths"] = str(content["lengths"])
+    return recorded
 
 
 def _table(command: str, **flags: str) -> dict:
