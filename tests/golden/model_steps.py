@@ -30,16 +30,14 @@ systems:
   forward_kl_cached: {model: small, teacher: teacher}
   reverse_kl_cached: {model: small, teacher: teacher, divergence: reverse_kl}
   bucket_cached: {model: small, teacher: teacher, tail: event}
-  forward_kl_online: {model: small, teacher: teacher, teacher_mode: online}
+  forward_kl_online: {model: small, teacher: teacher, teacher_mode: online, temperature: 1}
   reverse_kl_online: {model: small, teacher: teacher, teacher_mode: online, divergence: reverse_kl}
   second_stage: {model: small, teacher: teacher, init: plain}
   overtrained: {model: large, max_epoch: 90, max_update: 120, lr: 0.02, label_smoothing: 0,
     validation: {metric: bleu, interval: 20}}
 """
-TOP_K = "k"  # flag of cache_teacher
-
-
 SYSTEMS = Experiment(yaml.safe_load(CONFIG))
+TOP_K = "k"  # flag of cache_teacher
 
 
 def teacher() -> str:
@@ -170,12 +168,18 @@ def score() -> dict:
         for n, (raw, tok) in enumerate(zip(*references, strict=True))
     ]
     records[0] |= {"hypothesis": "one line, 1,000 Houses", "hypothesis_tokenized": "One line , 1,000 houses"}
-    hypotheses = write("test.hyp.jsonl", "".join(f"{json.dumps(record)}\n" for record in records))
-    for name, flags in (("cased", []), ("lowercased", ["--lowercase"])):
+    runs = {
+        "cased": ([], 5),
+        "lowercased": (["--lowercase"], 5),
+        "smoothed": ([], 1),
+    }  # one sentence has no 4-gram right
+    for name, (flags, count) in runs.items():
         paths = {"output": f"{name}.json", "examples": f"{name}.txt"}
-        call("score", *flags, hypotheses=hypotheses, tokenized_reference="tok/test.en", **paths)
-    recorded = contents("cased.txt", "lowercased.txt")
-    for name in ("cased", "lowercased"):
+        paths["hypotheses"] = write(f"{name}.jsonl", "".join(f"{json.dumps(record)}\n" for record in records[:count]))
+        paths["tokenized_reference"] = write(f"{name}.en", "".join(f"{line}\n" for line in references[1][:count]))
+        call("score", *flags, **paths)
+    recorded = contents(*(f"{name}.txt" for name in runs))
+    for name in runs:
         content = read_json(f"{name}.json")
         recorded[f"{name}, numbers"] = _numbers([content[metric] for metric in ("bleu", "bleu_tokenized", "chrf")])
         recorded[f"{name}, lengths"] = str(content["lengths"])

@@ -38,10 +38,10 @@ class Recording:
         return self._found[name]
 
     def changed_before(self, name: str) -> list[str]:
-        """The steps from which this one reads, directly or not, whose output is not the recorded one."""
+        """The steps from which this one reads, directly or not, that fail or whose output is not the recorded one."""
         needed = STEPS[name].needs
         earlier = [step for each in needed for step in self.changed_before(each)]
-        return list(dict.fromkeys([*earlier, *(each for each in needed if self._differences(each))]))
+        return list(dict.fromkeys([*earlier, *(each for each in needed if self._is_changed(each))]))
 
     def check(self, name: str) -> str | None:
         """What is wrong with the output of a step or with its recording; call it if nothing has changed before."""
@@ -63,6 +63,12 @@ class Recording:
         one_line_lists = re.sub(r"\n\s+(?=[-\d\]])", " ", text)
         self.file.write_text(one_line_lists + "\n", encoding="utf-8")
         return None
+
+    def _is_changed(self, name: str) -> bool:
+        try:
+            return bool(self._differences(name))
+        except Exception:  # reported by the step's own test
+            return True
 
     def _state(self, name: str) -> dict[str, int | str]:
         inputs = [self.recorded.get(needed, {}).get("outputs") for needed in STEPS[name].needs]
