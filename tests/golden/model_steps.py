@@ -29,7 +29,9 @@ systems:
   plain: {model: small}
   forward_kl_cached: {model: small, teacher: teacher}
   reverse_kl_cached: {model: small, teacher: teacher, divergence: reverse_kl}
-  bucket_cached: {model: small, teacher: teacher, tail: event}
+  forward_kl_bucket: {model: small, teacher: teacher, tail: event}
+  reverse_kl_bucket: {model: small, teacher: teacher, tail: event, divergence: reverse_kl}
+  forward_kl_full: {model: small, teacher: teacher, k: full, temperature: 1}
   forward_kl_online: {model: small, teacher: teacher, teacher_mode: online, temperature: 1}
   reverse_kl_online: {model: small, teacher: teacher, teacher_mode: online, divergence: reverse_kl}
   second_stage: {model: small, teacher: teacher, init: plain}
@@ -94,7 +96,7 @@ def train() -> dict:
         options = SYSTEMS.options(system)
         files = {"teacher": "teacher/model.pt"} if options["teacher"] else {}
         if options["teacher"] and "online" not in system:
-            files["teacher_cache"] = "top5"
+            files["teacher_cache"] = "full" if "full" in system else "top5"
         if options["init"]:
             files["init"] = f"{options['init']}/model.pt"
         outputs |= {f"{system}, {name}": found for name, found in _training(system, options, files).items()}
@@ -172,7 +174,7 @@ def score() -> dict:
         "cased": ([], 5),
         "lowercased": (["--lowercase"], 5),
         "smoothed": ([], 1),
-    }  # one sentence has no 4-gram right
+    }  # one sentence has no right 4-gram
     for name, (flags, count) in runs.items():
         paths = {"output": f"{name}.json", "examples": f"{name}.txt"}
         paths["hypotheses"] = write(f"{name}.jsonl", "".join(f"{json.dumps(record)}\n" for record in records[:count]))
