@@ -14,15 +14,15 @@ REPORT = {("data_report",)}
 BINARIZED = REPORT | {("binarize",)}
 JOINED_BPE = BINARIZED | {("join_bpe",)}
 APPLIED = JOINED_BPE | {("apply_bpe_shard", "0000"), ("apply_bpe", "valid"), ("apply_bpe", "test")}
-FROM_JOIN = APPLIED | {("join_train",), ("learn_bpe",)}
+FROM_JOIN = APPLIED | {("join_shards",), ("learn_bpe",)}
 FROM_PREPARE = FROM_JOIN | {("prepare_shard", "0000"), ("prepare", "valid"), ("prepare", "test")}
 MODELS = rebuilt(*SYSTEMS)
 TEACHERS = ["junior_teacher", "senior_teacher", "takd_assistant"]
 DISTILLED = SYSTEMS[3:]
 
 RERUNS = {
-    "generate": {("generate",), ("cut_train",)} | FROM_PREPARE | MODELS,
-    "shard_corpus": {("cut_train",)} | FROM_JOIN | {("prepare_shard", "0000")} | MODELS,
+    "generate": {("generate",), ("shard_corpus",)} | FROM_PREPARE | MODELS,
+    "shard_corpus": {("shard_corpus",)} | FROM_JOIN | {("prepare_shard", "0000")} | MODELS,
     "prepare": FROM_PREPARE | MODELS,
     "join_shards": FROM_JOIN | {("prepare_shard", "0000")} | MODELS,  # shards are temporary
     "learn_bpe": APPLIED | {("learn_bpe",)} | MODELS,
@@ -58,7 +58,7 @@ def test_raised_revision(project, name, expected):
 
 # rules of a downloaded corpus that is split here; raw/all is temporary, so the split takes `collect` with it
 TO_BINARIZED = {job[0] for job in FROM_PREPARE} | {"data"}
-SPLIT = TO_BINARIZED | {"collect", "split", "cut_train"}
+SPLIT = TO_BINARIZED | {"collect", "split", "shard_corpus"}
 DOWNLOADED = {"fetch": SPLIT | {"fetch"}, "collect": SPLIT, "split": SPLIT, "prepare": TO_BINARIZED}
 
 

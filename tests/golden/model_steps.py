@@ -22,16 +22,16 @@ models:
 training:
   {max_epoch: 9, max_update: 3, max_sentences: 12, update_freq: 2, lr: 0.01, warmup_updates: 2, clip_norm: 2,
    dropout: 0, validation: {metric: loss, beam: 2, max_len_a: 0, max_len_b: 5}}
-distillation: {alpha: 0.4, temperature: 1.5, k: 5}
+distillation: {alpha: 0.4, temperature: 1.5, top_k: 5}
 table: {baseline: plain, senior: teacher}
 systems:
   teacher: {model: large}
   plain: {model: small}
   forward_kl_cached: {model: small, teacher: teacher}
   reverse_kl_cached: {model: small, teacher: teacher, divergence: reverse_kl}
-  forward_kl_bucket: {model: small, teacher: teacher, tail: event}
-  reverse_kl_bucket: {model: small, teacher: teacher, tail: event, divergence: reverse_kl}
-  forward_kl_full: {model: small, teacher: teacher, k: full, temperature: 1}
+  forward_kl_bucket: {model: small, teacher: teacher, tail: bucket}
+  reverse_kl_bucket: {model: small, teacher: teacher, tail: bucket, divergence: reverse_kl}
+  forward_kl_full: {model: small, teacher: teacher, top_k: full, temperature: 1}
   forward_kl_online: {model: small, teacher: teacher, teacher_mode: online, temperature: 1}
   reverse_kl_online: {model: small, teacher: teacher, teacher_mode: online, divergence: reverse_kl}
   second_stage: {model: small, teacher: teacher, init: plain}
@@ -39,7 +39,7 @@ systems:
     validation: {metric: bleu, interval: 20}}
 """
 SYSTEMS = Experiment(yaml.safe_load(CONFIG))
-TOP_K = "k"  # flag of cache_teacher
+TOP_K = "top_k"  # flag of cache_teacher
 
 
 def teacher() -> str:

@@ -93,7 +93,7 @@ def collect() -> dict:
         for side, code in enumerate(SIDES):
             archive.writestr(f"odd.{code}", "".join(f"{pair[side]}\n" for pair in ODD_PAIRS))
     words = [
-        "--part",
+        "--texts",
         "odd",
         "odd.zip::odd.de",
         "odd.zip::odd.en",
@@ -117,7 +117,7 @@ def split() -> dict:
 @step("split")
 def shard_corpus() -> dict:
     """The training text in two."""
-    call("shard_corpus", **sides("raw/train"), parts=2, output="raw/shards.json")
+    call("shard_corpus", **sides("raw/train"), shards=2, output="raw/shards.json")
     return contents("raw/shards.json")
 
 
@@ -130,7 +130,7 @@ def prepare() -> dict:
     held_out = [write("held.de", "wir sehen den wald .\n"), write("held.en", "unseen\n")]
     filters = LIMITS | {"min_script": 0.5, "other_language": 0.9, "held_out": held_out}
     for number in range(2):
-        shard = {"parts": "raw/shards.json", "part": number, "split": "train"}
+        shard = {"shards": "raw/shards.json", "shard": number, "split": "train"}
         flags = sides("raw/train") | LANGUAGES | filters | shard | outputs(f"tok/{number}")
         call("prepare", *options, "--split-final-period", **flags)
     paths = [f"tok/{name}" for name in ("valid", "test", 0, 1)]
@@ -144,9 +144,9 @@ def join_shards() -> dict:
         "source": ["tok/0.de", "tok/1.de"],
         "target": ["tok/0.en", "tok/1.en"],
         "reports": ["tok/0.json", "tok/1.json"],
-        "parts": "raw/shards.json",
+        "shards": "raw/shards.json",
     }
-    call("join_shards", "--deduplicate", **shards, **outputs("tok/train"), output_parts="tok/shards.json")
+    call("join_shards", "--deduplicate", **shards, **outputs("tok/train"), output_shards="tok/shards.json")
     return contents(*both("tok/train"), "tok/train.json", "tok/shards.json")
 
 
@@ -162,7 +162,7 @@ def apply_bpe() -> dict:
     """All three sets whole, and a shard of the training text."""
     for name in SPLITS:
         call("apply_bpe", codes="codes", **sides(f"tok/{name}"), **LANGUAGES, split=name, **outputs(f"bpe/{name}"))
-    shard = {"parts": "tok/shards.json", "part": 1, "split": "train"}
+    shard = {"shards": "tok/shards.json", "shard": 1, "split": "train"}
     call("apply_bpe", codes="codes", **sides("tok/train"), **LANGUAGES, **shard, **outputs("bpe/1"))
     paths = [f"bpe/{name}" for name in (*SPLITS, 1)]
     return contents(*both(*paths), *(f"{path}.json" for path in paths))
@@ -181,7 +181,7 @@ def binarize() -> dict:
 def data_report() -> dict:
     """Of the files of all steps before."""
     reports = {
-        "accounts": ["raw/all.json", "raw/stats.json", *(f"tok/{name}.json" for name in SPLITS)],
+        "line_counts": ["raw/all.json", "raw/stats.json", *(f"tok/{name}.json" for name in SPLITS)],
         "bpe": [f"bpe/{name}.json" for name in SPLITS],
         "binarized": "binarize.json",
     }
