@@ -1,5 +1,6 @@
 """Teacher caches of a few kilobytes, in several shards, of an untrained teacher on the corpus of tiny_training."""
 
+import shutil
 import sys
 from pathlib import Path
 from unittest import mock
@@ -43,8 +44,8 @@ def write(wanted: Request, folder: Path, **options) -> Path:
     """Make a cache, or go on with it; returns its folder, in ``folder``."""
     work = start(wanted, folder)
     work.run(**options)
-    work.publish(folder / "cache")
-    return folder / "cache"
+    shutil.rmtree(folder / "cache", ignore_errors=True)
+    return work.cache.rename(folder / "cache")
 
 
 def content(cache: Path) -> dict[str, bytes]:
