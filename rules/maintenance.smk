@@ -5,7 +5,7 @@ localrules:
     clean_stale,
 
 
-# Removes unfinished work that no job of this configuration would go on with. `make clean-stale` says what it may be told.
+# Removes unfinished work from which no job of this configuration would resume; see `make clean-stale`.
 rule clean_stale:
     log:
         f"{exp.root}/logs/clean_stale.log",

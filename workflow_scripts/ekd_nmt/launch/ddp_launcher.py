@@ -1,8 +1,8 @@
 """One training on several GPUs: start its processes, stop them, and end as they did.
 
 Each GPU has a process of its own, a rank. ``torchrun`` starts the ranks of a node and ends all of them when one fails.
-The process that the user started, the leader, waits and holds the lease of the work folder. It is connected to the ranks
-in three ways:
+The process that the user started, the leader, waits and holds the lease of the work folder. It is connected to the
+ranks in three ways:
   - their standard input is a pipe from the leader. A byte is the number of a stop signal, and the end of the pipe means
     that the leader is gone, so that no rank outlives it. A signal to torchrun would not do: it kills the ranks seconds
     later;

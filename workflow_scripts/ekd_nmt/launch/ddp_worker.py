@@ -31,7 +31,7 @@ def as_rank(outcomes: Path) -> Iterator[None]:
 
     Its outcome is written to ``{outcomes}/{rank}.json``: ``kind``, ``time`` (seconds since the epoch), and
       - ``finished``: nothing else;
-      - ``interrupted``: the message of Interrupted as ``text``. With exit status 0, so that torchrun lets the others end;
+      - ``interrupted``: the message of Interrupted as ``text``. Exit status 0, so that torchrun lets the others end;
       - ``refused``: the message of a UserError as ``text``;
       - ``os_error``: number, message and path of an OSError as ``arguments``;
       - ``stopped``: a stop signal came while there was nothing to save;

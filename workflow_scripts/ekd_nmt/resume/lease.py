@@ -47,6 +47,11 @@ class Owner(BaseModel):
     command: str | None = None
     oom_kills: dict[str, Any] | None = None  # see out_of_memory.oom_kill_count
 
+    @property
+    def is_local(self) -> bool:
+        """Whether it is a process of this machine."""
+        return self.pid is not None and self.host == socket.gethostname()
+
     def __str__(self) -> str:
         job = f" in SLURM job {self.job}" if self.job else ""
         return f"process {self.pid or '?'} on {self.host or 'another machine'}{job}"

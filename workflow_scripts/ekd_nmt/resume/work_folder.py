@@ -12,7 +12,6 @@ import json
 import os
 import re
 import shutil
-import socket
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
@@ -209,7 +208,7 @@ class WorkFolder:
         one that has a lock and has not written ``owner.json`` yet.
         """
         owner = read_json_if_valid(self.path / OWNER, Owner)
-        if owner is not None and owner.host == socket.gethostname() and owner.pid is not None:
+        if owner is not None and owner.is_local:
             latest = time.time() if owner.since is None else owner.since + _CLOCK_SECONDS
             with contextlib.suppress(psutil.NoSuchProcess):
                 process = psutil.Process(owner.pid)
