@@ -68,9 +68,7 @@ def show(orphans: Orphans) -> None:
             "from here, and the same job waits for it"
         )
     for job in orphans.others:
-        report(
-            f"left alone with its steps, because Snakemake did not submit it: {job} ({job.name}); is it a controller?"
-        )
+        report(f"left alone, because Snakemake did not submit it: {job} ({job.name}); is it a controller?")
 
 
 def confirm(arguments: argparse.Namespace, running: bool) -> bool:
@@ -145,9 +143,7 @@ def stop(orphans: Orphans, folder: Path, arguments: argparse.Namespace) -> None:
         time.sleep(pause)
         pause = min(2 * pause, 3.0)
     if now.running:
-        raise UserError(
-            f"something else has started here meanwhile ({now.running[0]}): stop the controller that did it"
-        )
+        raise UserError(f"something else has started here meanwhile ({now.running[0]}): stop its controller")
     report("all of it has ended")
 
 
@@ -213,8 +209,8 @@ def main() -> None:
     elif running or locked:
         if not confirm(arguments, running):
             report(
-                "nothing was stopped or changed. --keep (make recover KEEP=1) continues beside what runs: a second copy "
-                "of train, cache_teacher, translate or fetch waits for the first"
+                "nothing was stopped or changed. --keep (make recover KEEP=1) continues beside what runs: a second "
+                "copy of train, cache_teacher, translate or fetch waits for the first"
             )
             sys.exit(1)
         if running:

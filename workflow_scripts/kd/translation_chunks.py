@@ -118,7 +118,7 @@ class ProgressLog:
     def total(self) -> str:
         """A summary when all is done, in one line."""
         rate = self.sentences / self.seconds
-        before = f"; {self._before} were translated by an earlier run" if self._before else ""
+        before = f"; {self._before} are of an earlier run" if self._before else ""
         return f"translated {self.sentences} sentences in {self.seconds:.1f} s, {rate:.1f} sentences/s{before}"
 
 

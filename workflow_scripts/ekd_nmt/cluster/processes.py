@@ -94,7 +94,7 @@ def processes(folder: Path) -> list[Process]:
     psutil.process_iter.cache_clear()  # numbers may have been given out again
     return [
         Process(each, tuple(each.info["cmdline"]), (each.info["environ"] or {}).get("SLURM_JOB_ID"))
-        for each in psutil.process_iter(["cwd", "cmdline", "environ"])
+        for each in psutil.process_iter(["cwd", "cmdline", "environ", "create_time"])
         if each.pid not in own and each.info["cwd"] == str(folder.resolve()) and each.info["cmdline"]
     ]
 
