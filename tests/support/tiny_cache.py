@@ -10,6 +10,7 @@ import torch
 import cache_teacher
 import handlers
 import kd  # noqa: F401  before fairseq, as the workflow's own steps do
+from ekd_nmt.resume.work_folder import WorkFolder
 from kd.binarized_corpus import load_task
 from kd.cache import SPLITS
 from kd.cache_writer import Caching, Request
@@ -45,7 +46,9 @@ def write(wanted: Request, folder: Path, **options) -> Path:
     work = start(wanted, folder)
     work.run(**options)
     shutil.rmtree(folder / "cache", ignore_errors=True)
-    return work.cache.rename(folder / "cache")
+    work.cache.rename(folder / "cache")
+    WorkFolder(folder / "progress").clear()
+    return folder / "cache"
 
 
 def content(cache: Path) -> dict[str, bytes]:
