@@ -179,15 +179,11 @@ def clean(exp: Experiment, *, finished: bool = False, dry_run: bool = False) -> 
             f"{folder}: {controller.name} runs here, process {controller.pid}, perhaps with another configuration; "
             "wait for its end"
         )
-    verb, total, count, excluded = "would remove" if dry_run else "removed", 0, 0, set()
+    stale, excluded = {}, set()
     for work in work_folders(root):
         fate, reason = classify(work, exp, finished)
         if fate is Fate.REMOVE:
-            size = size_of(work.path) if dry_run else remove(work.path)
-            print(f"{verb} {work.path} ({amount(size)}): {reason}", flush=True)
-            total, count = total + size, count + 1
-            if not dry_run:
-                remove_if_empty(work.path.parent, root)
+            stale[work.path] = reason
         elif fate is Fate.KEEP:
             print(f"kept {work.path} ({amount(size_of(work.path))}): {reason}", flush=True)
             if work.running_owner() is not None:
@@ -195,11 +191,18 @@ def clean(exp: Experiment, *, finished: bool = False, dry_run: bool = False) -> 
     running = steps(folder)
     if running:
         print(f"half-written files stay, because {next(iter(running.values()))} runs here", flush=True)
-    for path in [] if running else list(temporaries(root, excluded)):
-        size = size_of(path) if dry_run else remove(path)
-        print(f"{verb} {path} ({amount(size)}): half-written", flush=True)
-        total, count = total + size, count + 1
-    print(f"{root}: {verb} {amount(total)} in total" if count else f"{root}: nothing is stale")
+    half_written = [] if running else temporaries(root, excluded | stale.keys())
+    verb, total = "would remove" if dry_run else "removed", 0
+    reasons = stale | dict.fromkeys(half_written, "half-written")
+    for path, reason in reasons.items():
+        size = size_of(path)
+        total += size
+        if not dry_run:
+            remove(path)
+            if path in stale:
+                remove_if_empty(path.parent, root)
+        print(f"{verb} {path} ({amount(size)}): {reason}", flush=True)
+    print(f"{root}: {verb} {amount(total)} in total" if reasons else f"{root}: nothing is stale")
 
 
 def main() -> None:

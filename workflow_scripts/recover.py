@@ -21,14 +21,16 @@ import psutil
 
 from ekd_nmt.cluster.orphans import BUILT, Orphans, find_orphans, refuse_second_copies
 from ekd_nmt.cluster.processes import Process, controllers
-from ekd_nmt.common.command import positive_number, run
+from ekd_nmt.common.command import run
 from ekd_nmt.common.errors import UserError
 from ekd_nmt.resume.cleanup import remove, temporaries
 
 LOCKS = Path(".snakemake/locks")
 SNAKEMAKE = (sys.executable, "-m", "snakemake")
 CORES = ("--cores", "-c", "--jobs", "-j")
+STOP_SECONDS = 60.0  # that a process has to save and end before it is killed
 KILLED_SECONDS = 30.0  # after which a killed process should be gone
+SCANCEL_SECONDS = 180.0  # that SLURM has to end jobs
 
 
 def parse_arguments(arguments: list[str] | None = None) -> argparse.Namespace:
@@ -39,16 +41,6 @@ def parse_arguments(arguments: list[str] | None = None) -> argparse.Namespace:
         "--keep", action="store_true", help="let steps that hold a lease run: second copies wait. Refused if others run"
     )
     parser.add_argument("--no-restart", action="store_true", help="do not start Snakemake again")
-    seconds = {"type": positive_number("seconds", float, "a number"), "metavar": "SECONDS"}
-    parser.add_argument(
-        "--kill-after",
-        **seconds,
-        default=60.0,
-        help="kill processes that still run then (default: %(default)g)",
-    )
-    parser.add_argument(
-        "--wait", **seconds, default=180.0, help="give up if jobs of SLURM still run then (default: %(default)g)"
-    )
     parser.add_argument("arguments", nargs="*", metavar="ARGUMENT", help="for snakemake, after --")
     return parser.parse_args(arguments)
 
@@ -100,13 +92,12 @@ def confirm(arguments: argparse.Namespace, running: bool) -> bool:
     return sys.stdin.readline().strip().lower() in ("y", "yes")
 
 
-def stop(orphans: Orphans, folder: Path, arguments: argparse.Namespace) -> None:
+def stop(orphans: Orphans, folder: Path) -> None:
     """Stop jobs and processes, and wait until they have ended.
 
     Args:
         orphans: what the user has agreed to stop. Processes of its jobs that outlive them are stopped as well.
         folder: of the workflow.
-        arguments: of the command line.
 
     Raises:
         UserError: something does not end, or other work has started meanwhile.
@@ -126,18 +117,18 @@ def stop(orphans: Orphans, folder: Path, arguments: argparse.Namespace) -> None:
             break
         for process in ours:
             late = waited - signalled.setdefault(process, waited)
-            if late > arguments.kill_after + KILLED_SECONDS:
+            if late > STOP_SECONDS + KILLED_SECONDS:
                 raise UserError(f"process {process.pid} does not end, though it was killed; find out what it waits for")
             with contextlib.suppress(psutil.NoSuchProcess):  # it has just ended
-                if late > arguments.kill_after:
+                if late > STOP_SECONDS:
                     process.handle.kill()
                 elif not late and not process.is_rank:
                     # ranks are stopped by their leader; torchrun would kill them while they save
                     process.handle.terminate()
-        if jobs and waited > arguments.wait:
+        if jobs and waited > SCANCEL_SECONDS:
             names = ", ".join(job.id for job in jobs)
             raise UserError(
-                f"SLURM has not ended {names} {arguments.wait:g} s after scancel {f'({reason}) ' if reason else ''}"
+                f"SLURM has not ended {names} {SCANCEL_SECONDS:g} s after scancel {f'({reason}) ' if reason else ''}"
                 f"{f'({now.problem}) ' if now.problem else ''}; see scontrol show job {jobs[0].id}, and run again"
             )
         time.sleep(pause)
@@ -214,7 +205,7 @@ def main() -> None:
             )
             sys.exit(1)
         if running:
-            stop(orphans, folder, arguments)
+            stop(orphans, folder)
             running = bool(orphans.others)
     if running or unseen:
         report("half-written files stay, because some may belong to what still runs")

@@ -33,6 +33,8 @@ def put_workflow(folder, monkeypatch):
     monkeypatch.chdir(folder)
     monkeypatch.setenv("PATH", f"{folder}/bin:/usr/bin:/bin")
     monkeypatch.delenv("SLURM_JOB_ID", raising=False)
+    monkeypatch.setattr(recover, "STOP_SECONDS", 1.0)
+    monkeypatch.setattr(recover, "SCANCEL_SECONDS", 2.0)
     command("squeue", "#!/bin/sh\n")
     return folder
 
@@ -66,8 +68,3 @@ def answering(text, *flags):
     finally:
         os.close(ours)
         os.close(theirs)
-
-
-def arguments(*flags):
-    """Those of recover.py, with short waits."""
-    return recover.parse_arguments(["--kill-after", "1", "--wait", "2", *flags])

@@ -16,11 +16,9 @@ import cache_teacher
 import tiny_cache as tiny
 import tiny_training
 from ekd_nmt.common.command import run
-from ekd_nmt.common.errors import UserError
 from ekd_nmt.common.files import sha256
 from ekd_nmt.common.logs import error_lines
 from ekd_nmt.common.signals import STOP_SIGNALS
-from ekd_nmt.resume.lease import hold
 from kd.cache import TeacherCache, record_type
 from kd.teacher import Teacher
 
@@ -283,21 +281,6 @@ def test_too_little_disk_space(command, tmp_path, capsys, monkeypatch):
     line = capsys.readouterr().err.splitlines()[-1]
     assert re.match(r"error: .* takes \d kB more and 1 kB are free; lower distillation\.k, make room, or set", line)
     assert not (tmp_path / "cache").exists()
-
-
-def test_a_second_writer(command, tmp_path, capsys, monkeypatch):
-    monkeypatch.setattr("ekd_nmt.resume.lease.LEASE_WAIT_SECONDS", 0.1)
-    with (
-        mock.patch("ekd_nmt.resume.work_folder.WorkFolder.publish", side_effect=KeyboardInterrupt),
-        pytest.raises(KeyboardInterrupt),
-    ):
-        tiny.run_command(command())
-    (work,) = (tmp_path / "cache/progress").iterdir()
-    message = rf"another cache_teacher runs here, process {os.getpid()} on \S+; wait for its end"
-    with hold(work, "cache_teacher"), mock.patch("kd.cache_writer.SHARD_BYTES", tiny.SHARD_BYTES):
-        with pytest.raises(UserError, match=message):
-            tiny.run_command(command())
-        assert "waiting up to 0.1 s" in capsys.readouterr().err
 
 
 @pytest.mark.slow

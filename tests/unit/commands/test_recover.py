@@ -13,7 +13,7 @@ from ekd_nmt.cluster.orphans import find_orphans
 from ekd_nmt.cluster.processes import controllers
 from ekd_nmt.common.errors import UserError
 from left_behind import KEY, RUN, lease, running, step
-from left_by_slurm import DOWN, answering, arguments, call, command, put_workflow, with_slurm
+from left_by_slurm import DOWN, answering, call, command, put_workflow, with_slurm
 
 
 @pytest.fixture
@@ -64,7 +64,7 @@ def test_stop_lets_steps_save_and_kills_those_that_do_not_end(folder):
     with_slurm(f"11|RUNNING|1:02|ekd_ab|{folder}|rule_train", f"12|RUNNING|1|other|{folder}|")
     with step() as process, step("--deaf", until="runs_deaf") as deaf:
         began = time.monotonic()
-        recover.stop(find_orphans(folder), folder, arguments())
+        recover.stop(find_orphans(folder), folder)
         assert process.wait(1) == 75
         assert deaf.wait(1) == -signal.SIGKILL
         assert time.monotonic() - began >= 1
@@ -77,7 +77,7 @@ def test_a_process_that_outlives_its_job_is_stopped(folder):
     with step(job="11") as process:
         found = find_orphans(folder)
         assert not found.processes
-        recover.stop(found, folder, arguments())
+        recover.stop(found, folder)
         assert process.wait(1) == 75
 
 
@@ -85,7 +85,7 @@ def test_jobs_that_do_not_end(folder):
     with_slurm(f"11|COMPLETING|1:02|ekd_ab|{folder}|rule_train")
     command("scancel", "#!/bin/sh\necho Access denied >&2; exit 1\n")
     with pytest.raises(UserError, match=r"SLURM has not ended 11 .*Access denied.*scontrol show job 11"):
-        recover.stop(find_orphans(folder), folder, arguments())
+        recover.stop(find_orphans(folder), folder)
 
 
 def test_no_answer_is_not_taken_for_an_empty_queue(folder):
@@ -93,7 +93,7 @@ def test_no_answer_is_not_taken_for_an_empty_queue(folder):
     found = find_orphans(folder)
     command("squeue", "#!/bin/sh\nexit 1\n")
     with pytest.raises(UserError, match=r"SLURM has not ended 11 .*squeue failed"):
-        recover.stop(found, folder, arguments())
+        recover.stop(found, folder)
 
 
 def test_other_work_that_has_started_meanwhile(folder):
@@ -101,7 +101,7 @@ def test_other_work_that_has_started_meanwhile(folder):
     found = find_orphans(folder)
     command("scancel", f"#!/bin/sh\necho '99|PENDING|0|ekd_cd|{folder}|rule_score' > queue\n")
     with pytest.raises(UserError, match=r"SLURM job 99, .*stop its controller"):
-        recover.stop(found, folder, arguments())
+        recover.stop(found, folder)
 
 
 def test_leases_of_other_machines_are_reported_and_their_runs_kept(folder, capsys):

@@ -7,12 +7,12 @@ from pathlib import Path
 
 import pytest
 
+import recover
 from ekd_nmt.cluster.orphans import find_orphans, refuse_second_copies
 from ekd_nmt.cluster.processes import LEASED
 from ekd_nmt.common.errors import UserError
 from left_behind import RUN, running, step, wait_for
-from left_by_slurm import DOWN, answering, arguments, call, command, put_workflow, with_slurm
-from recover import stop
+from left_by_slurm import DOWN, answering, call, command, put_workflow, with_slurm
 
 TEMPORARY = Path("results/.x.tmp")
 # a leader and its rank: a byte on the rank's standard input stops it; a signal makes a file
@@ -97,13 +97,13 @@ def test_a_lock_alone_is_asked_about(folder):
 
 @pytest.mark.slow
 def test_a_lock_alone_is_removed_when_the_user_agrees(folder):
-    for kept, recover in (
+    for kept, call_recover in (
         (False, lambda: answering("y\n", "--no-restart")),
         (False, lambda: call("--yes", "--no-restart")),
         (True, lambda: call("--keep", "--no-restart")),
     ):
         locked()
-        run = recover()
+        run = call_recover()
         assert run.returncode == 0, run.stderr
         assert not list(Path(".snakemake").glob("locks/*"))
         assert TEMPORARY.exists() is kept
@@ -148,12 +148,13 @@ def test_not_beside_a_step_without_a_lease(folder):
             refuse_second_copies(left, folder)
 
 
-def test_ranks_are_stopped_by_their_leader_alone(folder):
+def test_ranks_are_stopped_by_their_leader_alone(folder, monkeypatch):
     Path("workflow_scripts/train.py").write_text(LED)
     with step() as process:
         left = find_orphans(folder)
         assert len(left.processes) == 2
-        stop(left, folder, arguments("--kill-after", "20"))
+        monkeypatch.setattr(recover, "STOP_SECONDS", 20.0)
+        recover.stop(left, folder)
         assert process.wait(1) == 75
     assert Path("saved").exists()
     assert not Path("signalled").exists()
@@ -165,7 +166,7 @@ def test_ranks_that_do_not_end_are_killed(folder):
     with subprocess.Popen(words) as rank:
         wait_for(Path("runs").exists)
         began = time.monotonic()
-        stop(find_orphans(folder), folder, arguments())
+        recover.stop(find_orphans(folder), folder)
         assert rank.wait(1) == -9
         assert time.monotonic() - began >= 1
     assert not Path("signalled").exists()

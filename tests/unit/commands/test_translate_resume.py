@@ -239,16 +239,6 @@ def test_the_job_is_recorded(job, searched, plain, tiny_corpus):
     assert content["inputs"][str(plain)] == sha256(plain)
 
 
-def test_another_process_at_the_same_work(job, searched, monkeypatch):
-    interrupt(job, searched, 5)
-    (folder,) = job.folder.iterdir()
-    monkeypatch.setattr(lease, "LEASE_WAIT_SECONDS", 0.1)
-    with lease.hold(folder, "translate"), pytest.raises(UserError, match="another translate runs here"):
-        job.run()
-    assert len(searched.batches) == 5
-    assert not job.output.exists()
-
-
 @pytest.mark.parametrize("checks", [1, 9])
 def test_what_another_process_took_over_is_not_written(job, monkeypatch, checks):
     calls = iter(range(1, 100))

@@ -103,12 +103,6 @@ def test_without_the_lease_nothing_is_published(start, tmp_path, monkeypatch):
     assert (work.path / "owner.json").exists(), "it is the other process's"
 
 
-def test_a_worker_inherits_the_folder(start, monkeypatch):
-    with start() as work:
-        monkeypatch.setattr(os, "environ", work.environment())
-        WorkFolder.inherited(work.path, "train").check_lease()
-
-
 def test_halvings_are_recorded_once(tmp_path):
     work = WorkFolder(tmp_path)
     assert work.halvings == []

@@ -24,19 +24,17 @@ def temporaries(root: Path, excluded: Collection[Path] = ()) -> Iterator[Path]:
         names[:] = sorted(name for name in names if name not in found and here / name not in excluded)
 
 
-def remove(path: Path) -> int:
-    """Delete a file, a link or a folder with all in it; returns its size in bytes.
+def remove(path: Path) -> None:
+    """Delete a file, a link or a folder with all in it.
 
     A folder is renamed first, so that a kill leaves no half of it under its name.
     """
-    size = size_of(path)
     if path.is_symlink() or not path.is_dir():
         path.unlink(missing_ok=True)
-        return size
+        return
     if not path.name.endswith(".tmp"):
         path = path.rename(path.with_name(f".{path.name}.removed.tmp"))
     shutil.rmtree(path)
-    return size
 
 
 def size_of(path: Path) -> int:
