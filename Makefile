@@ -28,11 +28,11 @@ run: env ## run the default experiment; CORES=2, ARGS="-n" and the like go to sn
 	$(BIN)/snakemake --cores $(CORES) $(ARGS)
 	@if [ -f $(TABLE).csv ]; then echo "table: $(TABLE).csv and $(TABLE).md"; fi
 
-recover: env ## go on after Snakemake was killed; YES=1 stops what is left without asking, KEEP=1 goes on beside it
+recover: env ## continue after Snakemake was killed; YES=1 stops what still runs without asking, KEEP=1 lets it run
 	@$(BIN)/python workflow_scripts/recover.py $(if $(YES),--yes) $(if $(KEEP),--keep) -- --cores $(CORES) $(ARGS)
 
-clean-stale: env ## remove unfinished work that nothing would go on with; DRY=1 only lists; FINISHED=1, OLD=1 more
-	@EKD_CLEAN_STALE="$(if $(FINISHED),--finished) $(if $(OLD),--without-job) $(if $(DRY),--dry-run)" \
+clean-stale: env ## remove unfinished work that no job would resume; DRY=1 only lists; FINISHED=1 also of finished jobs
+	@EKD_CLEAN_STALE="$(if $(FINISHED),--finished) $(if $(DRY),--dry-run)" \
 		$(BIN)/snakemake --cores 1 clean_stale --quiet rules progress host reason $(ARGS)
 
 queue: ## list this folder's jobs in the queue of SLURM: state, time, GPUs, node or reason, and rule, system and seed

@@ -18,7 +18,7 @@ ROOT = Path(__file__).parents[1]
 for _folder in ("workflow_scripts", "tests/support"):
     sys.path.insert(0, str(ROOT / _folder))
 
-from ekd_nmt.cluster.processes import Process, processes, started_at  # noqa: E402
+from ekd_nmt.cluster.processes import Process, processes  # noqa: E402
 from ekd_nmt.common.errors import UserError  # noqa: E402
 
 LONG = ("train.py", "cache_teacher.py", "translate.py")  # steps that go on where they were
@@ -184,11 +184,8 @@ class Scene:
         words = process.arguments
         if process.snakemake is not None or len(words) < 2 or not words[1].startswith("workflow_scripts/"):
             return None
-        begun = started_at(process.pid)
-        if begun is None:
-            return None
         output = next((value for name, value in itertools.pairwise(words) if name == "--output"), "")
-        age = max(0.0, time.time() - begun)
+        age = max(0.0, time.time() - process.handle.create_time())
         return Worker(process.pid, process.job, Path(words[1]).name, output, age, self._updating(process.pid, output))
 
     def _updating(self, pid: int, output: str) -> float | None:

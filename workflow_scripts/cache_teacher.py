@@ -1,8 +1,8 @@
 #!/usr/bin/env python3
 """Compute a teacher's next-token distributions once, for all trainings that learn from it.
 
-Unfinished work lies in ``progress/{key}`` beside the cache, which is no output of the workflow: the key is a hash of
-the settings and of all input files, so a rerun of the same job goes on where it was.
+Finished shards are kept in ``progress/{key}`` beside the cache, which is no output of the workflow: the same job
+resumes at the next shard.
 """
 
 from __future__ import annotations
@@ -17,21 +17,14 @@ from ekd_nmt.common.errors import UserError
 from ekd_nmt.common.files import sha256, write_json
 from ekd_nmt.common.log_filters import quiet
 from ekd_nmt.common.logs import say
-from ekd_nmt.common.signals import (
-    exit_on_signal,
-    exit_unfinished,
-    handle_stop_signals,
-    ignore_stop_signals,
-    stopping_between_batches,
-)
-from ekd_nmt.resume import out_of_memory
-from ekd_nmt.resume.lease import claimed, clear
-from ekd_nmt.resume.work_folder import write_job
-from train import input_files
+from ekd_nmt.common.signals import exit_on_signal, exit_unfinished, handle_stop_signals, stopping_between_batches
+from ekd_nmt.resume.out_of_memory import is_out_of_memory
+from ekd_nmt.resume.training_inputs import training_inputs
+from ekd_nmt.resume.work_folder import WorkFolder
 
 REVISION = 1  # of what this command writes: raise it when the same input gives another output
 
-OWN_FILES = ("meta.json", "*.npy", ".snakemake_timestamp")  # of a cache
+OWN_FILES = ("meta.json", "*.npy", ".snakemake_timestamp")  # those of a cache
 
 
 def stored(text: str) -> int | Literal["full"]:
@@ -77,13 +70,13 @@ def check_replaceable(output: Path) -> None:
 
 
 def main() -> None:
-    """Check the arguments, claim the folder of the unfinished work, and compute."""
+    """Check the arguments, hold the work folder, and compute."""
     arguments = parse_arguments()
-    handle_stop_signals(exit_on_signal)  # until batches are computed, nothing is lost by leaving at once
-    inputs = input_files(arguments.data, arguments.teacher, None, None)
+    handle_stop_signals(exit_on_signal)  # nothing is lost before the first batch
+    inputs = training_inputs(arguments.data, arguments.teacher)
     existed = arguments.output.exists()
     check_replaceable(arguments.output)
-    quiet()  # before the imports that it is about; they take seconds, so bad arguments are refused before them
+    quiet()  # before the imports that would log; they take seconds, so bad arguments are refused before them
     import torch
 
     from kd import cache_writer
@@ -101,34 +94,29 @@ def main() -> None:
         shard_bytes=cache_writer.SHARD_BYTES,
         cpu=arguments.cpu,
     )
-    hashes = {path: sha256(path) for path in inputs}
-    key = request.key(hashes.values())
-    progress = arguments.output.parent / "progress" / key
-    with claimed(progress, "caching") as claim:
-        if not existed and is_complete(arguments, key):
-            ignore_stop_signals()
-            say(f"{arguments.output}: another process has made it in the meantime, so it is taken as it is")
-            clear(progress)
+    job = {"command": "cache_teacher", "revision": REVISION, "options": request.decisive(), "inputs": inputs}
+    with WorkFolder.open(arguments.output.parent, **job) as work:
+        key = work.path.name
+        if not existed and work.already_made(arguments.output, lambda: is_complete(arguments, key)):
             return
-        write_job(progress, work="caching", options=request.decisive(), seed=None, inputs=hashes)
-        out_of_memory.record_oom_kill(claim.previous, progress)
-        halvings = len(out_of_memory.read(progress))
-        work = cache_writer.Caching(request, progress, say, before_saving=claim.check, parts=2**halvings)
+        work.halve_batches_after_kill()
+        halvings = len(work.halvings)
+        caching = cache_writer.Caching(request, work.path, say, before_saving=work.check_lease, parts=2**halvings)
         with stopping_between_batches() as before_batch:
             try:
-                meta = work.run(before_batch)
+                meta = caching.run(before_batch)
             except (RuntimeError, MemoryError) as error:
-                if not out_of_memory.is_out_of_memory(error):
+                if not is_out_of_memory(error):
                     raise
-                out_of_memory.add(progress, first_line(error), None, halvings)
+                work.halve_batches(first_line(error), halvings=halvings)
                 exit_unfinished("a batch does not fit into memory: the next attempt takes batches half as large")
-            summarise(work, key, meta, arguments, out_of_memory.read(progress))
-        ignore_stop_signals()
-        work.publish(arguments.output)  # the last, since it says that all is there
+            summarise(caching, work, meta, arguments)
+        work.publish(caching.cache, arguments.output)  # the last: it marks the work as complete
+        work.clear()
 
 
 def is_complete(arguments: argparse.Namespace, key: str) -> bool:
-    """Whether cache and summary are in place, belong together, and are of the work of this key."""
+    """Whether cache and summary are in place, belong together, and are of the job with this key."""
     try:
         summary, meta = json_argument(f"@{arguments.summary}"), sha256(arguments.output / "meta.json")
     except (OSError, UserError):
@@ -136,11 +124,9 @@ def is_complete(arguments: argparse.Namespace, key: str) -> bool:
     return isinstance(summary, dict) and (summary.get("key"), summary.get("meta_sha256")) == (key, meta)
 
 
-def summarise(
-    work: Any, key: str, meta: dict[str, Any], arguments: argparse.Namespace, halvings: list[dict[str, Any]]
-) -> None:
-    """Say what the teacher's most probable tokens hold, and write the summary."""
-    splits, seconds = meta["splits"], work.seconds
+def summarise(caching: Any, work: WorkFolder, meta: dict[str, Any], arguments: argparse.Namespace) -> None:
+    """Log how much probability the stored tokens hold, and write the summary."""
+    splits, seconds = meta["splits"], caching.seconds
     share = "all tokens hold" if meta["top_k"] == "full" else f"top {meta['top_k']} tokens hold"
     for split, entry in splits.items():
         mean, low = entry["coverage"]["mean"], entry["coverage"]["p5"]
@@ -151,15 +137,15 @@ def summarise(
             "teacher": str(arguments.teacher),
             "top_k": meta["top_k"],
             "temperature": meta["temperature"],
-            "tokens": work.tokens,
+            "tokens": caching.tokens,
             "bytes": sum(shard["bytes"] for entry in splits.values() for shard in entry["shards"]),
             "coverage": splits["train"]["coverage"],
             "seconds": round(seconds, 2),
-            "tokens_per_second": round(work.tokens / seconds, 1),
-            "device": work.device,
-            "out_of_memory": [each["cause"] for each in halvings],
-            "key": key,
-            "meta_sha256": work.meta_sha256,
+            "tokens_per_second": round(caching.tokens / seconds, 1),
+            "device": caching.device,
+            "out_of_memory": [each.cause for each in work.halvings],
+            "key": work.path.name,
+            "meta_sha256": caching.meta_sha256,
         },
     )
 

@@ -1,8 +1,8 @@
 #!/usr/bin/env python3
-"""Remove unfinished work that no job of the current configuration would go on with.
+"""Remove unfinished work from which no job of the current configuration would resume.
 
-Checkpoints of trainings, shards of teacher caches and parts of translations lie in folders of their own, one a job. The
-job of one whose options, seed or input files have changed since then is another job, and starts afresh.
+Checkpoints of trainings, shards of teacher caches and chunks of translations are kept in a folder for each job. When a
+job's options, input files or the REVISION of its command change, it is another job and starts from scratch.
 """
 
 from __future__ import annotations
@@ -18,25 +18,16 @@ from typing import Any, NamedTuple
 
 from ekd_nmt.cluster.cache_size import amount
 from ekd_nmt.cluster.processes import controllers, steps
-from ekd_nmt.common.command import json_argument, run
+from ekd_nmt.common.command import json_argument, revision, run
 from ekd_nmt.common.errors import UserError
 from ekd_nmt.common.files import read_object, sha256
 from ekd_nmt.config.experiment import Experiment
-from ekd_nmt.resume.lease import describe_owner
-from ekd_nmt.resume.work_folder import (
-    holds_work,
-    living_owner,
-    progress_folders,
-    read_job,
-    remove,
-    remove_if_empty,
-    size_of,
-    temporaries,
-)
+from ekd_nmt.resume.cleanup import remove, remove_if_empty, size_of, temporaries
+from ekd_nmt.resume.work_folder import Job, WorkFolder, work_folders
 
 
 class Fate(Enum):
-    """What becomes of a folder: it goes, it stays and the user is told why, or it stays."""
+    """What becomes of a folder: it is removed, it stays for a reason to report, or it stays."""
 
     REMOVE = "remove"
     KEEP = "keep"
@@ -50,75 +41,63 @@ class Verdict(NamedTuple):
     reason: str = ""
 
 
-def judge(folder: Path, exp: Experiment, finished: bool = False, without_job: bool = False) -> Verdict:
-    """Whether a job of the configuration would go on with a folder of unfinished work.
+def classify(work: WorkFolder, exp: Experiment, finished: bool = False) -> Verdict:
+    """Decide whether a job of the configuration would resume from a work folder.
 
     Args:
-        folder: one of :func:`unfinished.progress_folders`.
+        work: one of :func:`ekd_nmt.resume.work_folder.work_folders`.
         exp: the configuration.
-        finished: whether that of a finished training or cache goes as well.
-        without_job: whether work goes as well that does not say which job it is of.
+        finished: whether to remove the work of finished trainings and caches as well.
     """
-    owner = living_owner(folder)
+    owner, job = work.running_owner(), work.job
     if owner is not None:
-        return Verdict(Fate.KEEP, f"{describe_owner(owner)} works there")
-    job = read_job(folder)
+        return Verdict(Fate.KEEP, f"{owner} works there")
     if job is None:
-        if without_job or not holds_work(folder):
-            return Verdict(Fate.REMOVE, "says not whose it is: of an older version, or killed when it began")
-        # it may be of the version before, and be gone on with: its key has not changed
-        return Verdict(
-            Fate.KEEP,
-            "holds unfinished work, perhaps of an older version, and has no job.json that says whose; if no job is to "
-            "go on with it, --without-job (make clean-stale OLD=1) removes it",
-        )
-    system, seed = _place(folder, exp)
+        if not work.holds_work:
+            return Verdict(Fate.REMOVE, "holds no work; its job was killed when it started")
+        return Verdict(Fate.KEEP, "holds work, but no valid job.json; delete the folder if you do not need it")
+    system, seed = work.path.relative_to(exp.root).parts[:2]
+    seed = seed.removeprefix("seed")
     reason = _unused(job, system, seed, exp)
     if reason is not None:
         return Verdict(Fate.REMOVE, reason)
     missing = []
-    for path, digest in job["inputs"].items():
+    for path, digest in job.inputs.items():
         if not Path(path).is_file():
             missing.append(path)
         elif _digest(path) != digest:
             return Verdict(Fate.REMOVE, f"its input {path} has changed")
     if missing:
-        return Verdict(Fate.KEEP, f"its input {missing[0]} is missing now; it may come back as it was")
+        return Verdict(Fate.KEEP, f"its input {missing[0]} is missing; it may come back unchanged")
     if finished and _is_finished(job, system, int(seed), exp):
-        return Verdict(Fate.REMOVE, f"the {job['work']} is finished")
+        return Verdict(Fate.REMOVE, f"{job.command} has finished")
     return Verdict(Fate.USED)
 
 
-def _place(folder: Path, exp: Experiment) -> tuple[str, str]:
-    """The system and the seed of the run that a folder lies in, as its path has them."""
-    system, seed = folder.relative_to(exp.root).parts[:2]
-    return system, seed.removeprefix("seed")
-
-
-def _unused(job: Mapping[str, Any], system: str, seed: str, exp: Experiment) -> str | None:
-    """Why no job of the configuration has the options and reads the files that are recorded; None if one does."""
+def _unused(job: Job, system: str, seed: str, exp: Experiment) -> str | None:
+    """Why no job of the configuration has these options and reads these files; None if one does."""
     if system not in exp.systems:
         return f"{system} is no system of the configuration"
     if seed not in map(str, exp.seeds):
         return f"{seed} is no seed of the configuration"
-    options, inputs = job["options"], {os.path.normpath(path) for path in job["inputs"]}
-    models = {path for path in inputs if os.path.dirname(path) != exp.data_path("bin")}
-    if job["work"] == "translation":
+    if job.revision != revision(job.command):
+        return f"REVISION of {job.command} was {job.revision} and is {revision(job.command)} now"
+    if job.command == "translate":
         wanted = exp.config.decoding.model_dump(mode="json") | {"target_lang": exp.data.target_lang}
-        return differences({key: options[key] for key in wanted if key in options}, wanted, partial=True)
-    if job["work"] == "caching":
+        return differences({key: job.options[key] for key in wanted if key in job.options}, wanted, partial=True)
+    if job.command == "cache_teacher":
         stored = [kept for cache, kept in exp.caches().items() if cache[:2] == (system, int(seed))]
-        found = (options.get("top_k"), options.get("temperature"))
+        found = (job.options.get("top_k"), job.options.get("temperature"))
         if found not in stored:
             return f"no system reads a cache of {system} with top_k {found[0]} and temperature {found[1]}"
         wanted_models = {exp.run_path(system, seed, "model.pt")}
     else:
-        if job["seed"] != int(seed):
-            return f"it is of seed {job['seed']}"
-        reason = differences(options, exp.options(system))
+        reason = differences(job.options, exp.options(system) | {"seed": int(seed)})
         if reason is not None:
             return reason
         wanted_models = _models(system, int(seed), exp)
+    inputs = {os.path.normpath(path) for path in job.inputs}
+    models = {path for path in inputs if os.path.dirname(path) != exp.data_path("bin")}
     if models != wanted_models:
         other = min(models ^ wanted_models)
         return f"it {'read' if other in models else 'did not read'} {other}, {'not' if other in models else 'but'} now"
@@ -126,17 +105,17 @@ def _unused(job: Mapping[str, Any], system: str, seed: str, exp: Experiment) -> 
 
 
 def differences(old: Any, new: Any, name: str = "", partial: bool = False) -> str | None:
-    """The first option, by name, that two sets of options do not have alike, in words; None if all are alike.
+    """The first option, by name, that differs between two sets, as a sentence; None if all are equal.
 
     Args:
         old: recorded options, in JSON's types.
         new: those of the configuration.
         name: dotted place of both.
-        partial: whether options that ``old`` does not name are left out.
+        partial: whether to skip options that ``old`` does not have.
     """
     if isinstance(old, Mapping) and isinstance(new, Mapping):
         keys = sorted(old.keys() if partial else old.keys() | new.keys())
-        inner = ((key, old.get(key, _NONE), new.get(key, _NONE)) for key in keys)
+        inner = ((key, old.get(key, _NOT_SET), new.get(key, _NOT_SET)) for key in keys)
         found = (differences(before, now, f"{name}.{key}".lstrip("."), partial) for key, before, now in inner)
         return next((reason for reason in found if reason is not None), None)
     if isinstance(old, float) or isinstance(new, float):
@@ -146,33 +125,29 @@ def differences(old: Any, new: Any, name: str = "", partial: bool = False) -> st
     return None if same else f"{name or 'options'} was {_short(old)} and is {_short(new)} now"
 
 
-class _Missing:
-    def __repr__(self) -> str:
-        return "not set"
-
-
-_NONE = _Missing()
+_NOT_SET = object()
 
 
 def _short(value: Any) -> str:
-    return repr(value) if len(repr(value)) <= 60 else f"{repr(value)[:57]}..."
+    text = "not set" if value is _NOT_SET else repr(value)
+    return text if len(text) <= 60 else f"{text[:57]}..."
 
 
 def _models(system: str, seed: int, exp: Experiment) -> set[str]:
-    """The files that a training reads besides the corpus: teacher, its cache, and what it starts from."""
+    """The files that a training reads besides the corpus: teacher, its cache, and initial model."""
     cache = exp.teacher_cache(system, seed)
     meta = None if cache is None else f"{cache}/meta.json"
     return {path for path in (exp.teacher_file(system, seed), meta, exp.init_file(system, seed)) if path is not None}
 
 
-def _is_finished(job: Mapping[str, Any], system: str, seed: int, exp: Experiment) -> bool:
-    """Whether what the work was for is there, made of the same options, and newer than all inputs."""
-    if job["work"] == "training":
+def _is_finished(job: Job, system: str, seed: int, exp: Experiment) -> bool:
+    """Whether the job's result is there, made with the same options, and newer than all inputs."""
+    if job.command == "train":
         made = read_object(Path(exp.run_path(system, seed, "config.json")))
-        same = made is not None and differences(made, job["options"] | {"seed": seed}) is None
+        same = made is not None and differences(made, job.options) is None
         results = [exp.run_path(system, seed, "model.pt")] if same else []
-    elif job["work"] == "caching":
-        wanted = (job["options"].get("top_k"), job["options"].get("temperature"))
+    elif job.command == "cache_teacher":
+        wanted = (job.options["top_k"], job.options["temperature"])
         results = [
             f"{exp.cache_path(*cache)}/meta.json"
             for cache, stored in exp.caches().items()
@@ -180,7 +155,7 @@ def _is_finished(job: Mapping[str, Any], system: str, seed: int, exp: Experiment
         ]
     else:
         results = []
-    newest = max(os.stat(path).st_mtime_ns for path in job["inputs"]) if job["inputs"] else 0
+    newest = max(os.stat(path).st_mtime_ns for path in job.inputs) if job.inputs else 0
     return bool(results) and all(Path(path).is_file() and os.stat(path).st_mtime_ns >= newest for path in results)
 
 
@@ -189,58 +164,55 @@ def _digest(path: str) -> str:
     return sha256(path)
 
 
-def clean(exp: Experiment, *, finished: bool = False, without_job: bool = False, dry_run: bool = False) -> None:
-    """Remove what :func:`judge` gives up, and half-written files; print each, why, and how much room it makes.
+def clean(exp: Experiment, *, finished: bool = False, dry_run: bool = False) -> None:
+    """Remove stale work and half-written files; print the path, reason and size of each.
 
     Raises:
-        UserError: another Snakemake works in this folder, or that of the experiment is a link.
+        UserError: another Snakemake works in this folder, or the experiment's folder is a link.
     """
     root, folder = Path(exp.root), Path.cwd()
     _digest.cache_clear()
     if root.is_symlink():
-        raise UserError(f"{root}: is a link, which is not followed; nothing was removed")
+        raise UserError(f"{root}: is a link, and links are not followed; nothing was removed")
     for controller in [] if dry_run else controllers(folder):
         raise UserError(
             f"{folder}: {controller.name} runs here, process {controller.pid}, perhaps with another configuration; "
             "wait for its end"
         )
-    verb, total, count, spared = "would remove" if dry_run else "removed", 0, 0, set()
-    for place in progress_folders(root):
-        fate, reason = judge(place, exp, finished, without_job)
+    stale, excluded = {}, set()
+    for work in work_folders(root):
+        fate, reason = classify(work, exp, finished)
         if fate is Fate.REMOVE:
-            size = size_of(place) if dry_run else remove(place)
-            print(f"{verb} {place} ({amount(size)}): {reason}", flush=True)
-            total, count = total + size, count + 1
-            if not dry_run:
-                remove_if_empty(place.parent, root)
+            stale[work.path] = reason
         elif fate is Fate.KEEP:
-            print(f"kept {place} ({amount(size_of(place))}): {reason}", flush=True)
-            if living_owner(place) is not None:
-                spared.add(place.parent.parent)
+            print(f"kept {work.path} ({amount(size_of(work.path))}): {reason}", flush=True)
+            if work.running_owner() is not None:
+                excluded.add(work.path.parent.parent)
     running = steps(folder)
     if running:
         print(f"half-written files stay, because {next(iter(running.values()))} runs here", flush=True)
-    for path in [] if running else list(temporaries(root, spared)):
-        size = size_of(path) if dry_run else remove(path)
-        print(f"{verb} {path} ({amount(size)}): half-written", flush=True)
-        total, count = total + size, count + 1
-    print(f"{root}: {verb} {amount(total)} in all" if count else f"{root}: nothing stale is there")
+    half_written = [] if running else temporaries(root, excluded | stale.keys())
+    verb, total = "would remove" if dry_run else "removed", 0
+    reasons = stale | dict.fromkeys(half_written, "half-written")
+    for path, reason in reasons.items():
+        size = size_of(path)
+        total += size
+        if not dry_run:
+            remove(path)
+            if path in stale:
+                remove_if_empty(path.parent, root)
+        print(f"{verb} {path} ({amount(size)}): {reason}", flush=True)
+    print(f"{root}: {verb} {amount(total)} in total" if reasons else f"{root}: nothing is stale")
 
 
 def main() -> None:
     """Command line."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--config", required=True, type=json_argument, help="the configuration, as JSON or @FILE")
-    parser.add_argument("--finished", action="store_true", help="also that of finished trainings and caches")
-    parser.add_argument("--without-job", action="store_true", help="also work that does not say which job it is of")
-    parser.add_argument("--dry-run", action="store_true", help="remove nothing, say what would be")
+    parser.add_argument("--finished", action="store_true", help="also remove work of finished trainings and caches")
+    parser.add_argument("--dry-run", action="store_true", help="only print what would be removed")
     arguments = parser.parse_args()
-    clean(
-        Experiment(arguments.config),
-        finished=arguments.finished,
-        without_job=arguments.without_job,
-        dry_run=arguments.dry_run,
-    )
+    clean(Experiment(arguments.config), finished=arguments.finished, dry_run=arguments.dry_run)
 
 
 if __name__ == "__main__":

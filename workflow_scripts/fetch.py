@@ -32,7 +32,7 @@ from ekd_nmt.common.signals import exit_on_signal, handle_stop_signals, ignore_s
 from ekd_nmt.config.manifest import RESOURCES, DataFile, find_dataset, find_entry, load_manifest, mismatch, verdict
 from ekd_nmt.corpus.download_progress import Progress
 from ekd_nmt.corpus.mirror import copy_from_mirror, missing, table
-from ekd_nmt.resume.lease import claimed
+from ekd_nmt.resume.lease import hold
 
 REVISION = 1  # of what this command writes: raise it when the same input gives another output
 
@@ -247,13 +247,13 @@ def download(
     try:
         output.parent.mkdir(parents=True, exist_ok=True)
         existed = output.exists()
-        with claimed(output.with_name(output.name + ".progress"), "download") as claim:
+        with hold(output.with_name(output.name + ".progress"), "fetch") as lease:
             if not existed and output.exists() and mismatch(output, entry) is None:
                 ignore_stop_signals()
                 return verdict(output, entry)  # another process put it there while this one waited
             retrying(attempt, entry, part, max_bytes, progress_fd)
             known = verdict(part, entry)
-            claim.check()
+            lease.check()
             ignore_stop_signals()
             version_file(part).unlink(missing_ok=True)
             part.replace(output)

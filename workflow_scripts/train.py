@@ -1,33 +1,31 @@
 #!/usr/bin/env python3
 """Train one system: plain, distilled from a teacher, from random weights or those of a previous stage.
 
-Checkpoints live in ``{output}/progress/{key}``, which is no output of the workflow: the key is a hash of the options
-and of all input files, so a rerun of the same job goes on where it was, and one with other options starts afresh.
+Checkpoints are kept in ``{output}/progress/{key}``, which is no output of the workflow: the same job resumes from the
+last checkpoint, and one with other options or inputs starts from scratch.
 """
 
 from __future__ import annotations
 
 import argparse
-import hashlib
 import json
 import os
 import signal
 import sys
-from collections.abc import Iterable
 from pathlib import Path
 from typing import Any, NoReturn
 
 from ekd_nmt.common.command import json_argument, positive_number, run
-from ekd_nmt.common.errors import UserError
-from ekd_nmt.common.files import sha256, write_json, write_lines
+from ekd_nmt.common.errors import Interrupted, TooLarge, UserError
+from ekd_nmt.common.files import write_json, write_lines
 from ekd_nmt.common.log_filters import quiet
-from ekd_nmt.common.logs import say
-from ekd_nmt.common.signals import EXIT_INTERRUPTED, exit_unfinished, handle_stop_signals, ignore_stop_signals
-from ekd_nmt.launch.ddp_launcher import Interrupted, TooLarge, count_ranks, launch
+from ekd_nmt.common.logs import EXIT_INTERRUPTED, say
+from ekd_nmt.common.signals import exit_unfinished, handle_stop_signals
+from ekd_nmt.config.types import count_ranks
+from ekd_nmt.launch.ddp_launcher import run_ranks
 from ekd_nmt.launch.ddp_worker import as_rank, default_stop_signals
-from ekd_nmt.resume import out_of_memory
-from ekd_nmt.resume.lease import Claim, claimed, inherited
-from ekd_nmt.resume.work_folder import write_job
+from ekd_nmt.resume.training_inputs import training_inputs
+from ekd_nmt.resume.work_folder import WorkFolder
 
 REVISION = 1  # of what this command writes: raise it when the same input gives another output
 
@@ -41,7 +39,7 @@ def parse_arguments(arguments: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--data", required=True, type=Path, help="folder of the binarised corpus")
     parser.add_argument("--seed", required=True, type=int)
     parser.add_argument("--teacher", type=Path, help="the teacher's model.pt")
-    parser.add_argument("--teacher-cache", type=Path, help="folder of the teacher's cache; without it, it is run along")
+    parser.add_argument("--teacher-cache", type=Path, help="folder of the teacher's cache; without it the teacher runs")
     parser.add_argument("--init", type=Path, help="model.pt whose weights training starts from")
     parser.add_argument("--output", required=True, type=Path, help="folder of the run")
     parser.add_argument("--threads", type=int, default=1)
@@ -58,41 +56,15 @@ def parse_arguments(arguments: list[str] | None = None) -> argparse.Namespace:
         default=os.environ.get("EKD_CHECKPOINT_MINUTES") or "10",
         help="the same by the clock (default: $EKD_CHECKPOINT_MINUTES, or 10)",
     )
-    parser.add_argument("--outcomes", type=Path, help=argparse.SUPPRESS)  # makes a rank of this process, see launch.py
+    parser.add_argument("--outcomes", type=Path, help=argparse.SUPPRESS)  # makes this process a rank, see ddp_worker.py
     return parser.parse_args(arguments)
 
 
-def progress_key(options: dict[str, Any], seed: int, hashes: Iterable[str]) -> str:
-    """A hash of all that decides what a training gives: options, seed, and the contents of the input files."""
-    parts = [json.dumps(options, sort_keys=True), str(seed), *hashes]
-    return hashlib.sha256("\n".join(parts).encode()).hexdigest()[:16]
-
-
-def input_files(data: Path, teacher: Path | None, cache: Path | None, init: Path | None) -> list[Path]:
-    """The files that tell what a training reads: teacher, its cache's meta.json, which names all of it by hash, initial
-    model, dictionaries, training and validation set.
-
-    Raises:
-        UserError: one of them is missing.
-    """
-    parts = [sorted(data.glob(pattern)) for pattern in ("dict.*", "train.*", "valid.*")]
-    if not all(parts):
-        raise UserError(f"{data}: no binarised corpus there; run workflow_scripts/binarize.py first")
-    for role, path in (("teacher", teacher), ("init", init)):
-        if path is not None and not path.is_file():
-            raise UserError(f"{path}: the {role} model is missing; train it first (snakemake {path})")
-    meta = None if cache is None else cache / "meta.json"
-    if meta is not None and not meta.is_file():
-        raise UserError(f"{cache}: is no finished teacher cache; delete {cache} and run again, then it is made anew")
-    models = [path for path in (teacher, meta, init) if path is not None]
-    return [*models, *(path for part in parts for path in part)]
-
-
 def check_options(arguments: argparse.Namespace) -> None:
-    """The options are those of a system, and name a teacher, its cache and an initial model when the command line does.
+    """Check that the options and the command line agree on teacher, cache and initial model.
 
     Raises:
-        UserError: they are not or do not.
+        UserError: they disagree, or the options are not those of a system.
     """
     options = arguments.options
     if not isinstance(options, dict) or not options.keys() >= REQUIRED:
@@ -115,10 +87,10 @@ def teacher_mode(options: dict[str, Any]) -> str | None:
 
 
 def check_cache(options: dict[str, Any], cache: Path | None) -> None:
-    """The cache keeps as many tokens as the options say; all else about it is compared when it is opened.
+    """Check that the cache keeps as many tokens as the options say; the rest is checked when it is opened.
 
     Raises:
-        UserError: it does not.
+        UserError: it keeps another number.
     """
     if cache is None:
         return
@@ -131,46 +103,44 @@ def check_cache(options: dict[str, Any], cache: Path | None) -> None:
 
 
 def leave(number: int, frame: Any) -> NoReturn:
-    """End this process, at a time at which nothing is lost by that."""
+    """A signal handler that exits at once; for times at which there is nothing to save."""
     exit_unfinished(f"{signal.Signals(number).name} while no update was under way: progress is saved")
 
 
 def main() -> None:
-    """Check the arguments, claim the folder of the checkpoints, and train, here or in ranks (this may be one)."""
+    """Check the arguments, hold the work folder, and train: in this process, or in ranks (this may be one)."""
     arguments = parse_arguments()
     options = arguments.options
     check_options(arguments)
-    # while nothing is trained yet, and when all is but the results are not in place, there is nothing to save
+    # nothing to save while nothing is trained yet, nor once training has ended and its results are not in place
     handle_stop_signals(leave if arguments.outcomes is None else lambda *_: sys.exit(EXIT_INTERRUPTED))
     if arguments.outcomes is not None:
         with as_rank(arguments.outcomes):
-            train(arguments, arguments.outcomes.parent, inherited(arguments.outcomes.parent))
+            train(arguments, WorkFolder.inherited(arguments.outcomes.parent, "train"))
         return
-    inputs = input_files(arguments.data, arguments.teacher, arguments.teacher_cache, arguments.init)
+    inputs = training_inputs(arguments.data, arguments.teacher, arguments.teacher_cache, arguments.init)
     check_cache(options, arguments.teacher_cache)
-    hashes = {path: sha256(path) for path in inputs}
-    progress = arguments.output / "progress" / progress_key(options, arguments.seed, hashes.values())
+    job = {"command": "train", "revision": REVISION, "options": options | {"seed": arguments.seed}, "inputs": inputs}
     try:
-        with claimed(progress) as claim:
-            write_job(progress, work="training", options=options, seed=arguments.seed, inputs=hashes)
-            out_of_memory.record_oom_kill(claim.previous, progress)
+        with WorkFolder.open(arguments.output, **job) as work:
+            work.halve_batches_after_kill()
             if count_ranks(options["training"]) == 1:
-                train(arguments, progress, claim)
+                train(arguments, work)
             else:
-                launch([__file__, *sys.argv[1:]], options["training"], arguments.threads, progress, claim)
+                run_ranks([__file__, *sys.argv[1:]], options["training"], arguments.threads, work)
     except Interrupted as stop:
         exit_unfinished(str(stop))
 
 
-def train(arguments: argparse.Namespace, progress: Path, claim: Claim) -> None:
-    """Train or go on with what ``progress`` holds, then put the results in place; of several ranks, the first does.
+def train(arguments: argparse.Namespace, work: WorkFolder) -> None:
+    """Train, or resume, then put the results in place; of several ranks, the first one does.
 
     Raises:
-        Interrupted: a stop signal came, or memory did not suffice; progress is saved.
-        UserError: something does not fit, or the loss is lost.
+        Interrupted: a stop signal came, or memory ran out; progress is saved.
+        UserError: something does not fit, or the loss is not finite.
     """
     options = arguments.options
-    quiet()  # before the imports that it is about; they take seconds, so bad arguments are refused before them
+    quiet()  # before the imports that would log; they take seconds, so bad arguments are refused before them
     import torch
 
     from kd.checkpoints import remove_spare
@@ -181,20 +151,20 @@ def train(arguments: argparse.Namespace, progress: Path, claim: Claim) -> None:
     keep_freed_memory()
     training = options["training"]
     is_first = arguments.outcomes is None or os.environ["RANK"] == "0"
-    halvings = len(out_of_memory.read(progress))
+    halvings = len(work.halvings)
     torch.set_num_threads(max(1, arguments.threads // training["gpus"]))
     with default_stop_signals(count_ranks(training)):
         driver = prepare(
             options,
             data=arguments.data,
-            progress=progress,
+            progress=work.path,
             seed=arguments.seed,
             teacher=arguments.teacher,
             teacher_cache=arguments.teacher_cache,
             init=arguments.init,
             cpu=arguments.cpu,
             halvings=halvings,
-            before_saving=claim.check,
+            before_saving=work.check_lease,
             say=say if is_first else lambda line: None,
         )
     try:
@@ -207,29 +177,31 @@ def train(arguments: argparse.Namespace, progress: Path, claim: Claim) -> None:
             checkpoint_minutes=arguments.checkpoint_minutes,
         )
     except OutOfMemory as error:
-        out_of_memory.add(progress, str(error), driver.updates, halvings)
+        work.halve_batches(str(error), driver.updates, halvings)
         raise TooLarge(
-            f"update {driver.updates + 1} does not fit into memory ({error}): the next attempt goes on from the last "
+            f"update {driver.updates + 1} does not fit into memory ({error}): the next attempt resumes from the last "
             f"checkpoint with batches of {training['max_tokens'] // 2 ** (halvings + 1)} instead of "
             f"{training['max_tokens'] // 2**halvings} tokens, and twice as many of them an update"
         ) from error
     except NotFinite as error:
         raise UserError(
             f"{options['system']}: {error}; lower training.lr, lengthen training.warmup_updates, set "
-            "training.clip_norm, or train in fp32; if only the kd part is named, look at the teacher"
+            "training.clip_norm, or train in fp32; if only the kd loss is named, check the teacher"
         ) from error
     driver.ranks.part()
     if is_first:
-        claim.check()
-        publish(driver, arguments, publish_model)
-        remove_spare(progress)
+        work.check_lease()
+        write_records(driver, arguments, work)
+        publish_model(driver, work.path / "model.pt")
+        work.publish(work.path / "model.pt", arguments.output / "model.pt")  # the last: it marks the run as complete
+        remove_spare(work.path)
 
 
-def publish(driver: Any, arguments: argparse.Namespace, publish_model: Any) -> None:
-    """Write model, configuration, history and summary; the model last, since it says that all is there."""
+def write_records(driver: Any, arguments: argparse.Namespace, work: WorkFolder) -> None:
+    """Write configuration, history and summary."""
     from kd import attempts
 
-    tries = attempts.read(driver.folder)
+    tries = attempts.read(work.path)
     options, output = arguments.options, arguments.output
     validations = [record for record in driver.history if record["event"] == "valid" and record["epoch"] > 0]
     metric = options["training"]["validation"]["metric"]
@@ -264,13 +236,9 @@ def publish(driver: Any, arguments: argparse.Namespace, publish_model: Any) -> N
             "device": driver.device,
             "attempts": len(tries),
             "repeated_updates": sum(each["repeated"] for each in tries),
-            "out_of_memory": [
-                {key: each[key] for key in ("update", "cause")} for each in out_of_memory.read(driver.folder)
-            ],
+            "out_of_memory": [each.model_dump(include={"update", "cause"}) for each in work.halvings],
         },
     )
-    ignore_stop_signals()
-    publish_model(driver, output / "model.pt")
 
 
 if __name__ == "__main__":

@@ -1,18 +1,15 @@
 """Translate a binarised split with a trained model; keep each hypothesis beside its source and reference.
 
-The output has one JSON object a line, in corpus order, with the keys of :func:`records`. Unfinished work lies in
-``progress/{key}`` beside it, which is no output of the workflow: the key is a hash of the settings and of all input
-files, so a rerun of the same job goes on where it was. It consists of chunks of whole batches; what a batch gives does
-not depend on what was translated before, so the output is the same to the byte wherever the work was interrupted.
+The output has one JSON object a line, in corpus order, with the keys of :func:`records`. Finished chunks of whole
+batches are kept in ``progress/{key}`` beside it, which is no output of the workflow: the same job resumes at the next
+chunk. A batch does not depend on those before it, so interruptions do not change a byte of the output.
 """
 
 from __future__ import annotations
 
 import argparse
 import glob
-import hashlib
 import json
-import os
 import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -22,20 +19,18 @@ from sacremoses import MosesDetokenizer
 
 from ekd_nmt.common.command import positive_number, run
 from ekd_nmt.common.errors import UserError
-from ekd_nmt.common.files import atomic_write, read_lines, sha256
+from ekd_nmt.common.files import atomic_write, read_lines
 from ekd_nmt.common.log_filters import quiet
 from ekd_nmt.common.logs import say
-from ekd_nmt.common.signals import exit_on_signal, handle_stop_signals, ignore_stop_signals, stopping_between_batches
-from ekd_nmt.resume import translation_chunks
-from ekd_nmt.resume.lease import Claim, claimed, clear
-from ekd_nmt.resume.work_folder import write_job
+from ekd_nmt.common.signals import exit_on_signal, handle_stop_signals, stopping_between_batches
+from ekd_nmt.resume.work_folder import WorkFolder
 
 if TYPE_CHECKING:
     from kd.beam_search import Translation
 
 REVISION = 1  # of what this command writes: raise it when the same input gives another output
 
-# that decide the output, besides the device
+# those that decide the output, besides the device
 OPTIONS = ("split", "target_lang", "beam", "lenpen", "max_len_a", "max_len_b", "max_tokens")
 
 
@@ -64,14 +59,15 @@ def translate(args: argparse.Namespace) -> None:
 
     Raises:
         UserError: an input is missing, its lines do not match the binarised split, the model does not fit the data, a
-            sentence does not fit into memory, or another process does this same work.
+            sentence does not fit into memory, or another process does the same work.
     """
     sources, references = list(read_lines(args.source)), list(read_lines(args.reference))
     _same_length(args.source, len(sources), args.reference, len(references))
 
-    # takes seconds, so only once the small inputs are known to be good
+    # takes seconds, so only once the small inputs have been checked
     import torch
 
+    from kd import translation_chunks
     from kd.beam_search import Beam, Search, Translator
     from kd.malloc import keep_freed_memory
 
@@ -80,26 +76,25 @@ def translate(args: argparse.Namespace) -> None:
     translator = Translator(args.model, args.data, args.target_lang, cpu=args.cpu)
     dataset = translator.load(args.split)
     _same_length(args.source, len(sources), f"split {args.split} in {args.data}", len(dataset))
-    options = {name: getattr(args, name) for name in OPTIONS} | {"cuda": translator.cuda}
-    inputs = {path: sha256(path) for path in input_files(args)}
-    progress = args.output.parent / "progress" / progress_key(options, list(inputs.values()))
-    existed = args.output.exists()  # if not, and it does then, it is of the process that had this very folder
-    with claimed(progress, "translation") as claim:
-        if not existed and is_complete(args.output, sources, references):
-            ignore_stop_signals()
-            say(f"{args.output}: another process has made it while this one waited, so it is taken as it is")
-            clear(progress)
+    options = {name: getattr(args, name) for name in OPTIONS}
+    options |= {"cuda": translator.cuda, "chunk_sentences": translation_chunks.SENTENCES}
+    job = {"command": "translate", "revision": REVISION, "options": options, "inputs": input_files(args)}
+    existed = args.output.exists()
+    with WorkFolder.open(args.output.parent, **job) as work:
+        if not existed and work.already_made(args.output, lambda: is_complete(args.output, sources, references)):
             return
-        write_job(progress, work="translation", options=options, seed=None, inputs=inputs)
-        store = translation_chunks.Chunks(
-            progress, claim, translation_chunks.plan(translator.batches(args.split, args.max_tokens))
-        )
+        plan = translation_chunks.plan(translator.batches(args.split, args.max_tokens))
+        chunks = translation_chunks.Chunks(work, plan)
         with stopping_between_batches() as before_batch:
             beam = Beam(args.beam, args.lenpen, args.max_len_a, args.max_len_b)
             search = Search(translator, args.split, beam, before_batch, say)
-            translations, account = translation_chunks.translate_chunks(search, store, dataset.src_sizes)
-        publish(records(sources, references, translations, args.target_lang), progress, args.output, claim)
-    print(account, file=sys.stderr)
+            translations, summary = translation_chunks.translate_chunks(search, chunks, dataset.src_sizes)
+        with atomic_write(work.path / "output.jsonl") as handle:
+            for record in records(sources, references, translations, args.target_lang):
+                handle.write(json.dumps(record, ensure_ascii=False) + "\n")
+        work.publish(work.path / "output.jsonl", args.output)
+        work.clear()
+    print(summary, file=sys.stderr)
 
 
 def is_complete(output: Path, sources: Sequence[str], references: Sequence[str]) -> bool:
@@ -112,39 +107,11 @@ def is_complete(output: Path, sources: Sequence[str], references: Sequence[str])
         return False
 
 
-def publish(results: Iterator[dict[str, Any]], progress: Path, output: Path, claim: Claim) -> None:
-    """Write the output, put it in place, and remove what was kept of the work.
-
-    Raises:
-        UserError: another process has taken over.
-    """
-    for leftover in progress.glob(".*.tmp"):
-        leftover.unlink()  # of a write that was killed
-    whole = progress / "output.jsonl"
-    with atomic_write(whole) as handle:
-        for record in results:
-            handle.write(json.dumps(record, ensure_ascii=False) + "\n")
-    claim.check()
-    ignore_stop_signals()
-    os.replace(whole, output)
-    clear(progress)
-
-
 def input_files(args: argparse.Namespace) -> list[Path]:
     """The files that decide the output: model, dictionaries, binarised split, raw source and reference."""
-    parts = (sorted(args.data.glob(pattern)) for pattern in ("dict.*", f"{glob.escape(args.split)}.*"))
-    return [args.model, *(path for part in parts for path in part), args.source, args.reference]
-
-
-def progress_key(options: dict[str, Any], digests: list[str]) -> str:
-    """A hash of all that decides what the chunks hold.
-
-    Args:
-        options: of the command line.
-        digests: SHA-256 of each of :func:`input_files`, in their order.
-    """
-    decisive = options | {"format": translation_chunks.FORMAT, "chunk_sentences": translation_chunks.SENTENCES}
-    return hashlib.sha256("\n".join([json.dumps(decisive, sort_keys=True), *digests]).encode()).hexdigest()[:16]
+    patterns = ("dict.*", f"{glob.escape(args.split)}.*")
+    binarised = [path for pattern in patterns for path in sorted(args.data.glob(pattern))]
+    return [args.model, *binarised, args.source, args.reference]
 
 
 def _same_length(first: object, first_count: int, second: object, second_count: int) -> None:
@@ -194,7 +161,7 @@ def parser() -> argparse.ArgumentParser:
 def main() -> None:
     """Command line: see :func:`parser`."""
     args = parser().parse_args()
-    handle_stop_signals(exit_on_signal)  # while no batch is under way, nothing is lost by leaving at once
+    handle_stop_signals(exit_on_signal)  # nothing is lost while no batch is under way
     quiet()
     translate(args)
 

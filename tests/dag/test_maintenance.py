@@ -1,4 +1,4 @@
-"""After the kill of a controller a recovery ends in all results; stale progress goes when it is asked for."""
+"""`make recover` after the kill of a controller gives all results; `make clean-stale` removes stale work."""
 
 import contextlib
 import os
@@ -12,9 +12,7 @@ import pytest
 from workflow_runs import dry_run, snakemake
 
 from configurations import experiment
-from ekd_nmt.common.files import sha256
-from ekd_nmt.resume.work_folder import write_job
-from left_behind import KEY
+from left_behind import unfinished
 from project_copy import ROOT
 
 pytestmark = pytest.mark.dag
@@ -23,6 +21,8 @@ SLOW = """
 import pathlib, sys, time
 
 import stand_in
+
+REVISION = 1
 
 if not pathlib.Path("go").exists():
     folder = pathlib.Path(sys.argv[sys.argv.index("--output") + 1])
@@ -58,13 +58,10 @@ def wait_for(condition):
 
 def progress(folder, system, *models, **changes):
     """Unfinished work of a training of the default configuration, some of its options changed."""
-    place = folder / f"results/demo/{system}/seed1/progress" / KEY
-    place.mkdir(parents=True)
     inputs = [f"results/demo/{name}" for name in (*models, "data/bin/dict.de.txt")]
-    options = experiment().options(system) | changes
-    hashes = {name: sha256(folder / name) for name in inputs}
-    write_job(place, work="training", options=options, seed=1, inputs=hashes)
-    return place
+    options = experiment().options(system) | {"seed": 1} | changes
+    with contextlib.chdir(folder):
+        return folder / unfinished(f"results/demo/{system}/seed1", "train", options, inputs)
 
 
 def test_recovery_after_the_kill_of_a_controller(project):
@@ -83,7 +80,7 @@ def test_recovery_after_the_kill_of_a_controller(project):
 
         refused = make(folder, "recover", "CORES=2")
         assert refused.returncode == 2
-        assert "error: nobody is there to be asked" in refused.stderr
+        assert "error: there is no terminal to ask on" in refused.stderr
         assert "train.py --output results/demo/takd_student/seed1" in refused.stdout
 
         (folder / "go").touch()
@@ -98,29 +95,28 @@ def test_recovery_after_the_kill_of_a_controller(project):
     assert dry_run(folder) == set()
 
 
-def test_clean_stale_is_asked_for_by_hand(project):
+def test_clean_stale_is_run_by_hand(project):
     folder = project.folder
     shutil.copy2(ROOT / "workflow_scripts/clean_stale.py", folder / "workflow_scripts")  # no stand-in
     assert dry_run(folder, "clean_stale") == {("clean_stale",)}
     stale = progress(folder, "student", init="junior_student")
     used = progress(folder, SYSTEM, "takd_assistant/seed1/model.pt", "takd_assistant/seed1/cache/top32/meta.json")
 
-    told = make(folder, "clean-stale", "DRY=1")
-    assert told.returncode == 0, told.stderr
-    assert f"would remove {stale.relative_to(folder)} (1 kB): init was 'junior_student' and is None now" in told.stdout
+    done = make(folder, "clean-stale", "DRY=1")
+    assert done.returncode == 0, done.stderr
+    assert f"would remove {stale.relative_to(folder)} (1 kB): init was 'junior_student' and is None now" in done.stdout
     assert stale.exists()
 
     old = progress(folder, "junior_teacher")
     (old / "job.json").rename(old / "checkpoint_last.pt")
-    told = make(folder, "clean-stale")
-    assert f"kept {old.relative_to(folder)} (1 kB): holds unfinished work" in told.stdout
-    assert f"removed {stale.relative_to(folder)}" in told.stdout
+    done = make(folder, "clean-stale")
+    assert f"kept {old.relative_to(folder)} (1 kB): holds work, but no valid job.json" in done.stdout
+    assert f"removed {stale.relative_to(folder)}" in done.stdout
     assert not stale.parent.exists()
     assert used.exists()
-    assert f"removed {old.relative_to(folder)}" in make(folder, "clean-stale", "OLD=1").stdout
-    told = make(folder, "clean-stale", "ARGS=--config systems='{takd_student: {lr: 0.5}}'")
-    assert f"removed {used.relative_to(folder)}" in told.stdout
-    assert "training.lr was 0.005 and is 0.5 now" in told.stdout
+    done = make(folder, "clean-stale", "ARGS=--config systems='{takd_student: {lr: 0.5}}'")
+    assert f"removed {used.relative_to(folder)}" in done.stdout
+    assert "training.lr was 0.005 and is 0.5 now" in done.stdout
 
     refused = make(folder, "clean-stale", "ARGS=--config seeds=0")
     assert refused.returncode == 2

@@ -1,4 +1,4 @@
-"""Steps set handlers of stop signals for the rest of their process; one that is called in a test's process must not."""
+"""Restores stop-signal handlers: a step that is called in a test's process would set them for all later tests."""
 
 import signal
 from collections.abc import Iterator
@@ -9,7 +9,7 @@ from ekd_nmt.common.signals import STOP_SIGNALS
 
 @contextmanager
 def given_back() -> Iterator[None]:
-    """At the end of the block the handlers are those of its beginning."""
+    """Restore the handlers at the end of a block."""
     before = {number: signal.getsignal(number) for number in STOP_SIGNALS}
     try:
         yield

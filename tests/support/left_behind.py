@@ -1,4 +1,4 @@
-"""What a controller may leave behind: steps that run, and folders of unfinished work that are claimed."""
+"""What a killed controller leaves behind: steps that run, and folders of unfinished work."""
 
 import contextlib
 import json
@@ -8,9 +8,12 @@ import sys
 import time
 from pathlib import Path
 
+from ekd_nmt.common.files import sha256, write_json
+from ekd_nmt.resume.work_folder import Job
+
 RUN = "results/demo/student/seed1"
 KEY = "0123456789abcdef"
-# takes the place of a step: tells that it runs, and on SIGTERM that it has saved, unless it is deaf
+# takes the place of a step: makes a file when it runs, and one on SIGTERM as if it saved, unless it is deaf
 STEP = """
 import pathlib, signal, sys, time
 
@@ -55,12 +58,21 @@ def wait_for(condition):
         time.sleep(0.05)
 
 
-def claim(progress, silent=0.0, **owner):
-    """What a process leaves in a folder that it has claimed."""
-    progress = Path(progress)
-    progress.mkdir(parents=True)
-    (progress / "lock").touch()
-    os.utime(progress / "lock", (time.time() - silent,) * 2)
-    owner = {"pid": 7, "host": "elsewhere", "job": None, "since": time.time() - 99, "work": "training"} | owner
-    (progress / "owner.json").write_text(json.dumps(owner))
-    return progress
+def lease(folder, age=0.0, **owner):
+    """What a process leaves in a folder whose lease it holds; ``age`` is that of its heartbeat in seconds."""
+    folder = Path(folder)
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "lock").touch()
+    os.utime(folder / "lock", (time.time() - age,) * 2)
+    owner = {"pid": 7, "host": "elsewhere", "job": None, "since": time.time() - 99, "command": "train"} | owner
+    (folder / "owner.json").write_text(json.dumps(owner))
+    return folder
+
+
+def unfinished(parent, command, options, inputs, revision=1, key=KEY):
+    """A work folder with a job record, as a killed step leaves it."""
+    folder = Path(parent, "progress", key)
+    folder.mkdir(parents=True)
+    job = Job(command=command, revision=revision, options=options, inputs={path: sha256(path) for path in inputs})
+    write_json(folder / "job.json", job.model_dump())
+    return folder

@@ -1,4 +1,4 @@
-"""A folder with a workflow and a SLURM of two shell scripts, as recover.py meets them."""
+"""A folder with a workflow, and a SLURM of two shell scripts, for the tests of recover.py."""
 
 import os
 import pty
@@ -25,7 +25,7 @@ rule done:
 
 
 def put_workflow(folder, monkeypatch):
-    """A folder with a workflow of one rule and a step that only waits; a SLURM without jobs. It is worked in."""
+    """Make a folder with a workflow of one rule, a step that only waits, and a SLURM without jobs; work in it."""
     put_step(folder)
     (folder / "Snakefile").write_text(SNAKEFILE)
     (folder / "go").touch()
@@ -33,12 +33,14 @@ def put_workflow(folder, monkeypatch):
     monkeypatch.chdir(folder)
     monkeypatch.setenv("PATH", f"{folder}/bin:/usr/bin:/bin")
     monkeypatch.delenv("SLURM_JOB_ID", raising=False)
+    monkeypatch.setattr(recover, "STOP_SECONDS", 1.0)
+    monkeypatch.setattr(recover, "SCANCEL_SECONDS", 2.0)
     command("squeue", "#!/bin/sh\n")
     return folder
 
 
 def command(name, text):
-    """Put a command on the path of the workflow's folder, which is the working folder."""
+    """Put a command on the PATH of the workflow's folder, which is the working folder."""
     path = Path("bin", name)
     path.write_text(text)
     path.chmod(0o755)
@@ -52,13 +54,13 @@ def with_slurm(*lines):
 
 
 def call(*flags, stdin=subprocess.DEVNULL):
-    """Call recover.py where nobody types."""
+    """Call recover.py without a terminal."""
     words = [sys.executable, ROOT / "workflow_scripts/recover.py", *flags]
     return subprocess.run(words, stdin=stdin, capture_output=True, text=True, check=False, timeout=120)
 
 
 def answering(text, *flags):
-    """Call recover.py on a terminal, where somebody types."""
+    """Call recover.py on a terminal, with this input."""
     ours, theirs = pty.openpty()
     try:
         os.write(ours, text.encode())
@@ -66,8 +68,3 @@ def answering(text, *flags):
     finally:
         os.close(ours)
         os.close(theirs)
-
-
-def arguments(*flags):
-    """Those of recover.py, with patience for a test."""
-    return recover.parse_arguments(["--kill-after", "1", "--wait", "2", *flags])

@@ -1,5 +1,6 @@
 """Teacher caches of a few kilobytes, in several shards, of an untrained teacher on the corpus of tiny_training."""
 
+import shutil
 import sys
 from pathlib import Path
 from unittest import mock
@@ -9,6 +10,7 @@ import torch
 import cache_teacher
 import handlers
 import kd  # noqa: F401  before fairseq, as the workflow's own steps do
+from ekd_nmt.resume.work_folder import WorkFolder
 from kd.binarized_corpus import load_task
 from kd.cache import SPLITS
 from kd.cache_writer import Caching, Request
@@ -49,7 +51,9 @@ def write(wanted: Request, folder: Path, **options) -> Path:
     """Make a cache, or go on with it; returns its folder, in ``folder``."""
     work = start(wanted, folder)
     work.run(**options)
-    work.publish(folder / "cache")
+    shutil.rmtree(folder / "cache", ignore_errors=True)
+    work.cache.rename(folder / "cache")
+    WorkFolder(folder / "progress").clear()
     return folder / "cache"
 
 

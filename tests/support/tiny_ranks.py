@@ -1,4 +1,4 @@
-"""Ranks: their processes, and trainings whose losses are kept, in this process or, run by torchrun, in several."""
+"""Ranks: their processes, and trainings that record their losses, in this process or in several under torchrun."""
 
 import json
 import os

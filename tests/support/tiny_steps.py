@@ -1,4 +1,4 @@
-"""Calls of the steps whose unfinished work outlives them, each on a corpus and with models of kilobytes."""
+"""Calls of the steps that can be resumed, each on a corpus and with models of kilobytes."""
 
 import sys
 from collections.abc import Callable
@@ -19,14 +19,14 @@ from tiny_training import command, options
 
 @dataclass
 class Step:
-    """A step's ``main``, the command line to call it with, and what it puts in place last."""
+    """A step's ``main``, its command line, and the output that it puts in place last."""
 
     main: Callable[[], None]
     arguments: list[str]
     output: Path
 
     def run(self) -> None:
-        """Call it in this process, whose handlers of stop signals it leaves as they are in the end."""
+        """Call it in this process, whose stop-signal handlers it changes."""
         with mock.patch.object(sys, "argv", self.arguments), mock.patch("kd.cache_writer.SHARD_BYTES", 700):
             self.main()
 
@@ -51,7 +51,7 @@ def training(model: Path, data: Path, output: Path) -> Step:
 
 
 def fetching(file: DataFile, output: Path, *flags: object) -> Step:
-    """The fetching of one file of a data set named ``set``."""
+    """The download of one file of a data set named ``set``."""
     content = {"licence": "CC0", "citation": "Nobody (2020)", "home": "h"}
     manifest = output.parent / "manifest.yaml"
     manifest.parent.mkdir(parents=True, exist_ok=True)

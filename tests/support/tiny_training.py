@@ -94,7 +94,7 @@ def start_training(*arguments, python: tuple[str, ...] = (), **files) -> subproc
 
 
 def refuse(capsys, main: Callable[[], None], arguments: list[str], message: str) -> None:
-    """A step called with these arguments says one line, and leaves with status 2."""
+    """A step called with these arguments prints one line, and exits with status 2."""
     capsys.readouterr()
     with mock.patch.object(sys, "argv", arguments), pytest.raises(SystemExit) as stop:
         run(main)

@@ -10,11 +10,10 @@ The folder of unfinished work holds ``cache``, which becomes the cache by a rena
 
 from __future__ import annotations
 
-import hashlib
 import json
 import shutil
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -26,7 +25,6 @@ from fairseq import utils
 from ekd_nmt.cluster.cache_size import amount
 from ekd_nmt.common.errors import UserError
 from ekd_nmt.common.files import sha256, write_json
-from ekd_nmt.resume.lease import clear
 from kd.binarized_corpus import load_task
 from kd.cache import FORMAT, META, SPLITS, TAILS, corpus_hash, record_type, starts_file
 from kd.cache_layout import Shard, batches, coverage, mass_statistics, plan, tails_distribution, to_records, write_array
@@ -58,22 +56,13 @@ class Request:
         names = ("top_k", "temperature", "max_tokens", "shard_bytes", "cuda")
         return {"format": FORMAT} | {name: getattr(self, name) for name in names}
 
-    def key(self, hashes: Iterable[str]) -> str:
-        """A hash of all that decides the bytes of the cache.
-
-        Args:
-            hashes: SHA-256 of teacher, dictionaries, and the files of the splits.
-        """
-        parts = [json.dumps(self.decisive(), sort_keys=True), *hashes]
-        return hashlib.sha256("\n".join(parts).encode()).hexdigest()[:16]
-
 
 class Caching:
     """The writing of one cache.
 
     Args:
         request: what to cache.
-        folder: of the unfinished work, claimed by this process.
+        folder: of the unfinished work, held by this process.
         say: takes a line for the reader of the log.
         before_saving: called before files are written; may raise.
         parts: for want of memory, batches are so many times smaller.
@@ -167,19 +156,10 @@ class Caching:
             )
         return self._complete({split: [sidecars[shard] for shard in self.shards[split]] for split in SPLITS})
 
-    def publish(self, output: Path) -> None:
-        """Put the completed cache in place, and remove what was kept beside it.
-
-        Args:
-            output: on the same file system as the folder of the unfinished work. What is there gives way only now.
-        """
-        self._before_saving()
-        replaced = self.folder / "replaced"
-        if output.exists():
-            shutil.rmtree(replaced, ignore_errors=True)  # there if an earlier run was killed in what follows
-            output.rename(replaced)
-        self._cache.rename(output)
-        clear(self.folder)
+    @property
+    def cache(self) -> Path:
+        """The folder to publish when :meth:`run` has returned."""
+        return self._cache
 
     def _finished(self, shard: Shard) -> dict[str, Any] | None:
         """The sidecar of a shard that is complete and unaltered, else None."""

@@ -16,7 +16,7 @@ from fairseq.dataclass.utils import convert_namespace_to_omegaconf
 
 from ekd_nmt.cluster.cache_size import amount
 from ekd_nmt.common.errors import UserError
-from ekd_nmt.launch.ddp_launcher import count_ranks
+from ekd_nmt.config.types import count_ranks
 from kd.arguments import shared_batches, training_arguments
 from kd.checkpoints import BEST, UNREADABLE, bytes_on_disk, first_line, save
 from kd.dictionaries import check_dictionaries, fingerprints

@@ -29,8 +29,8 @@ from fairseq.data.iterators import GroupedIterator
 from fairseq.logging import metrics
 from omegaconf import OmegaConf
 
+from ekd_nmt.common.errors import Interrupted
 from ekd_nmt.common.signals import stop_signals_handled
-from ekd_nmt.launch.ddp_launcher import Interrupted
 from kd import history
 from kd.attempts import Attempt
 from kd.checkpoints import LAST, new_name, newest_as_last, put_in_place

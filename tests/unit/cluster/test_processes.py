@@ -1,14 +1,11 @@
 """Which processes of this machine are controllers of a workflow, and which are its steps."""
 
-import os
-import subprocess
-import sys
-import time
 from pathlib import Path
 
+import psutil
 import pytest
 
-from ekd_nmt.cluster.processes import Process, started_at, steps
+from ekd_nmt.cluster.processes import Process, steps
 from left_behind import RUN, put_step, step, wait_for
 
 
@@ -21,14 +18,16 @@ def test_steps_are_those_of_this_folder(tmp_path, tmp_path_factory, monkeypatch)
         assert {each.pid: (each.job, task) for each, task in found.items()} == {
             process.pid: ("11", f"train.py --output {RUN}")
         }
+        assert list(steps(tmp_path)) == list(found), "the same process is another one"
+        assert next(iter(found)).handle == psutil.Process(process.pid)
         assert not steps(tmp_path_factory.mktemp("elsewhere"))
         process.kill()
-        wait_for(lambda: not steps(tmp_path))  # it is a zombie then, since nobody has waited for it
+        wait_for(lambda: not steps(tmp_path))  # a zombie then
         assert process.returncode is None
 
 
 @pytest.mark.parametrize(
-    ("line", "is_led", "is_claimed"),
+    ("line", "is_rank", "is_leased"),
     [
         ("python workflow_scripts/train.py --output x", False, True),
         ("python -u /f/workflow_scripts/train.py --output x --outcomes y", True, True),
@@ -48,9 +47,9 @@ def test_steps_are_those_of_this_folder(tmp_path, tmp_path_factory, monkeypatch)
         ("python -m snakemake --mode remote", False, False),
     ],
 )
-def test_who_tells_a_step_to_stop_and_whether_its_copy_waits(line, is_led, is_claimed):
-    process = Process(1, 1, tuple(line.split()))
-    assert (process.is_led, process.is_claimed) == (is_led, is_claimed)
+def test_ranks_and_steps_with_a_lease(line, is_rank, is_leased):
+    process = Process(None, tuple(line.split()))
+    assert (process.is_rank, process.is_leased) == (is_rank, is_leased)
 
 
 @pytest.mark.parametrize(
@@ -73,15 +72,6 @@ def test_who_tells_a_step_to_stop_and_whether_its_copy_waits(line, is_led, is_cl
         ("sleep 60", False, None),
     ],
 )
-def test_what_a_command_line_says(line, is_controller, task):
-    process = Process(1, 1, tuple(line.split()))
+def test_controllers_and_steps(line, is_controller, task):
+    process = Process(None, tuple(line.split()))
     assert (process.is_controller, process.step(Path("/f"))) == (is_controller, task)
-
-
-def test_when_a_process_started():
-    assert abs(started_at(os.getpid()) - time.time()) < 3600
-    with subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE) as process:
-        assert abs(started_at(process.pid) - time.time()) < 5
-        process.kill()
-        wait_for(lambda: started_at(process.pid) is None)  # a zombie
-    assert started_at(process.pid) is None

@@ -1,4 +1,4 @@
-"""cache_teacher.py: what it writes and says, that stopping or killing it loses nothing, and what it refuses."""
+"""cache_teacher.py: its output and log, that stopping or killing it loses nothing, and what it refuses."""
 
 import json
 import os
@@ -16,11 +16,9 @@ import cache_teacher
 import tiny_cache as tiny
 import tiny_training
 from ekd_nmt.common.command import run
-from ekd_nmt.common.errors import UserError
 from ekd_nmt.common.files import sha256
 from ekd_nmt.common.logs import error_lines
 from ekd_nmt.common.signals import STOP_SIGNALS
-from ekd_nmt.resume.lease import claimed
 from kd.cache import TeacherCache, record_type
 from kd.teacher import Teacher
 
@@ -33,11 +31,11 @@ from ekd_nmt.common.log_filters import quiet
 quiet()
 import cache_teacher, kd
 from ekd_nmt.common.command import run
-from kd import caching
+from kd import cache_writer
 from kd.teacher import Teacher
 
 batch, number = int(sys.argv.pop(1)), int(sys.argv.pop(1))
-caching.SHARD_BYTES = {tiny.SHARD_BYTES}
+cache_writer.SHARD_BYTES = {tiny.SHARD_BYTES}
 teach, calls = Teacher.teach, []
 
 def stopping(*arguments, **options):
@@ -79,7 +77,7 @@ def unfinished(folder: Path) -> list[Path]:
     return [path for path in (folder / "progress").rglob("*") if path.is_file()]
 
 
-# What it writes and says
+# Output and log
 
 
 def test_cache_summary_and_log(command, model, tmp_path, capsys):
@@ -138,13 +136,13 @@ def test_existing_cache_is_replaced(command, tmp_path, capsys):
 
 
 @pytest.mark.slow
-def test_killed_in_the_middle_of_a_shard_and_then_told_to_stop(command, tmp_path):
-    tiny.run_command(command("undisturbed"))
+def test_killed_in_the_middle_of_a_shard_and_then_stopped(command, tmp_path):
+    tiny.run_command(command("uninterrupted"))
     folder = tmp_path / "cache"
     done = in_process_of_its_own(command(), 10, signal.SIGKILL)
     assert done.returncode == -signal.SIGKILL
-    (progress,) = (folder / "progress").iterdir()
-    kept = {path: path.stat().st_mtime_ns for path in (progress / "cache").glob("*.npy")}
+    (work,) = (folder / "progress").iterdir()
+    kept = {path: path.stat().st_mtime_ns for path in (work / "cache").glob("*.npy")}
     assert kept
     assert not (folder / "top5").exists()
 
@@ -152,21 +150,21 @@ def test_killed_in_the_middle_of_a_shard_and_then_told_to_stop(command, tmp_path
     assert done.returncode == 75, done.stderr
     lines = done.stderr.splitlines()
     assert all(re.match(r"\d\d:\d\d:\d\d ", line) for line in lines), "fairseq's chatter is in the log"
-    assert re.search(rf"going on: {len(kept)} of \d+ shards are there$", lines[2])
-    assert lines[0].endswith("was killed; its progress is gone on with")
-    assert lines[-1].endswith("SIGTERM: progress is saved; run the same command again to go on (exit status 75)")
+    assert re.search(rf": {len(kept)} of \d+ shards are there$", lines[2])
+    assert lines[0].endswith("was killed; resuming its work")
+    assert lines[-1].endswith("SIGTERM: progress is saved; run the same command again to resume (exit status 75)")
     assert {path: path.stat().st_mtime_ns for path in kept} == kept
-    more = list((progress / "cache").glob("*.npy"))
+    more = list((work / "cache").glob("*.npy"))
     assert len(more) > len(kept)
 
     tiny.run_command(command())
-    assert tiny.content(folder / "top5") == tiny.content(tmp_path / "undisturbed/top5")
+    assert tiny.content(folder / "top5") == tiny.content(tmp_path / "uninterrupted/top5")
     assert not (folder / "progress").exists()
 
 
 @pytest.mark.parametrize("number", STOP_SIGNALS)
-def test_asked_to_stop(command, tmp_path, capsys, number):
-    tiny.run_command(command("undisturbed"))
+def test_stop_signals(command, tmp_path, capsys, number):
+    tiny.run_command(command("uninterrupted"))
     teach, calls = Teacher.teach, []
 
     def stopping(*arguments, **options):
@@ -180,17 +178,17 @@ def test_asked_to_stop(command, tmp_path, capsys, number):
     assert (stop.value.code, len(calls)) == (75, 6), "the batch at hand is the last"
     log = tmp_path / "log"
     log.write_text(capsys.readouterr().err)
-    (told,) = error_lines([log], since=0)
-    assert f"{number.name}: progress is saved" in told
+    (line,) = error_lines([log], since=0)
+    assert f"{number.name}: progress is saved" in line
     seconds = next(path for path in unfinished(tmp_path / "cache") if path.name == "seconds.json")
     assert float(seconds.read_text()) > 0
     tiny.run_command(command())
-    assert tiny.content(tmp_path / "cache/top5") == tiny.content(tmp_path / "undisturbed/top5")
+    assert tiny.content(tmp_path / "cache/top5") == tiny.content(tmp_path / "uninterrupted/top5")
 
 
-def test_asked_to_stop_before_the_first_batch(command, capsys):
+def test_stop_signal_before_the_first_batch(command, capsys):
     with (
-        mock.patch("cache_teacher.input_files", side_effect=lambda *_: os.kill(os.getpid(), signal.SIGTERM)),
+        mock.patch("cache_teacher.training_inputs", side_effect=lambda *_: os.kill(os.getpid(), signal.SIGTERM)),
         pytest.raises(SystemExit) as stop,
     ):
         tiny.run_command(command())
@@ -198,8 +196,11 @@ def test_asked_to_stop_before_the_first_batch(command, capsys):
 
 
 def test_stopped_between_the_summary_and_the_cache(command, tmp_path):
-    """The summary is there first: the cache says that all is."""
-    with mock.patch("kd.cache_writer.Caching.publish", side_effect=KeyboardInterrupt), pytest.raises(KeyboardInterrupt):
+    """The cache comes last: it marks the work as complete."""
+    with (
+        mock.patch("ekd_nmt.resume.work_folder.WorkFolder.publish", side_effect=KeyboardInterrupt),
+        pytest.raises(KeyboardInterrupt),
+    ):
         tiny.run_command(command())
     folder = tmp_path / "cache"
     assert (folder / "top5.json").exists()
@@ -277,21 +278,9 @@ def test_too_little_disk_space(command, tmp_path, capsys, monkeypatch):
     with mock.patch.object(sys, "argv", command()), pytest.raises(SystemExit) as stop:
         run(cache_teacher.main)
     assert stop.value.code == 2
-    told = capsys.readouterr().err.splitlines()[-1]
-    assert re.match(r"error: .* takes \d kB more and 1 kB are free; lower distillation\.top_k, make room, or set", told)
+    line = capsys.readouterr().err.splitlines()[-1]
+    assert re.match(r"error: .* takes \d kB more and 1 kB are free; lower distillation\.top_k, make room, or set", line)
     assert not (tmp_path / "cache").exists()
-
-
-def test_a_second_writer(command, tmp_path, capsys, monkeypatch):
-    monkeypatch.setattr("ekd_nmt.resume.lease.CLAIM_SECONDS", 0.1)
-    with mock.patch("kd.cache_writer.Caching.publish", side_effect=KeyboardInterrupt), pytest.raises(KeyboardInterrupt):
-        tiny.run_command(command())
-    (progress,) = (tmp_path / "cache/progress").iterdir()
-    message = rf"another caching writes here, process {os.getpid()} on \S+, and it is running; wait for its end"
-    with claimed(progress, "caching"), mock.patch("kd.cache_writer.SHARD_BYTES", tiny.SHARD_BYTES):
-        with pytest.raises(UserError, match=message):
-            tiny.run_command(command())
-        assert "waiting up to 0.1 s" in capsys.readouterr().err
 
 
 @pytest.mark.slow

@@ -11,9 +11,9 @@ import pytest
 import torch
 
 import cache_teacher
-import train
 from ekd_nmt.common.errors import UserError
 from ekd_nmt.common.files import sha256
+from ekd_nmt.resume.training_inputs import training_inputs
 from tiny_models import assert_same_gradients, gradients
 from tiny_training import history, options, progress_files, run_training
 
@@ -156,7 +156,7 @@ def test_options_and_command_line_must_agree_about_the_cache(tiny_corpus, teache
 def test_an_unfinished_cache_is_refused(tiny_corpus, teacher, tmp_path):
     (tmp_path / "cache").mkdir()
     with pytest.raises(
-        UserError, match=r"cache: is no finished teacher cache; delete .*cache and run again, then it is made"
+        UserError, match=r"cache: is no finished teacher cache; delete .*cache and run again to make it"
     ):
         run_training(
             tiny_corpus,
@@ -167,13 +167,10 @@ def test_an_unfinished_cache_is_refused(tiny_corpus, teacher, tmp_path):
         )
 
 
-def test_another_cache_of_the_same_teacher_starts_a_training_afresh(tiny_corpus, teacher, full, tmp_path):
+def test_another_cache_of_the_same_teacher_is_another_input(tiny_corpus, teacher, full, tmp_path):
     other = make_cache(tiny_corpus, teacher, tmp_path / "top8", k=8)
-    keys = {
-        train.progress_key(options("pupil"), 1, map(sha256, train.input_files(tiny_corpus, teacher, cache, None)))
-        for cache in (None, full, other)
-    }
-    assert len(keys) == 3
+    inputs = [training_inputs(tiny_corpus, teacher, cache) for cache in (None, full, other)]
+    assert len({tuple(map(sha256, files)) for files in inputs}) == 3
 
 
 def test_a_cache_of_another_k_is_refused(tiny_corpus, teacher, full, tmp_path):

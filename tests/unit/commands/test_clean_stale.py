@@ -1,4 +1,4 @@
-"""Unfinished work goes when no job of the configuration would go on with it, and only then."""
+"""clean_stale.py removes unfinished work from which no job of the configuration would resume, and nothing else."""
 
 import json
 import os
@@ -14,10 +14,9 @@ import yaml
 
 from clean_stale import clean, differences
 from configurations import SYSTEMS, experiment, merged
+from ekd_nmt.common.command import revision
 from ekd_nmt.common.errors import UserError
-from ekd_nmt.common.files import sha256
-from ekd_nmt.resume.work_folder import write_job
-from left_behind import claim, put_step, running, step
+from left_behind import KEY, lease, put_step, running, step, unfinished
 
 ROOT = Path(__file__).parents[3]
 SIZE = 3_000_000  # bytes of a checkpoint
@@ -44,13 +43,11 @@ def put(path, text=None):
     return path
 
 
-def work(place, work, options, seed, inputs, key="0123456789abcdef"):
-    """A folder of unfinished work with a checkpoint, as a step leaves it that was killed."""
-    progress = Path(place, "progress", key)
-    progress.mkdir(parents=True)
-    (progress / "checkpoint_last.pt").write_bytes(bytes(SIZE))
-    write_job(progress, work=work, options=options, seed=seed, inputs={path: sha256(path) for path in inputs})
-    return progress
+def work(*job, **how):
+    """A work folder with a checkpoint, as a killed step leaves it."""
+    folder = unfinished(*job, **how)
+    (folder / "checkpoint_last.pt").write_bytes(bytes(SIZE))
+    return folder
 
 
 def training(system="master_student", seed=1, exp=EXPERIMENT, **how):
@@ -64,7 +61,7 @@ def training(system="master_student", seed=1, exp=EXPERIMENT, **how):
     if exp.init(system) is not None:
         inputs.append(exp.run_path(exp.init(system), seed, "model.pt"))
     inputs += exp.binarized(("train", "valid"))
-    return work(exp.run_path(system, seed), "training", exp.options(system), seed, inputs, **how)
+    return work(exp.run_path(system, seed), "train", exp.options(system) | {"seed": seed}, inputs, **how)
 
 
 def caching(teacher="senior_teacher", seed=1, k=32, temperature=1.0, **how):
@@ -77,13 +74,13 @@ def caching(teacher="senior_teacher", seed=1, k=32, temperature=1.0, **how):
         "cuda": False,
     }
     inputs = [EXPERIMENT.run_path(teacher, seed, "model.pt"), *EXPERIMENT.binarized(("train", "valid"))]
-    return work(EXPERIMENT.run_path(teacher, seed, "cache"), "caching", options, None, inputs, **how)
+    return work(EXPERIMENT.run_path(teacher, seed, "cache"), "cache_teacher", options, inputs, **how)
 
 
 def translation(system="student", **options):
     options = {"split": "test", "target_lang": "en", "cuda": False} | EXPERIMENT.config.decoding.model_dump() | options
     inputs = [EXPERIMENT.run_path(system, 1, "model.pt"), *EXPERIMENT.binarized(("test",))]
-    return work(EXPERIMENT.run_path(system, 1), "translation", options, None, inputs, key="fedcba9876543210")
+    return work(EXPERIMENT.run_path(system, 1), "translate", options, inputs, key=KEY[::-1])
 
 
 def cleaned(capsys, overlay=SEEDS, **how):
@@ -92,9 +89,9 @@ def cleaned(capsys, overlay=SEEDS, **how):
     return capsys.readouterr().out
 
 
-def test_what_jobs_would_go_on_with_stays(folder, capsys):
+def test_work_of_the_configuration_stays(folder, capsys):
     places = [training(), training("student", 2), training("senior_student", 2), caching(), translation()]
-    assert cleaned(capsys) == "results/demo: nothing stale is there\n"
+    assert cleaned(capsys) == "results/demo: nothing is stale\n"
     assert all((place / "checkpoint_last.pt").exists() for place in places)
 
 
@@ -112,9 +109,9 @@ def test_what_jobs_would_go_on_with_stays(folder, capsys):
 )
 def test_another_configuration(folder, capsys, overlay, reason):
     place = training()
-    told = cleaned(capsys, overlay)
-    assert told.startswith(f"removed {place} (3 MB): {reason}")
-    assert told.endswith("\nresults/demo: removed 3 MB in all\n")
+    shown = cleaned(capsys, overlay)
+    assert shown.startswith(f"removed {place} (3 MB): {reason}")
+    assert shown.endswith("\nresults/demo: removed 3 MB in total\n")
     assert not place.exists()
     assert not place.parent.exists(), "it became empty"
     assert Path("results/demo/master_student/seed1/model.pt").exists()
@@ -122,40 +119,46 @@ def test_another_configuration(folder, capsys, overlay, reason):
 
 def test_another_teacher_of_the_same_options(folder, capsys):
     place = training("senior_student", 2)
-    told = cleaned(capsys, "{seeds: [1, 2], distillation: {teacher_seed: same}}")
-    assert f"removed {place} (3 MB): it read results/demo/senior_teacher/seed1/cache/top32/meta.json, not now" in told
+    shown = cleaned(capsys, "{seeds: [1, 2], distillation: {teacher_seed: same}}")
+    assert f"removed {place} (3 MB): it read results/demo/senior_teacher/seed1/cache/top32/meta.json, not now" in shown
     assert not place.exists()
 
 
 def test_an_input_that_has_changed_or_is_missing(folder, capsys):
     changed, missing, both = training(), training("student"), training("junior_student")
-    put("results/demo/senior_teacher/seed1/model.pt", "trained anew")
-    put("results/demo/junior_teacher/seed1/model.pt", "trained anew")
+    put("results/demo/senior_teacher/seed1/model.pt", "trained again")
+    put("results/demo/junior_teacher/seed1/model.pt", "trained again")
     gone = Path(EXPERIMENT.binarized(("valid",))[-1])
     gone.unlink()
-    told = cleaned(capsys)
-    assert f"removed {changed} (3 MB): its input results/demo/senior_teacher/seed1/model.pt has changed" in told
-    assert f"kept {missing} (3 MB): its input {gone} is missing now" in told
+    shown = cleaned(capsys)
+    assert f"removed {changed} (3 MB): its input results/demo/senior_teacher/seed1/model.pt has changed" in shown
+    assert f"kept {missing} (3 MB): its input {gone} is missing; it may" in shown
     assert missing.exists()
     assert not changed.exists()
     assert not both.exists()
 
 
-def test_without_a_record_work_goes_only_when_asked(folder, capsys):
-    old, empty, damaged = training(), training("student"), caching()
-    (old / "job.json").unlink()
+def test_without_a_job_record_a_folder_goes_only_if_it_holds_no_work(folder, capsys):
+    lost, empty, damaged = training(), training("student"), caching()
+    (lost / "job.json").unlink()
     put(empty / "job.json", "")
     (empty / "checkpoint_last.pt").unlink()
     put(damaged / "job.json", "{")
     (damaged / "checkpoint_last.pt").rename(put(damaged / "cache/train.00000.npy"))
     notes = put("results/demo/student/seed1/progress/notes/mine.txt")
-    told = cleaned(capsys, finished=True)
-    assert f"removed {empty} (0 kB): says not whose it is" in told
-    assert f"kept {old} (3 MB): holds unfinished work, perhaps of an older version, and has no job.json" in told
-    assert (old.exists(), damaged.exists(), empty.exists()) == (True, True, False)
-    assert f"removed {old} (3 MB): says not whose it is" in cleaned(capsys, without_job=True)
-    assert (old.exists(), damaged.exists()) == (False, False)
+    shown = cleaned(capsys, finished=True)
+    assert f"removed {empty} (0 kB): holds no work; its job was killed when it started" in shown
+    for kept in (lost, damaged):
+        assert f"kept {kept} (3 MB): holds work, but no valid job.json; delete the folder if you do not" in shown
+    assert (lost.exists(), damaged.exists(), empty.exists()) == (True, True, False)
     assert notes.exists(), "its name is no key"
+
+
+def test_another_revision(folder, capsys):
+    places = [training(revision=0), caching(revision=2)]
+    shown = cleaned(capsys)
+    for place, command, found in zip(places, ("train", "cache_teacher"), (0, 2), strict=True):
+        assert f"removed {place} (3 MB): REVISION of {command} was {found} and is {revision(command)} now" in shown
 
 
 @pytest.mark.parametrize(
@@ -178,9 +181,9 @@ def test_caches(folder, capsys, overlay, stays):
 def test_a_cache_of_another_teacher_is_stale(folder, capsys):
     unread, moved = caching("student"), caching()
     shutil.copytree(moved, Path("results/demo/junior_teacher/seed1/cache/progress/0123456789abcdef"))
-    told = cleaned(capsys)
-    assert f"removed {unread} (3 MB): no system reads a cache of student" in told
-    assert "it did not read results/demo/junior_teacher/seed1/model.pt, but now" in told
+    shown = cleaned(capsys)
+    assert f"removed {unread} (3 MB): no system reads a cache of student" in shown
+    assert "it did not read results/demo/junior_teacher/seed1/model.pt, but now" in shown
     assert moved.exists()
 
 
@@ -190,22 +193,18 @@ def test_translations(folder, capsys, overlay):
     assert f"removed {place}" in cleaned(capsys, overlay)
 
 
-def test_a_living_owner_keeps_its_folder(folder, capsys):
+def test_the_folder_of_a_running_owner_stays(folder, capsys):
     here, there, dead = training("student"), training("junior_teacher"), training("senior_teacher")
     for place, owner in (
         (here, {"pid": os.getpid(), "host": socket.gethostname()}),
         (there, {}),
-        (dead, {"silent": 3600}),
+        (dead, {"age": 3600}),
     ):
-        content = {path.name: path.read_bytes() for path in place.iterdir()}
-        shutil.rmtree(place)
-        claim(place, **({"since": time.time()} | owner))
-        for name, data in content.items():
-            (place / name).write_bytes(data)
+        lease(place, **({"since": time.time()} | owner))
         put(place.parent.parent / ".summary.tmp")
-    told = cleaned(capsys, "seeds: [3]")
-    assert f"kept {here} (3 MB): process {os.getpid()} on {socket.gethostname()} works there" in told
-    assert f"kept {there} (3 MB): process 7 on elsewhere works there" in told
+    shown = cleaned(capsys, "seeds: [3]")
+    assert f"kept {here} (3 MB): process {os.getpid()} on {socket.gethostname()} works there" in shown
+    assert f"kept {there} (3 MB): process 7 on elsewhere works there" in shown
     assert (here.exists(), there.exists(), dead.exists()) == (True, True, False)
     assert {path.parent for path in Path("results").rglob(".summary.tmp")} == {here.parent.parent, there.parent.parent}
 
@@ -215,16 +214,16 @@ def test_finished_work_goes_when_asked(folder, capsys):
     for place in (done, older, other):
         run, job = place.parent.parent, json.loads((place / "job.json").read_text())
         options = job["options"] | ({"model_name": "another"} if place == other else {})
-        put(run / "config.json", json.dumps(options | {"seed": 1}))
+        put(run / "config.json", json.dumps(options))
         os.utime(run / "model.pt")
     os.utime("results/demo/student/seed1/model.pt", (1, 1))
     os.utime("results/demo/senior_teacher/seed1/cache/top32/meta.json")
     os.utime("results/demo/master_student/seed1/model.pt")
-    assert "nothing stale" in cleaned(capsys)
-    told = cleaned(capsys, finished=True)
-    assert f"removed {done} (3 MB): the training is finished" in told
-    assert f"removed {cache} (3 MB): the caching is finished" in told
-    assert told.endswith("removed 6 MB in all\n")
+    assert "nothing is stale" in cleaned(capsys)
+    shown = cleaned(capsys, finished=True)
+    assert f"removed {done} (3 MB): train has finished" in shown
+    assert f"removed {cache} (3 MB): cache_teacher has finished" in shown
+    assert shown.endswith("removed 6 MB in total\n")
     assert older.exists()
     assert other.exists(), "the model that is there was trained with other options"
 
@@ -232,9 +231,9 @@ def test_finished_work_goes_when_asked(folder, capsys):
 def test_a_dry_run_removes_nothing(folder, capsys):
     place, half = training(), put("results/demo/data/.bin.tmp/file")
     before = sorted(Path("results").rglob("*"))
-    told = cleaned(capsys, "seeds: [3]", dry_run=True)
-    assert f"would remove {place} (3 MB): 1 is no seed" in told
-    assert f"would remove {half.parent} (0 kB): half-written" in told
+    shown = cleaned(capsys, "seeds: [3]", dry_run=True)
+    assert f"would remove {place} (3 MB): 1 is no seed" in shown
+    assert f"would remove {half.parent} (0 kB): half-written" in shown
     assert sorted(Path("results").rglob("*")) == before
 
 
@@ -280,12 +279,11 @@ def test_command_line(folder):
     config = put("config.json", json.dumps(merged(yaml.safe_load(SEEDS))))
     command = [sys.executable, ROOT / "workflow_scripts/clean_stale.py", "--config"]
     run = subprocess.run([*command, f"@{config}"], capture_output=True, text=True, check=True)
-    assert run.stdout == "results/demo: nothing stale is there\n"
+    assert run.stdout == "results/demo: nothing is stale\n"
     config.write_text(json.dumps(merged({"seeds": [3]})))
     run = subprocess.run([*command, config.read_text(), "--dry-run"], capture_output=True, text=True, check=True)
     assert f"would remove {place}" in run.stdout
-    (place / "job.json").unlink()
-    run = subprocess.run([*command, f"@{config}", "--without-job"], capture_output=True, text=True, check=True)
+    run = subprocess.run([*command, f"@{config}"], capture_output=True, text=True, check=True)
     assert f"removed {place}" in run.stdout
     run = subprocess.run([*command, '{"experiment": "demo"}'], capture_output=True, text=True, check=False)
     assert run.returncode == 2
@@ -304,5 +302,5 @@ def test_command_line(folder):
         ({"a": {}}, {"a": None}, "a was {} and is None now"),
     ],
 )
-def test_differences_are_told_in_words(old, new, reason):
+def test_differences(old, new, reason):
     assert differences(old, new) == reason

@@ -224,7 +224,7 @@ def test_download_that_another_process_took_over_is_not_published(server, output
     def check(self):
         raise UserError("another download has taken over")
 
-    monkeypatch.setattr(lease.Claim, "check", check)
+    monkeypatch.setattr(lease.Lease, "check", check)
     server.answers = [whole]
     with pytest.raises(UserError, match="taken over"):
         get(entry(server.url), output)

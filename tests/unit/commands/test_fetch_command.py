@@ -16,7 +16,7 @@ import pytest
 import yaml
 
 from ekd_nmt.common.signals import EXIT_INTERRUPTED, STOP_SIGNALS
-from ekd_nmt.resume.lease import claimed
+from ekd_nmt.resume.lease import hold
 from failing_server import CONTENT, entry, ranged, stalled, unannounced, whole
 from fetch import BLOCK, DataFile
 
@@ -165,7 +165,7 @@ def test_killed_download_is_resumed_by_the_next(server, output, tmp_path, number
         assert left == {"file.gz.part", "file.gz.progress"}
     else:
         assert process.returncode == EXIT_INTERRUPTED
-        words = f"{number.name}: progress is saved; run the same command again to go on (exit status 75)"
+        words = f"{number.name}: progress is saved; run the same command again to resume (exit status 75)"
         assert told[len("12:00:00 ") :] == f"{words}\n"
         assert left == {"file.gz.part"}
     kept = part.stat().st_size
@@ -190,7 +190,7 @@ def test_second_download_waits_for_the_first_and_uses_its_file(server, output, t
     with start(*arguments) as first:
         wait_for(lambda: len(server.requests) == 1)
         with start(*arguments) as second:
-            assert "another download writes here, process" in second.stderr.readline()
+            assert "another fetch runs here, process" in second.stderr.readline()
             going_on.set()
             told = second.communicate()[1], first.communicate()[1]
     assert (first.returncode, second.returncode) == (0, 0), told
@@ -207,7 +207,7 @@ def test_second_download_resumes_when_the_first_is_killed(server, output, tmp_pa
     with start(*arguments) as first:
         wait_for(lambda: part.exists() and part.stat().st_size >= 2 * BLOCK)
         with start(*arguments) as second:
-            assert "another download writes here, process" in second.stderr.readline()
+            assert "another fetch runs here, process" in second.stderr.readline()
             first.kill()
             first.wait()
             kept = part.stat().st_size
@@ -220,10 +220,10 @@ def test_second_download_resumes_when_the_first_is_killed(server, output, tmp_pa
 
 def test_running_download_is_left_alone(output, tmp_path):
     arguments = (write_manifest(tmp_path, entry("http://127.0.0.1:9/file.gz")), "--file", "file.gz", "--output", output)
-    with claimed(output.with_name("file.gz.progress"), "download"):
-        result = call(*arguments, env=os.environ | {"EKD_CLAIM_SECONDS": "0.2"})
+    with hold(output.with_name("file.gz.progress"), "fetch"):
+        result = call(*arguments, env=os.environ | {"EKD_LEASE_WAIT_SECONDS": "0.2"})
     assert result.returncode == 2
-    assert f"error: {output}.progress: another download writes here, process {os.getpid()}" in result.stderr
+    assert f"error: {output}.progress: another fetch runs here, process {os.getpid()}" in result.stderr
 
 
 def test_bar_on_the_given_terminal(server, output, tmp_path):

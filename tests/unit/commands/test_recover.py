@@ -1,4 +1,4 @@
-"""After the death of a controller: what it left is found, stopped when the user agrees, and nothing else is touched."""
+"""recover.py: what a killed controller left running is stopped when the user agrees, and nothing else is touched."""
 
 import signal
 import socket
@@ -9,10 +9,11 @@ import pytest
 
 import recover
 from ekd_nmt.cluster import orphans
+from ekd_nmt.cluster.orphans import find_orphans
 from ekd_nmt.cluster.processes import controllers
 from ekd_nmt.common.errors import UserError
-from left_behind import KEY, RUN, claim, running, step
-from left_by_slurm import DOWN, answering, arguments, call, command, put_workflow, with_slurm
+from left_behind import KEY, RUN, lease, running, step
+from left_by_slurm import DOWN, answering, call, command, put_workflow, with_slurm
 
 
 @pytest.fixture
@@ -21,52 +22,49 @@ def folder(tmp_path, monkeypatch):
     return put_workflow(tmp_path, monkeypatch)
 
 
-def test_jobs_of_slurm_are_those_of_this_folder_with_the_prefix_or_a_rule(folder):
+def test_jobs_of_slurm_are_those_of_this_folder_with_a_comment_of_snakemake(folder):
     with_slurm(
         f"11|RUNNING|1:02|ekd_ab-cd|{folder}|rule_train_wildcards_student_1",
-        f"12|PENDING|0:00|ekd_ab-cd|{folder}|(null)",
         f"13|RUNNING|5|ekd_ab-cd|{folder}/other|rule_train",
         f"15|PENDING|0:00|nmt_ab-cd|{folder}|rule_score_wildcards_student_1",
         f"14|RUNNING|9|nightly|{folder}|(null)",
     )
-    left = recover.look(folder, "ekd")
-    assert list(map(str, left.jobs)) == [
+    found = find_orphans(folder)
+    assert list(map(str, found.jobs)) == [
         "SLURM job 11, running, 1:02, rule_train_wildcards_student_1",
-        "SLURM job 12, pending, 0:00, ekd_ab-cd",
         "SLURM job 15, pending, 0:00, rule_score_wildcards_student_1",
     ]
-    assert [job.id for job in left.others] == ["14"]
-    assert left.problem is None
+    assert [job.id for job in found.others] == ["14"]
+    assert found.problem is None
     assert "--me" in Path("asked").read_text()
-    assert [job.id for job in recover.look(folder, "night").jobs] == ["11", "15"]
 
 
-def test_without_an_answer_of_slurm_it_says_so(folder, monkeypatch):
+def test_without_an_answer_of_slurm_the_reason_is_known(folder, monkeypatch):
     command("squeue", DOWN)
-    assert recover.look(folder, "ekd").problem == "squeue failed: slurm is down"
+    assert find_orphans(folder).problem == "squeue failed: slurm is down"
     command("squeue", "#!/bin/sh\nsleep 60\n")
     monkeypatch.setattr(orphans, "QUERY_SECONDS", 0.2)
-    assert "no answer" in recover.look(folder, "ekd").problem
+    assert "no answer" in find_orphans(folder).problem
     monkeypatch.setenv("PATH", f"{folder}/bin")
     Path("bin/squeue").chmod(0o644)
-    left = recover.look(folder, "ekd")
-    assert (left.problem, left.is_blind) == ("squeue failed: Permission denied", True)
+    found = find_orphans(folder)
+    assert (found.problem, found.may_miss_jobs) == ("squeue failed: Permission denied", True)
     Path("bin/squeue").unlink()
-    left = recover.look(folder, "ekd")
-    assert (left.problem, left.is_blind) == ("there is no squeue on this machine", False)
+    found = find_orphans(folder)
+    assert (found.problem, found.may_miss_jobs) == ("there is no squeue on this machine", False)
 
 
 def test_a_process_of_a_listed_job_is_not_listed_again(folder):
     with_slurm(f"11|RUNNING|1:02|ekd_ab|{folder}|rule_train", f"14|RUNNING|9|nightly|{folder}|")
     with step() as process, step(job="11"), step(job="14"):
-        assert [each.pid for each in recover.look(folder, "ekd").processes] == [process.pid]
+        assert [each.pid for each in find_orphans(folder).processes] == [process.pid]
 
 
 def test_stop_lets_steps_save_and_kills_those_that_do_not_end(folder):
     with_slurm(f"11|RUNNING|1:02|ekd_ab|{folder}|rule_train", f"12|RUNNING|1|other|{folder}|")
     with step() as process, step("--deaf", until="runs_deaf") as deaf:
         began = time.monotonic()
-        recover.stop(recover.look(folder, "ekd"), folder, arguments())
+        recover.stop(find_orphans(folder), folder)
         assert process.wait(1) == 75
         assert deaf.wait(1) == -signal.SIGKILL
         assert time.monotonic() - began >= 1
@@ -77,52 +75,52 @@ def test_stop_lets_steps_save_and_kills_those_that_do_not_end(folder):
 def test_a_process_that_outlives_its_job_is_stopped(folder):
     with_slurm(f"11|RUNNING|1:02|ekd_ab|{folder}|rule_train")
     with step(job="11") as process:
-        left = recover.look(folder, "ekd")
-        assert not left.processes
-        recover.stop(left, folder, arguments())
+        found = find_orphans(folder)
+        assert not found.processes
+        recover.stop(found, folder)
         assert process.wait(1) == 75
 
 
-def test_jobs_that_do_not_go(folder):
+def test_jobs_that_do_not_end(folder):
     with_slurm(f"11|COMPLETING|1:02|ekd_ab|{folder}|rule_train")
     command("scancel", "#!/bin/sh\necho Access denied >&2; exit 1\n")
     with pytest.raises(UserError, match=r"SLURM has not ended 11 .*Access denied.*scontrol show job 11"):
-        recover.stop(recover.look(folder, "ekd"), folder, arguments())
+        recover.stop(find_orphans(folder), folder)
 
 
 def test_no_answer_is_not_taken_for_an_empty_queue(folder):
     with_slurm(f"11|RUNNING|1:02|ekd_ab|{folder}|rule_train")
-    left = recover.look(folder, "ekd")
+    found = find_orphans(folder)
     command("squeue", "#!/bin/sh\nexit 1\n")
     with pytest.raises(UserError, match=r"SLURM has not ended 11 .*squeue failed"):
-        recover.stop(left, folder, arguments())
+        recover.stop(found, folder)
 
 
-def test_other_work_that_has_begun_meanwhile(folder):
+def test_other_work_that_has_started_meanwhile(folder):
     with_slurm(f"11|RUNNING|1:02|ekd_ab|{folder}|rule_train")
-    left = recover.look(folder, "ekd")
+    found = find_orphans(folder)
     command("scancel", f"#!/bin/sh\necho '99|PENDING|0|ekd_cd|{folder}|rule_score' > queue\n")
-    with pytest.raises(UserError, match=r"SLURM job 99, .*another controller"):
-        recover.stop(left, folder, arguments())
+    with pytest.raises(UserError, match=r"SLURM job 99, .*stop its controller"):
+        recover.stop(found, folder)
 
 
-def test_claims_of_elsewhere_are_told_and_their_runs_spared(folder, capsys):
+def test_leases_of_other_machines_are_reported_and_their_runs_kept(folder, capsys):
     with_slurm(f"11|RUNNING|1:02|ekd_ab|{folder}|rule_train")
-    lives = claim(f"{RUN}/progress/{KEY}", silent=30)
-    claim("results/demo/junior/seed1/progress/" + KEY, silent=3600)
-    claim("results/demo/senior/seed1/progress/" + KEY, job="11")
-    claim("results/demo/master/seed1/progress/" + KEY, host=socket.gethostname(), pid=2**22 + 1)
-    for place in (RUN, f"{lives}", "results/demo/junior/seed1", "resources/multi30k"):
+    held = lease(f"{RUN}/progress/{KEY}", age=30)
+    lease("results/demo/junior/seed1/progress/" + KEY, age=3600)
+    lease("results/demo/senior/seed1/progress/" + KEY, job="11")
+    lease("results/demo/master/seed1/progress/" + KEY, host=socket.gethostname(), pid=2**22 + 1)
+    for place in (RUN, f"{held}", "results/demo/junior/seed1", "resources/multi30k"):
         Path(place).mkdir(parents=True, exist_ok=True)
         Path(place, ".x.json.abc.tmp").touch()
-    left = recover.look(folder, "ekd")
-    assert list(left.claims) == [lives]
-    recover.show(left)
-    told = capsys.readouterr().out
-    assert f"{lives}: claimed by process 7 on elsewhere, last sign of life 3" in told
-    assert "a controller on another machine cannot be seen" in told
-    recover.remove_temporaries(left.claims)
-    assert sorted(map(str, Path().rglob(".*.tmp"))) == [f"{RUN}/.x.json.abc.tmp", f"{lives}/.x.json.abc.tmp"]
+    found = find_orphans(folder)
+    assert [work.path for work, _ in found.elsewhere] == [held]
+    recover.show(found)
+    printed = capsys.readouterr().out
+    assert f"{held}: held by process 7 on elsewhere, last heartbeat 3" in printed
+    assert "a controller on another machine cannot be seen" in printed
+    recover.remove_temporaries(found)
+    assert sorted(map(str, Path().rglob(".*.tmp"))) == [f"{RUN}/.x.json.abc.tmp", f"{held}/.x.json.abc.tmp"]
 
 
 def test_only_what_is_half_written_is_removed(folder, tmp_path_factory):
@@ -140,7 +138,7 @@ def test_only_what_is_half_written_is_removed(folder, tmp_path_factory):
         path.touch()
     Path("results/link").symlink_to(outside)
     Path("results/.link.tmp").symlink_to(outside)
-    recover.remove_temporaries({})
+    recover.remove_temporaries(find_orphans(folder))
     assert all(Path(path).exists() for path in (*kept, outside / ".mine.tmp"))
     assert not any(Path(path).exists() for path in (*gone, "results/demo/data/.b.x.tmp", "results/.link.tmp"))
 
@@ -150,10 +148,10 @@ def test_a_job_of_another_name_may_be_a_controller(folder):
     run = call()
     assert run.returncode == 2
     assert "SLURM job 14, running, 9, nightly (nightly); is it a controller?" in run.stdout
-    assert "nobody is there to be asked" in run.stderr
+    assert "there is no terminal to ask on" in run.stderr
 
 
-def test_nobody_to_ask(folder):
+def test_without_a_terminal(folder):
     Path("results").mkdir()
     Path("results/.x.tmp").touch()
     with step() as process:
@@ -167,7 +165,7 @@ def test_nobody_to_ask(folder):
 
 
 @pytest.mark.slow
-def test_no_and_yes_and_beside_it(folder):
+def test_no_yes_and_keep(folder):
     Path("results").mkdir()
     Path("results/.x.tmp").touch()
     with step() as process:
@@ -180,7 +178,7 @@ def test_no_and_yes_and_beside_it(folder):
         run = call("--keep", "--", "--cores", "1", "--quiet", "all")
         assert run.returncode == 0, run.stderr
         assert process.poll() is None
-        assert Path("results/.x.tmp").exists(), "it may be of what still runs"
+        assert Path("results/.x.tmp").exists(), "it may belong to what still runs"
         assert Path("results/done").exists()
         Path("results/done").unlink()
 

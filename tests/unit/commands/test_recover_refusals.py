@@ -1,4 +1,4 @@
-"""A recovery does not go on where it cannot see what runs, nor beside steps that a second copy would not wait for."""
+"""recover.py does nothing where it cannot see what runs, nor beside steps for which a second copy would not wait."""
 
 import subprocess
 import sys
@@ -7,15 +7,15 @@ from pathlib import Path
 
 import pytest
 
-from ekd_nmt.cluster.orphans import look, refuse_second_copies
-from ekd_nmt.cluster.processes import CLAIMING
+import recover
+from ekd_nmt.cluster.orphans import find_orphans, refuse_second_copies
+from ekd_nmt.cluster.processes import LEASED
 from ekd_nmt.common.errors import UserError
 from left_behind import RUN, running, step, wait_for
-from left_by_slurm import DOWN, answering, arguments, call, command, put_workflow, with_slurm
-from recover import stop
+from left_by_slurm import DOWN, answering, call, command, put_workflow, with_slurm
 
 TEMPORARY = Path("results/.x.tmp")
-# a leader and its rank: a byte on the rank's standard input asks it to stop, a signal is noted
+# a leader and its rank: a byte on the rank's standard input stops it; a signal makes a file
 LED = """
 import pathlib, signal, subprocess, sys
 
@@ -87,25 +87,23 @@ def test_a_lock_alone_is_asked_about(folder):
     locked()
     run = call()
     assert run.returncode == 2
-    assert run.stderr.startswith("error: Snakemake's lock is here, and nobody is there to be asked: see that no")
+    assert run.stderr.startswith("error: Snakemake's lock is here, and there is no terminal to ask on: make sure")
     run = answering("n\n")
     assert run.returncode == 1
-    assert (
-        "Snakemake's lock is here. Go on, because no Snakemake works in this folder on another machine?" in run.stdout
-    )
+    assert "Is it certain that no Snakemake works in this folder on another machine?" in run.stdout
     assert TEMPORARY.exists()
     assert any(Path(".snakemake/locks").iterdir())
 
 
 @pytest.mark.slow
 def test_a_lock_alone_is_removed_when_the_user_agrees(folder):
-    for kept, go_on in (
+    for kept, call_recover in (
         (False, lambda: answering("y\n", "--no-restart")),
         (False, lambda: call("--yes", "--no-restart")),
         (True, lambda: call("--keep", "--no-restart")),
     ):
         locked()
-        run = go_on()
+        run = call_recover()
         assert run.returncode == 0, run.stderr
         assert not list(Path(".snakemake").glob("locks/*"))
         assert TEMPORARY.exists() is kept
@@ -114,49 +112,49 @@ def test_a_lock_alone_is_removed_when_the_user_agrees(folder):
     assert not TEMPORARY.exists()
 
 
-@pytest.mark.parametrize("name", sorted(CLAIMING))
-def test_beside_steps_and_jobs_that_claim_what_they_write(folder, name):
+@pytest.mark.parametrize("name", sorted(LEASED))
+def test_beside_steps_and_jobs_that_hold_leases(folder, name):
     with_slurm(f"11|RUNNING|1:02|ekd_ab|{folder}|rule_{name}_wildcards_student_1", f"12|RUNNING|1|mine|{folder}|")
     with other_step(f"{name}.py"):
-        refuse_second_copies(look(folder, "ekd"), folder)
+        refuse_second_copies(find_orphans(folder), folder)
 
 
 @pytest.mark.parametrize(
-    "comment", ["rule_corpus_apply_bpe_binarize_...", "rule_score_wildcards_student_1", "rule_train_score", "(null)"]
+    "comment", ["rule_corpus_apply_bpe_binarize_...", "rule_score_wildcards_student_1", "rule_train_score"]
 )
-def test_not_beside_a_job_that_claims_nothing(folder, comment):
+def test_not_beside_a_job_without_a_lease(folder, comment):
     with_slurm(f"11|PENDING|0:00|ekd_ab|{folder}|{comment}", f"12|RUNNING|1|ekd_ab|{folder}|rule_train_wildcards_a_1")
     locked()
     run = call("--keep", "--no-restart")
     assert run.returncode == 2
-    said = comment.replace("(null)", "ekd_ab")
-    assert run.stderr.startswith(f"error: SLURM job 11, pending, 0:00, {said}: a second copy would not wait for it")
+    assert run.stderr.startswith(f"error: SLURM job 11, pending, 0:00, {comment}: a second copy would not wait for it")
     assert "wait for its end and run again, or stop all of the above (make recover YES=1)" in run.stderr
     assert TEMPORARY.exists()
     assert any(Path(".snakemake/locks").iterdir())
 
 
-def test_not_beside_a_step_that_claims_nothing(folder):
+def test_not_beside_a_step_without_a_lease(folder):
     with (
         other_step() as process,
         step(),
         pytest.raises(UserError, match=rf"process {process.pid}, binarize.py --output .*: a second .*YES=1"),
     ):
-        refuse_second_copies(look(folder, "ekd"), folder)
+        refuse_second_copies(find_orphans(folder), folder)
     with_slurm(f"14|RUNNING|9|nightly|{folder}|")
     with other_step(job="14") as process:
-        left = look(folder, "ekd")
+        left = find_orphans(folder)
         assert not left.processes, "it is left alone with its job"
         with pytest.raises(UserError, match=rf"process {process.pid}, binarize.py .* or stop it$"):
             refuse_second_copies(left, folder)
 
 
-def test_ranks_are_told_by_their_leader_alone(folder):
+def test_ranks_are_stopped_by_their_leader_alone(folder, monkeypatch):
     Path("workflow_scripts/train.py").write_text(LED)
     with step() as process:
-        left = look(folder, "ekd")
+        left = find_orphans(folder)
         assert len(left.processes) == 2
-        stop(left, folder, arguments("--kill-after", "20"))
+        monkeypatch.setattr(recover, "STOP_SECONDS", 20.0)
+        recover.stop(left, folder)
         assert process.wait(1) == 75
     assert Path("saved").exists()
     assert not Path("signalled").exists()
@@ -168,7 +166,7 @@ def test_ranks_that_do_not_end_are_killed(folder):
     with subprocess.Popen(words) as rank:
         wait_for(Path("runs").exists)
         began = time.monotonic()
-        stop(look(folder, "ekd"), folder, arguments())
+        recover.stop(find_orphans(folder), folder)
         assert rank.wait(1) == -9
         assert time.monotonic() - began >= 1
     assert not Path("signalled").exists()

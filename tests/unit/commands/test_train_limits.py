@@ -1,4 +1,4 @@
-"""train.py where memory or disk do not suffice: it says so, loses nothing, and needs less the next time."""
+"""train.py when memory or disk run out: one line says so, nothing is lost, and the next attempt needs less memory."""
 
 import json
 import os
@@ -13,7 +13,7 @@ import pytest
 import tiny_training as tiny
 import train
 from ekd_nmt.common import command
-from ekd_nmt.resume import out_of_memory
+from ekd_nmt.resume.work_folder import WorkFolder
 
 pytestmark = [
     pytest.mark.slow,
@@ -60,17 +60,14 @@ def test_batches_are_halved_until_they_fit(capsys, tiny_corpus, tmp_path, small_
         assert status == 75
         assert re.fullmatch(
             r"\S+ update 1 does not fit into memory \(CUDA out of memory\. Tried to allocate 2\.00 GiB\.\): the next "
-            rf"attempt goes on from the last checkpoint with batches of {tokens // 2} instead of {tokens} tokens, and "
-            r"twice as many of them an update; run the same command again to go on \(exit status 75\)",
+            rf"attempt resumes from the last checkpoint with batches of {tokens // 2} instead of {tokens} tokens, and "
+            r"twice as many of them an update; run the same command again to resume \(exit status 75\)",
             log[-1],
         )
         assert not any("explanation" in line or "Traceback" in line for line in log), "fairseq's chatter is in the log"
     status, log = attempt(capsys, tiny_corpus, tmp_path)
     assert status == 0
-    words = (
-        "for want of memory each batch is split: max_tokens 4096 -> 1024, update_freq 1 -> 4; an update has the same"
-    )
-    assert any(words in line for line in log)
+    assert any("max_tokens 4096 -> 1024, update_freq 1 -> 4; an update has the same" in line for line in log)
     summary = json.loads((tmp_path / "train.json").read_text())
     cause = "CUDA out of memory. Tried to allocate 2.00 GiB."
     assert summary["out_of_memory"] == [{"update": 0, "cause": cause}] * 2
@@ -88,16 +85,16 @@ def test_the_same_updates_as_with_enough_memory(capsys, tiny_corpus, tmp_path, r
         assert other["loss"] == pytest.approx(one["loss"], rel=1e-4)
 
 
-def test_a_kill_for_want_of_memory_halves_the_batches(capsys, tiny_corpus, tmp_path):
+def test_a_kill_because_memory_ran_out_halves_the_batches(capsys, tiny_corpus, tmp_path):
     from kd.training_loop import Driver
 
     with mock.patch.object(Driver, "_update", side_effect=KeyboardInterrupt), pytest.raises(KeyboardInterrupt):
         attempt(capsys, tiny_corpus, tmp_path)
-    (progress,) = (tmp_path / "progress").iterdir()
-    (progress / "owner.json").write_text(json.dumps({"pid": 1, "host": "node", "job": "5"}))
-    with mock.patch("ekd_nmt.resume.out_of_memory.killed_for_memory", return_value="it was killed") as asked:
+    (folder,) = (tmp_path / "progress").iterdir()
+    (folder / "owner.json").write_text(json.dumps({"pid": 1, "host": "node", "job": "5"}))
+    with mock.patch("ekd_nmt.resume.work_folder.killed_for_memory", return_value="it was killed") as asked:
         status, log = attempt(capsys, tiny_corpus, tmp_path)
-    assert asked.call_args.args[0]["job"] == "5"
+    assert asked.call_args.args[0].job == "5"
     assert status == 0
     assert "process 1 on node in SLURM job 5, was killed" in log[0]
     assert any("max_tokens 4096 -> 2048, update_freq 1 -> 2" in line for line in log)
@@ -106,13 +103,12 @@ def test_a_kill_for_want_of_memory_halves_the_batches(capsys, tiny_corpus, tmp_p
     ]
 
 
-def test_no_room_for_checkpoints_is_said_before_training(capsys, tiny_corpus, tmp_path, monkeypatch):
+def test_no_room_for_checkpoints_is_reported_before_training(capsys, tiny_corpus, tmp_path, monkeypatch):
     monkeypatch.setattr("kd.setup.shutil.disk_usage", lambda path: mock.Mock(free=1000))
     status, log = attempt(capsys, tiny_corpus, tmp_path)
     assert (status, len(log)) == (2, 1)
     assert re.match(
-        r"error: \S+: the checkpoints of this training take \d+ kB more, 1 kB are free; make room there "
-        r"\(make clean-stale removes what is of no use any more\), and run again",
+        r"error: \S+: the checkpoints of this training take \d+ kB more, 1 kB are free; make room .*, and run again",
         log[0],
     )
     assert not (tmp_path / "progress").exists()
@@ -129,8 +125,8 @@ def test_a_disk_that_fills_up_damages_no_checkpoint(tiny_corpus, tmp_path):
     done = subprocess.run(call, preexec_fn=limit, capture_output=True, text=True, env=environment)
     lines = done.stderr.splitlines()
     assert done.returncode == 2, done.stderr
-    assert re.fullmatch(r"error: \S+/checkpoint_new_\d+\.pt: File too large; make room or mend .* run again", lines[-1])
-    (progress,) = (tmp_path / "progress").iterdir()
-    assert not list(progress.glob("*checkpoint*")), "half a checkpoint is left"
+    assert re.fullmatch(r"error: \S+/checkpoint_new_\d+\.pt: File too large; make room or fix .* run again", lines[-1])
+    (folder,) = (tmp_path / "progress").iterdir()
+    assert not list(folder.glob("*checkpoint*")), "half a checkpoint is left"
     assert tiny.run_training(tiny_corpus, tmp_path, tiny.options(**OPTIONS)).exists()
-    assert out_of_memory.read(progress) == []
+    assert WorkFolder(folder).halvings == []

@@ -1,4 +1,4 @@
-"""train.py: what it refuses, what it says of a lost loss, and that nothing else is on standard error."""
+"""train.py: what it refuses, the message of a loss that is not finite, and that nothing else is on standard error."""
 
 import re
 import subprocess
@@ -17,7 +17,7 @@ OWN_LINE = re.compile(r"\d\d:\d\d:\d\d ")
 
 
 def refuse(capsys, message: str, output: Path, arguments: list[str]) -> None:
-    """The command says one line, leaves with status 2 and makes no model."""
+    """The command prints one line, exits with status 2 and makes no model."""
     tiny.refuse(capsys, train.main, arguments, message)
     assert not [path for path in output.rglob("*") if path.is_file()]
 

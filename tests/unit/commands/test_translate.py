@@ -24,7 +24,7 @@ WORDS = {"eins": "one", "zwei": "two", "drei": "th@@ ree", "vier": "four", "fün
 
 @dataclass
 class Corpus:
-    """A trained model with its data; ``expected`` is what it should say, BPE removed."""
+    """A trained model with its data; ``expected`` are its right hypotheses, BPE removed."""
 
     model: Path
     data: Path

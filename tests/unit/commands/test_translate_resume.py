@@ -17,8 +17,10 @@ import pytest
 import handlers
 import translate
 from ekd_nmt.common.errors import UserError
+from ekd_nmt.common.files import sha256
 from ekd_nmt.common.signals import EXIT_INTERRUPTED, STOP_SIGNALS
-from ekd_nmt.resume import lease, translation_chunks
+from ekd_nmt.resume import lease
+from kd import translation_chunks
 
 # training goes through fairseq, whose warnings are not ours
 pytestmark = [pytest.mark.slow, pytest.mark.filterwarnings("ignore")]
@@ -28,7 +30,7 @@ SLOWLY = f"""
 import sys, time
 sys.path.insert(0, {str(Path(translate.__file__).parent)!r})
 from ekd_nmt.common import command
-from ekd_nmt.resume import translation_chunks
+from kd import translation_chunks
 import translate
 translation_chunks.SENTENCES = {CHUNK}
 from kd.beam_search import Search
@@ -68,15 +70,15 @@ def job(plain, tiny_corpus, tmp_path, monkeypatch, signal_handlers):
 
 
 @pytest.fixture(scope="module")
-def undisturbed(plain, tiny_corpus, tmp_path_factory):
-    content = Job(plain, tiny_corpus, tmp_path_factory.mktemp("undisturbed") / "out.jsonl").run()
+def uninterrupted(plain, tiny_corpus, tmp_path_factory):
+    content = Job(plain, tiny_corpus, tmp_path_factory.mktemp("uninterrupted") / "out.jsonl").run()
     assert content.count(b"\n") == SENTENCES
     return content
 
 
 @pytest.fixture
 def searched(monkeypatch):
-    """The batches that are searched; ``events`` gives what to do after so many of them."""
+    """The batches that are searched; ``events`` maps a number of batches to an action after them."""
     from kd.beam_search import Search
 
     at_once, batches = Search._search, []
@@ -108,7 +110,7 @@ def assert_nothing_left(job: Job) -> None:
     assert [path.name for path in job.output.parent.iterdir()] == [job.output.name]
 
 
-def test_killed_it_goes_on(job, undisturbed, searched, capsys):
+def test_a_killed_translation_resumes(job, uninterrupted, searched, capsys):
     with subprocess.Popen([sys.executable, "-c", SLOWLY, *job.flags], stderr=subprocess.DEVNULL) as process:
         deadline = time.monotonic() + 120
         while len(job.finished()) < 3 and time.monotonic() < deadline:
@@ -118,33 +120,33 @@ def test_killed_it_goes_on(job, undisturbed, searched, capsys):
     done = len(job.finished())
     assert 3 <= done < 8
     assert not job.output.exists()
-    assert job.run() == undisturbed
+    assert job.run() == uninterrupted
     assert sum(map(len, searched.batches)) <= SENTENCES - CHUNK * done
-    told = capsys.readouterr().err
-    assert "the translation before this one, process" in told
-    assert re.search(rf" going on: {done} of \d chunks are there\n", told)
-    assert re.search(r"\ntranslated \d+ sentences in .* sentences/s; \d+ were there from an earlier run\n$", told)
+    log = capsys.readouterr().err
+    assert "the previous translate, process" in log
+    assert re.search(rf" resuming: {done} of \d chunks are there\n", log)
+    assert re.search(r"\ntranslated \d+ sentences in .* sentences/s; \d+ are of an earlier run\n$", log)
     assert_nothing_left(job)
 
 
 @pytest.mark.parametrize("number", STOP_SIGNALS)
-def test_a_signal_lets_the_batch_end_and_leaves(job, undisturbed, searched, number, capsys):
+def test_a_signal_stops_after_the_batch(job, uninterrupted, searched, number, capsys):
     interrupt(job, searched, 7, number)
     assert len(searched.batches) == 7
-    words = f"{number.name}: progress is saved; run the same command again to go on (exit status 75)"
+    words = f"{number.name}: progress is saved; run the same command again to resume (exit status 75)"
     assert capsys.readouterr().err[len("12:00:00 ") :] == f"{words}\n"
     assert not job.output.exists()
     assert len(job.finished()) >= 2
-    assert job.run() == undisturbed
+    assert job.run() == uninterrupted
     assert_nothing_left(job)
 
 
-def test_interrupted_again_and_again(job, undisturbed, searched):
+def test_interrupted_again_and_again(job, uninterrupted, searched):
     for _ in range(len(translate_plan(job))):
         interrupt(job, searched, 3)  # a chunk has two batches or more, so each time one is finished at most
         if len(job.finished()) == len(translate_plan(job)):
             break
-    assert job.run() == undisturbed
+    assert job.run() == uninterrupted
     assert_nothing_left(job)
 
 
@@ -157,10 +159,10 @@ def translate_plan(job: Job) -> list[list[np.ndarray]]:
     )
 
 
-def test_a_signal_during_the_last_batch_loses_nothing(job, undisturbed, searched):
+def test_a_signal_during_the_last_batch_loses_nothing(job, uninterrupted, searched):
     interrupt(job, searched, sum(map(len, translate_plan(job))))
     searched.batches.clear()
-    assert job.run() == undisturbed
+    assert job.run() == uninterrupted
     assert searched.batches == []
 
 
@@ -190,61 +192,51 @@ def first_line_lost(content: bytes) -> bytes:
      first_line_lost],
     ids=["empty", "cut", "not UTF-8", "another number", "first line lost"],
 )  # fmt: skip
-def test_a_damaged_chunk_is_translated_again(job, undisturbed, searched, damage, capsys):
+def test_a_damaged_chunk_is_translated_again(job, uninterrupted, searched, damage, capsys):
     interrupt(job, searched, 9)
     path = job.finished()[1]
     path.write_bytes(damage(path.read_bytes()))
     whole = len(job.finished()) - 1
-    assert job.run() == undisturbed
-    told = capsys.readouterr().err
-    assert f"{path}: is damaged, so its sentences are translated again" in told
-    assert f"going on: {whole} of" in told
+    assert job.run() == uninterrupted
+    log = capsys.readouterr().err
+    assert f"{path}: is damaged, so its sentences are translated again" in log
+    assert f"resuming: {whole} of" in log
 
 
-def test_the_chunk_of_another_place_is_translated_again(job, undisturbed, searched, capsys):
+def test_the_chunk_of_another_place_is_translated_again(job, uninterrupted, searched, capsys):
     interrupt(job, searched, 9)
     first, second = job.finished()[:2]
     second.write_bytes(first.read_bytes())
-    assert job.run() == undisturbed
+    assert job.run() == uninterrupted
     assert f"{second}: is damaged" in capsys.readouterr().err
 
 
-def test_other_settings_start_afresh(job, searched, capsys):
+def test_other_settings_start_from_scratch(job, searched, capsys):
     interrupt(job, searched, 9)
     kept = job.finished()
     capsys.readouterr()
     job.run("--beam", "1")
-    assert "going on" not in capsys.readouterr().err
+    assert "resuming" not in capsys.readouterr().err
     assert job.finished() == kept
     job.run()
-    assert "going on" in capsys.readouterr().err
+    assert "resuming" in capsys.readouterr().err
     assert_nothing_left(job)
 
 
-def test_the_folder_says_what_work_it_is(job, searched, plain, tiny_corpus):
+def test_the_job_is_recorded(job, searched, plain, tiny_corpus):
     interrupt(job, searched, 5)
     (file,) = job.files("job.json")
     content = json.loads(file.read_text(encoding="utf-8"))
-    assert (content["work"], content["seed"]) == ("translation", None)
+    assert (content["command"], content["revision"]) == ("translate", translate.REVISION)
     assert content["options"] == {
         "split": "train", "target_lang": "en", "beam": 2, "lenpen": 1.0, "max_len_a": 1.2, "max_len_b": 10,
-        "max_tokens": 12, "cuda": False,
+        "max_tokens": 12, "cuda": False, "chunk_sentences": CHUNK,
     }  # fmt: skip
     texts = {"train.de", "train.en"}
     binarised = {f"train.de-en.{language}.{kind}" for language in ("de", "en") for kind in ("bin", "idx")}
     names = {Path(path).name for path in content["inputs"]}
     assert names == {"model.pt", "dict.de.txt", "dict.en.txt"} | texts | binarised
-    assert content["inputs"][str(plain)] == translate.sha256(plain)
-
-
-def test_another_process_at_the_same_work(job, searched, monkeypatch):
-    interrupt(job, searched, 5)
-    (folder,) = job.folder.iterdir()
-    monkeypatch.setattr(lease, "CLAIM_SECONDS", 0.1)
-    with lease.claimed(folder, "translation"), pytest.raises(UserError, match="another translation writes here"):
-        job.run()
-    assert len(searched.batches) == 5
-    assert not job.output.exists()
+    assert content["inputs"][str(plain)] == sha256(plain)
 
 
 @pytest.mark.parametrize("checks", [1, 9])
@@ -255,7 +247,7 @@ def test_what_another_process_took_over_is_not_written(job, monkeypatch, checks)
         if next(calls) >= checks:
             raise UserError("another has taken over")
 
-    monkeypatch.setattr(lease.Claim, "check", check)
+    monkeypatch.setattr(lease.Lease, "check", check)
     with pytest.raises(UserError, match="taken over"):
         job.run()
     assert len(job.finished()) == min(checks - 1, len(translate_plan(job)))

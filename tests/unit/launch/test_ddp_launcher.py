@@ -1,4 +1,4 @@
-"""ddp_launcher.py: the commands that start ranks, on one node and on several, and what is made of how they end."""
+"""ddp_launcher.py: the commands that start ranks, on one node and on several, and how their outcomes are reported."""
 
 import os
 import re
@@ -10,22 +10,24 @@ from pathlib import Path
 import pytest
 
 import tiny_training as tiny
-from ekd_nmt.common.errors import UserError
+from ekd_nmt.common.errors import Interrupted, UserError
 from ekd_nmt.common.signals import exit_on_signal, handle_stop_signals
-from ekd_nmt.launch.ddp_launcher import Interrupted, count_ranks, judge, launch, nodes_of_job, srun, torchrun
+from ekd_nmt.config.types import count_ranks
+from ekd_nmt.launch.ddp_launcher import check_outcomes, nodes_of_job, run_ranks, srun, torchrun
+from ekd_nmt.resume.work_folder import WorkFolder
 from project_copy import ROOT
 from tiny_ranks import children
 
 CALL = ["train.py", "--seed", "1"]
 TORCHRUN = str(ROOT / "workflow_scripts/ekd_nmt/launch/torchrun_entry.py")
 
-# of the Python that runs a training's second rank: it takes as long as on a machine that has much else to do
+# delays the second rank, as a busy machine would
 LATE = """import os, sys, time
 if os.environ.get("RANK") == "1" and "--outcomes" in sys.orig_argv:
     time.sleep(2.5)
 """
 
-# as the real one, it ends the tasks of all nodes when one fails, and gives its standard input to all
+# as the real one, it ends the tasks of all nodes when one fails, and passes its standard input to all
 SRUN = f"""#!{sys.executable}
 import subprocess, sys, time
 command = sys.argv[sys.argv.index(sys.executable):]
@@ -125,15 +127,15 @@ def test_several_nodes_need_a_cluster(tiny_corpus, tmp_path, monkeypatch):
     process = tiny.start_training(tiny_corpus, tmp_path / "run", tiny.options("plain", nodes=2))
     (line,) = process.communicate(timeout=120)[1].splitlines()
     assert process.returncode == 2
-    assert re.match(r"error: training\.nodes: 2 nodes are reached through SLURM, and this is no SLURM job; run", line)
+    assert re.match(r"error: training\.nodes: 2 nodes need SLURM, and this is no SLURM job; run", line)
     assert not (tmp_path / "run").exists()
 
 
 @pytest.mark.slow
 @pytest.mark.skipif(sys.platform != "linux", reason="finds the ranks in /proc")
-@pytest.mark.parametrize("told", ["leader", "everyone"])
+@pytest.mark.parametrize("signalled", ["leader", "everyone"])
 @pytest.mark.parametrize("late", [False, True])
-def test_ranks_that_are_stopped_while_they_start_leave_at_once(told, late, tiny_corpus, tmp_path, monkeypatch):
+def test_ranks_that_are_stopped_while_they_start_exit_at_once(signalled, late, tiny_corpus, tmp_path, monkeypatch):
     if late:
         program(tmp_path, "sitecustomize.py", LATE)
         monkeypatch.setenv("PYTHONPATH", str(tmp_path))
@@ -142,74 +144,74 @@ def test_ranks_that_are_stopped_while_they_start_leave_at_once(told, late, tiny_
     while len(ranks := [rank for launcher in children(process.pid) for rank in children(launcher)]) < 2:
         assert time.monotonic() < deadline
         time.sleep(0.05)
-    for each in [process.pid, *children(process.pid), *ranks] if told == "everyone" else [process.pid]:
+    for each in [process.pid, *children(process.pid), *ranks] if signalled == "everyone" else [process.pid]:
         os.kill(each, signal.SIGTERM)
-    said = process.communicate(timeout=25)[1]  # torchrun would wait for half a minute; the ranks hold the pipe open
+    log = process.communicate(timeout=25)[1]  # torchrun would wait for half a minute; the ranks hold the pipe open
     assert process.returncode == 75
-    assert re.fullmatch(r"[\d:]+ stopped while no update was under way: progress is saved; run the same .*\n", said)
+    assert re.fullmatch(r"[\d:]+ stopped while no update was under way: progress is saved; run the same .*\n", log)
     assert not (tmp_path / "run").exists()
 
 
 def test_a_signal_after_the_end_of_the_ranks_changes_nothing(tmp_path, monkeypatch, signal_handlers):
     """The model is in place then: with an exit status that asks for another attempt, Snakemake would delete it."""
-    asked = []
+    waited = []
 
-    def wait_for_ranks(progress: Path) -> None:
-        asked.append(progress)
-        if len(asked) == 2:  # after torchrun
+    def wait_for_ranks(folder: Path) -> None:
+        waited.append(folder)
+        if len(waited) == 2:  # after torchrun
             os.kill(os.getpid(), signal.SIGTERM)
 
     monkeypatch.setattr("ekd_nmt.launch.ddp_launcher.wait_for_ranks", wait_for_ranks)
     monkeypatch.setattr("ekd_nmt.launch.ddp_launcher.torchrun", lambda call, gpus: ["true"])
-    monkeypatch.setattr("ekd_nmt.launch.ddp_launcher.to_inherit", lambda claim: os.environ)
+    monkeypatch.setattr(WorkFolder, "environment", lambda work: os.environ)
     handle_stop_signals(exit_on_signal)
-    launch(CALL, {"gpus": 2, "nodes": 1}, 1, tmp_path, None)
+    run_ranks(CALL, {"gpus": 2, "nodes": 1}, 1, WorkFolder(tmp_path))
     os.kill(os.getpid(), signal.SIGTERM)
-    assert asked == [tmp_path] * 2
+    assert waited == [tmp_path] * 2
 
 
 INTERRUPTED = {"kind": "interrupted", "text": "SIGTERM at update 3: progress is saved"}
 REFUSED = {"kind": "refused", "text": "model.pt: of another task"}
-HINDERED = {"kind": "hindered", "arguments": [28, "No space left on device", "checkpoint_last.pt"]}
+OS_ERROR = {"kind": "os_error", "arguments": [28, "No space left on device", "checkpoint_last.pt"]}
 FAILED = {"kind": "failed", "traceback": "Traceback ...\nKeyError: 'x'"}
 STOPPED = {"kind": "stopped"}
 LOST = {"kind": "lost", "traceback": "Traceback ...\nRuntimeError: Connection closed by peer"}
 
 
-def ended(*outcomes: dict | None, status: int = 1, asked: bool = False, noise: str = "") -> None:
-    """Judge ranks that have left these outcomes, one a second."""
+def ended(*outcomes: dict | None, status: int = 1, stopped: bool = False, torchrun_log: str = "") -> None:
+    """Check ranks that have left these outcomes, one a second."""
     found = {rank: outcome | {"time": rank} for rank, outcome in enumerate(outcomes) if outcome is not None}
-    judge(found, len(outcomes), status=status, asked=asked, noise=noise)
+    check_outcomes(found, len(outcomes), status=status, stopped=stopped, torchrun_log=torchrun_log)
 
 
 def test_ranks_that_finish():
     ended(None, None, status=0)
-    ended(None, None, status=0, asked=True)  # too late
+    ended(None, None, status=0, stopped=True)  # too late
 
 
-def test_ranks_that_are_asked_to_stop():
+def test_ranks_that_are_stopped():
     with pytest.raises(Interrupted, match="SIGTERM at update 3: progress is saved"):
-        ended(INTERRUPTED, INTERRUPTED, status=0, asked=True)
-    with pytest.raises(Interrupted):  # by the cluster, which tells each process
+        ended(INTERRUPTED, INTERRUPTED, status=0, stopped=True)
+    with pytest.raises(Interrupted):  # by the cluster, which signals each process
         ended(INTERRUPTED, INTERRUPTED, status=0)
 
 
-@pytest.mark.parametrize(("asked", "outcomes"), [(True, [None, None]), (False, [STOPPED, LOST])])
-def test_ranks_that_are_asked_to_stop_while_they_start(asked, outcomes, capsys):
+@pytest.mark.parametrize(("stopped", "outcomes"), [(True, [None, None]), (False, [STOPPED, LOST])])
+def test_ranks_that_are_stopped_before_the_first_update(stopped, outcomes, capsys):
     with pytest.raises(Interrupted, match="stopped while no update was under way: progress is saved"):
-        ended(*outcomes, asked=asked)
+        ended(*outcomes, stopped=stopped)
     assert capsys.readouterr().err == ""
 
 
 @pytest.mark.parametrize("others", [[LOST], [None], [INTERRUPTED], [REFUSED], [LOST, REFUSED]])
-def test_what_the_first_rank_refuses_counts(others):
+def test_the_first_refusal_is_reported(others):
     with pytest.raises(UserError, match=r"model\.pt: of another task"):
         ended(REFUSED, *others)
 
 
-def test_a_cause_comes_before_what_follows_from_it(capsys):
+def test_a_cause_is_reported_before_its_consequences(capsys):
     with pytest.raises(OSError, match="No space left on device") as error:
-        ended(LOST, HINDERED)
+        ended(LOST, OS_ERROR)
     assert error.value.filename == "checkpoint_last.pt"
     with pytest.raises(SystemExit) as stop:
         ended(LOST, FAILED)
@@ -218,17 +220,17 @@ def test_a_cause_comes_before_what_follows_from_it(capsys):
 
 
 @pytest.mark.parametrize("others", [[LOST, LOST], [STOPPED, LOST]])
-def test_a_rank_without_a_word(others, capsys):
-    with pytest.raises(UserError, match="rank 2 of 3 ended without a word, as a process does that is killed"):
+def test_a_rank_that_was_killed(others, capsys):
+    with pytest.raises(UserError, match="rank 2 of 3 was killed, perhaps because memory ran out"):
         ended(*others, None)
     assert capsys.readouterr().err == ""
 
 
 def test_ranks_that_never_met(capsys):
-    with pytest.raises(UserError, match="none of the 2 ranks of this training says how it ended"):
-        ended(None, None, noise="the port is taken")
-    with pytest.raises(UserError, match="cannot work together"):
+    with pytest.raises(UserError, match="none of the 2 ranks of this training left an outcome"):
+        ended(None, None, torchrun_log="the port is taken")
+    with pytest.raises(UserError, match="cannot communicate"):
         ended(LOST, LOST)
-    said = capsys.readouterr().err
-    assert "the port is taken" in said
-    assert "Connection closed by peer" in said
+    log = capsys.readouterr().err
+    assert "the port is taken" in log
+    assert "Connection closed by peer" in log

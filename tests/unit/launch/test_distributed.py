@@ -1,4 +1,4 @@
-"""Two ranks train as one process does with twice as many batches an update; they stop, and are killed, as one."""
+"""Two ranks train as one process with twice as many batches an update, and can be stopped and killed as one."""
 
 import fcntl
 import json
@@ -21,7 +21,8 @@ import train
 from ekd_nmt.common.errors import UserError
 from ekd_nmt.common.files import sha256
 from ekd_nmt.launch.ddp_launcher import RANKS_LOCK, torchrun, wait_for_ranks
-from ekd_nmt.resume import out_of_memory
+from ekd_nmt.resume.training_inputs import training_inputs
+from ekd_nmt.resume.work_folder import Job, WorkFolder
 from kd.distributed import Ranks, connect
 from kd.trainer import Trainer
 from tiny_ranks import children
@@ -96,7 +97,7 @@ def read_until(process: subprocess.Popen, pattern: str) -> None:
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="finds the ranks in /proc")
-def test_killed_stopped_and_left_alone_they_go_on(tiny_corpus, together, tmp_path):
+def test_killed_and_stopped_trainings_resume(tiny_corpus, together, tmp_path):
     process = start(tiny_corpus, tmp_path)
     read_until(process, "epoch +2 train")
     (launcher,) = children(process.pid)
@@ -105,19 +106,19 @@ def test_killed_stopped_and_left_alone_they_go_on(tiny_corpus, together, tmp_pat
     os.kill(ranks[1], signal.SIGKILL)
     lines = process.communicate(timeout=SECONDS)[1].splitlines()
     assert process.returncode == 2
-    assert re.match("error: rank 1 of 2 ended without a word, as a process does that is killed, .*; run the", lines[-1])
+    assert re.match("error: rank 1 of 2 was killed, .*; run the", lines[-1])
     assert not any(line.startswith("error: ") or "Traceback" in line for line in lines[:-1])
 
     process = start(tiny_corpus, tmp_path)
-    read_until(process, "going on from update")
+    read_until(process, "from update")
     read_until(process, "epoch +5 train")
     process.send_signal(signal.SIGTERM)
     lines = process.communicate(timeout=SECONDS)[1].splitlines()
     assert process.returncode == 75
-    assert re.search(r"SIGTERM at update \d+: progress is saved; run the same command again to go on", lines[-1])
+    assert re.search(r"SIGTERM at update \d+: progress is saved; run the same command again to resume", lines[-1])
 
     process = start(tiny_corpus, tmp_path)
-    read_until(process, "going on from update")
+    read_until(process, "from update")
     read_until(process, "epoch +9 train")
     process.kill()
     # the pipe is closed once the ranks, which write to it as well, are gone
@@ -126,7 +127,7 @@ def test_killed_stopped_and_left_alone_they_go_on(tiny_corpus, together, tmp_pat
     assert not (tmp_path / "model.pt").exists()
 
     process = start(tiny_corpus, tmp_path)
-    read_until(process, "going on from update")
+    read_until(process, "from update")
     lines = process.communicate(timeout=SECONDS)[1].splitlines()
     assert process.returncode == 0
     assert all(re.match(r"\d\d:\d\d:\d\d epoch", line) for line in lines[2:]), lines
@@ -134,8 +135,8 @@ def test_killed_stopped_and_left_alone_they_go_on(tiny_corpus, together, tmp_pat
     assert tiny.history(tmp_path) == results["plain"]["history"]
     assert (tmp_path / "model.pt").read_bytes() == (folder / "plain/model.pt").read_bytes()
     assert json.loads((tmp_path / "train.json").read_text())["tokens_per_second"] > 0
-    (progress,) = (tmp_path / "progress").iterdir()
-    assert {path.name for path in progress.iterdir()} == {
+    (folder,) = (tmp_path / "progress").iterdir()
+    assert {path.name for path in folder.iterdir()} == {
         "attempts.jsonl",
         "checkpoint_best.pt",
         "checkpoint_last.pt",
@@ -160,7 +161,7 @@ def test_the_ranks_of_a_killed_torchrun_are_waited_for(tiny_corpus, tmp_path):
     assert re.search(r"SIGTERM at update \d+: progress is saved", lines[-1])
 
 
-def test_a_second_start_waits_for_ranks_that_live(tmp_path, monkeypatch):
+def test_a_second_start_waits_for_ranks_that_run(tmp_path, monkeypatch):
     monkeypatch.setattr("ekd_nmt.launch.ddp_launcher._RANKS_SECONDS", 0.2)
     with (tmp_path / RANKS_LOCK).open("w") as rank:
         fcntl.flock(rank, fcntl.LOCK_SH)
@@ -171,9 +172,9 @@ def test_a_second_start_waits_for_ranks_that_live(tmp_path, monkeypatch):
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="finds the ranks in /proc")
-def test_a_rank_that_is_killed_for_want_of_memory(tiny_corpus, tmp_path, monkeypatch, signal_handlers):
-    """The kernel's word for it is made up; the kill is real."""
-    monkeypatch.setattr("ekd_nmt.launch.ddp_launcher.killed_for_memory", lambda before, job: "the kernel killed a rank")
+def test_a_rank_that_is_killed_because_memory_ran_out(tiny_corpus, tmp_path, monkeypatch, signal_handlers):
+    """The kernel's count is made up; the kill is real."""
+    monkeypatch.setattr("ekd_nmt.launch.ddp_launcher.killed_for_memory", lambda before: "the kernel killed a rank")
 
     def kill_one(process: subprocess.Popen) -> None:
         while len(ranks := children(process.pid)) < 2:
@@ -193,17 +194,18 @@ def test_a_rank_that_is_killed_for_want_of_memory(tiny_corpus, tmp_path, monkeyp
     with pytest.raises(SystemExit) as stop:
         tiny.run_training(tiny_corpus, tmp_path, resolved)
     assert stop.value.code == 75
-    (progress,) = (tmp_path / "progress").iterdir()
-    assert [entry["cause"] for entry in out_of_memory.read(progress)] == ["the kernel killed a rank"]
+    (folder,) = (tmp_path / "progress").iterdir()
+    assert [entry.cause for entry in WorkFolder(folder).halvings] == ["the kernel killed a rank"]
 
 
 def test_batches_of_ranks_are_split_too(tiny_corpus, together, tmp_path):
     """One of two ranks lacks its last batch at the end of each epoch."""
     resolved = tiny.options("plain", gpus=2, **ALIKE | {"max_update": None, "max_epoch": 4})
-    inputs = train.input_files(tiny_corpus, None, None, None)
-    progress = tmp_path / "progress" / train.progress_key(resolved, 1, map(sha256, inputs))
-    progress.mkdir(parents=True)
-    out_of_memory.add(progress, "too large", 1, 0)
+    inputs = {str(path): sha256(path) for path in training_inputs(tiny_corpus, None)}
+    job = Job(command="train", revision=train.REVISION, options=resolved | {"seed": 1}, inputs=inputs)
+    folder = tmp_path / "progress" / job.key
+    folder.mkdir(parents=True)
+    WorkFolder(folder).halve_batches("too large")
     process = tiny.start_training(tiny_corpus, tmp_path, resolved)
     log = process.communicate(timeout=SECONDS)[1]
     assert process.returncode == 0, log
@@ -215,7 +217,7 @@ def test_batches_of_ranks_are_split_too(tiny_corpus, together, tmp_path):
         assert other["loss"] == pytest.approx(one["loss"], rel=1e-4)
 
 
-def test_what_both_ranks_refuse_is_said_once(tiny_corpus, tmp_path):
+def test_what_both_ranks_refuse_is_printed_once(tiny_corpus, tmp_path):
     process = start(tiny_corpus, tmp_path, precision="fp16")
     lines = process.communicate(timeout=SECONDS)[1].splitlines()
     assert process.returncode == 2
@@ -234,7 +236,7 @@ def test_more_ranks_than_gpus_are_refused(monkeypatch):
         connect(cfg, 4096)
 
 
-def test_alone_a_process_talks_to_nobody():
+def test_a_single_process_communicates_with_no_other():
     alone = Ranks(1, 0, torch.device("cpu"))
     assert (alone.largest(3), alone.total(4), alone.first) == (3, 4, True)
     alone.part()

@@ -1,39 +1,20 @@
-"""out_of_memory.py: what did not fit is remembered, and a kill for want of memory is told from others."""
+"""out_of_memory.py: how errors and kills because of memory are recognised."""
 
 import json
 import os
 
 import pytest
 
-from ekd_nmt.common.errors import UserError
 from ekd_nmt.resume import out_of_memory
-from ekd_nmt.resume.out_of_memory import add, is_out_of_memory, kill_counter, killed_for_memory, read
-
-OWNER = {"pid": 12, "host": "node1", "job": "7", "kills": None}
-
-
-def test_halvings_are_remembered(tmp_path):
-    assert read(tmp_path) == []
-    add(tmp_path, "too large", 3, 0)
-    add(tmp_path, "said by another rank", 3, 0)
-    add(tmp_path, "still too large", None, 1)
-    assert [(each["cause"], each["update"]) for each in read(tmp_path)] == [("too large", 3), ("still too large", None)]
+from ekd_nmt.resume.lease import Owner
+from ekd_nmt.resume.out_of_memory import is_out_of_memory, killed_for_memory, oom_kill_count
 
 
-def test_batches_are_not_halved_for_ever(tmp_path):
-    for halvings in range(out_of_memory.MOST_HALVINGS):
-        add(tmp_path, "too large", 1, halvings)
-    with pytest.raises(UserError, match="too large, though batches are halved 6 times already; ask for more memory"):
-        add(tmp_path, "too large", 1, out_of_memory.MOST_HALVINGS)
+def owner(oom_kills=None, job=None):
+    return Owner(pid=12, host="node1", job=job, oom_kills=oom_kills)
 
 
-def test_a_damaged_file_is_no_reason_to_forget(tmp_path):
-    (tmp_path / out_of_memory.FILE).write_text("[")
-    with pytest.raises(UserError, match="damaged"):
-        read(tmp_path)
-
-
-def test_what_is_about_memory():
+def test_errors_about_memory():
     import torch
 
     assert is_out_of_memory(torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2 GiB"))
@@ -44,14 +25,14 @@ def test_what_is_about_memory():
     assert not is_out_of_memory(RuntimeError("size mismatch"))
 
 
-def test_the_kernel_counts_the_kills_of_this_group():
-    counter = kill_counter()
+def test_the_kernel_counts_the_kills_of_this_memory_group():
+    counter = oom_kill_count()
     if counter is None:
-        pytest.skip("this kernel shows no count of kills for want of memory")
+        pytest.skip("this kernel shows no count of such kills")
     assert counter["count"] >= 0
-    assert killed_for_memory(OWNER | {"job": None, "kills": counter}, None) is None
-    cause = killed_for_memory(OWNER | {"job": None, "kills": counter | {"count": counter["count"] - 1}}, None)
-    assert cause == f"the kernel of {counter['host']} killed process 12 for want of memory"
+    assert killed_for_memory(owner(counter)) is None
+    cause = killed_for_memory(owner(counter | {"count": counter["count"] - 1}))
+    assert cause == f"process 12 ran out of memory, and the kernel of {counter['host']} killed it"
 
 
 @pytest.mark.parametrize(
@@ -68,25 +49,25 @@ def test_both_versions_of_groups(tmp_path, monkeypatch, line, path, text):
     file.write_text(text)
     monkeypatch.setattr(out_of_memory, "_SELF", tmp_path / "self")
     monkeypatch.setattr(out_of_memory, "_GROUPS", tmp_path / "groups")
-    counter = kill_counter()
+    counter = oom_kill_count()
     assert (counter["file"], counter["count"]) == (str(file), 2)
-    owner = OWNER | {"job": None, "kills": counter}
-    assert killed_for_memory(owner, None) is None
+    assert killed_for_memory(owner(counter)) is None
     file.write_text(text.replace("oom_kill 2", "oom_kill 3"))
-    assert "for want of memory" in killed_for_memory(owner, None)
+    assert "process 12 ran out of memory" in killed_for_memory(owner(counter))
     for other in ({"host": "elsewhere"}, {"boot": "another"}):
-        assert killed_for_memory(owner | {"kills": counter | other}, None) is None
+        assert killed_for_memory(owner(counter | other)) is None
 
 
 @pytest.fixture
 def slurm(tmp_path, monkeypatch):
-    """Stand-ins for sacct and scontrol that say a text, or fail."""
+    """Stand-ins for sacct and scontrol that print a text, or fail; this process runs in job 8."""
 
     def install(**answers: str | None):
         for name, answer in answers.items():
             command = "exit 1" if answer is None else f"printf '%s\\n' {json.dumps(answer)}"
             (tmp_path / name).write_text(f"#!/bin/sh\n{command}\n")
             (tmp_path / name).chmod(0o755)
+        monkeypatch.setenv("SLURM_JOB_ID", "8")
         monkeypatch.setenv("PATH", os.pathsep.join([str(tmp_path), os.environ["PATH"]]))
 
     return install
@@ -102,11 +83,13 @@ def slurm(tmp_path, monkeypatch):
         ({"sacct": None, "scontrol": None}, False),
     ],
 )
-def test_slurm_tells_why_a_job_has_ended(slurm, answers, found):
+def test_slurm_knows_why_a_job_has_ended(slurm, answers, found):
     slurm(**answers)
-    assert killed_for_memory(OWNER, "8") == ("SLURM job 7 was killed for want of memory" if found else None)
+    assert killed_for_memory(owner(job="7")) == (
+        "SLURM job 7 ran out of memory, and SLURM killed it" if found else None
+    )
 
 
-def test_a_requeued_job_is_not_asked_about_itself(slurm):
+def test_slurm_is_not_asked_about_the_job_of_this_process(slurm):
     slurm(sacct="OUT_OF_MEMORY")
-    assert killed_for_memory(OWNER, "7") is None
+    assert killed_for_memory(owner(job="8")) is None

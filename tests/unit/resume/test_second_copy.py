@@ -1,6 +1,4 @@
-"""A second copy of a translation or a caching waits for the first, and takes what that one has made instead of making
-it again; but nothing else that may be there by then.
-"""
+"""A second copy of translate or cache_teacher waits for the first and keeps its result, if that is complete."""
 
 import json
 import shutil
@@ -20,12 +18,12 @@ from ekd_nmt.resume import lease
 
 # models are trained and built by fairseq, whose warnings are not ours
 pytestmark = [pytest.mark.slow, pytest.mark.filterwarnings("ignore")]
-TAKEN = "so it is taken as it is"
+KEPT = "so it is kept"
 
 
 @dataclass
 class Made:
-    """What a step has made, in a folder, and the key of its work."""
+    """What a step has made in a folder, and the key of its job."""
 
     make: Callable[[Path], tiny_steps.Step]
     folder: Path
@@ -40,7 +38,7 @@ def made(request, plain, tiny_corpus, tmp_path_factory):
         return request.param(plain, tiny_corpus, place / "output")
 
     with pytest.MonkeyPatch.context() as patch, handlers.given_back():
-        patch.setattr(lease.Claim, "check", lambda self: keys.add(self._progress.name))
+        patch.setattr(lease.Lease, "check", lambda self: keys.add(self._folder.name))
         make(folder).run()
     (key,) = keys
     return Made(make, folder, key)
@@ -66,29 +64,29 @@ def computed(monkeypatch):
 
 @pytest.fixture
 def second(made, tmp_path, monkeypatch):
-    """Runs a second copy in a folder; the first one does something when it is waited for, and ends."""
+    """Run a second copy in a folder. The first one does something once it is waited for, and ends."""
     step = made.make(tmp_path / "run")
-    progress, say = tmp_path / "run" / "progress" / made.key, lease.say
+    folder, say = tmp_path / "run" / "progress" / made.key, lease.say
 
     def run(first: Callable[[], object]) -> dict[str, bytes]:
-        begun, waited_for = threading.Event(), threading.Event()
+        started, waited_for = threading.Event(), threading.Event()
         monkeypatch.setattr(lease, "say", lambda line: (say(line), waited_for.set()))
 
         def work() -> None:
-            with lease.claimed(progress):
-                begun.set()
+            with lease.hold(folder, "train"):
+                started.set()
                 if waited_for.wait(60):
                     first()
 
         thread = threading.Thread(target=work)
         thread.start()
-        begun.wait(60)
+        started.wait(60)
         step.run()
         thread.join()
-        assert not (tmp_path / "run" / "progress").exists(), "something is left of the unfinished work"
+        assert not (tmp_path / "run" / "progress").exists(), "unfinished work is left"
         return tiny_cache.content(tmp_path / "run")
 
-    run.progress, run.folder = progress, tmp_path / "run"
+    run.progress, run.folder = folder, tmp_path / "run"
     return run
 
 
@@ -96,26 +94,26 @@ def put(made: Made, folder: Path) -> None:
     shutil.copytree(made.folder, folder, dirs_exist_ok=True)
 
 
-def assert_made_anew(made: Made, found: dict[str, bytes], computed: list, capsys) -> None:
-    """All is there, its bytes are right, and they are the second copy's own."""
+def assert_made_again(made: Made, found: dict[str, bytes], computed: list, capsys) -> None:
+    """The second copy has made all of it itself, with the right bytes."""
     expected = tiny_cache.content(made.folder)
     assert found.keys() == expected.keys()
     assert {name for name in found if found[name] != expected[name]} <= {"output.json"}, "more than times differ"
     assert computed
-    assert TAKEN not in capsys.readouterr().err
+    assert KEPT not in capsys.readouterr().err
 
 
-def test_what_the_first_has_made_is_taken(made, second, computed, capsys):
+def test_what_the_first_has_made_is_kept(made, second, computed, capsys):
     assert second(lambda: put(made, second.folder)) == tiny_cache.content(made.folder)
     assert not computed
-    told = capsys.readouterr().err
-    assert "waiting up to" in told
-    assert f"{second.folder / 'output'}: another process has made it " in told
-    assert told.endswith(f"{TAKEN}\n")
+    log = capsys.readouterr().err
+    assert "waiting up to" in log
+    assert f"{second.folder / 'output'}: another process has made it " in log
+    assert log.endswith(f"{KEPT}\n")
     assert [signal.getsignal(number) for number in STOP_SIGNALS] == [signal.SIG_IGN] * len(STOP_SIGNALS)
 
 
-def test_what_a_first_that_was_killed_then_has_left_is_removed(made, second, computed):
+def test_the_folder_of_a_first_that_was_killed_after_publishing_is_removed(made, second, computed):
     def first():
         put(made, second.folder)
         (second.progress / "chunks").mkdir()
@@ -127,12 +125,12 @@ def test_what_a_first_that_was_killed_then_has_left_is_removed(made, second, com
 
 
 def test_a_first_that_made_nothing(made, second, computed, capsys):
-    assert_made_anew(made, second(lambda: None), computed, capsys)
+    assert_made_again(made, second(lambda: None), computed, capsys)
 
 
-def test_what_was_there_before_is_made_anew(made, second, computed, capsys):
+def test_what_was_there_before_is_made_again(made, second, computed, capsys):
     put(made, second.folder)
-    assert_made_anew(made, second(lambda: None), computed, capsys)
+    assert_made_again(made, second(lambda: None), computed, capsys)
 
 
 def spoil_translation(output: Path, change: Callable[[list[str]], list[str]]) -> None:
@@ -169,9 +167,9 @@ DAMAGES = {
     ],
     indirect=["made"],
 )
-def test_what_is_not_this_work_whole_is_made_anew(made, second, computed, damage, capsys):
+def test_an_incomplete_or_foreign_result_is_made_again(made, second, computed, damage, capsys):
     def first():
         put(made, second.folder)
         damage(second.folder / "output")
 
-    assert_made_anew(made, second(first), computed, capsys)
+    assert_made_again(made, second(first), computed, capsys)

@@ -1,16 +1,16 @@
-"""What a killed controller has left running: jobs of SLURM, steps on this machine, and what is claimed elsewhere."""
+"""What runs on after a controller was killed: jobs of SLURM, steps on this machine, and steps on other machines."""
 
 from __future__ import annotations
 
-import os
 import subprocess
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
-from ekd_nmt.cluster.processes import CLAIMING, Process, steps
+from ekd_nmt.cluster.processes import LEASED, Process, steps
 from ekd_nmt.common.errors import UserError
-from ekd_nmt.resume.work_folder import living_owner, progress_folders
+from ekd_nmt.resume.lease import Owner
+from ekd_nmt.resume.work_folder import WorkFolder, work_folders
 
 BUILT = ("results", "resources")  # where steps write
 QUERY_SECONDS = 60.0  # SLURM may take so long to answer
@@ -31,38 +31,46 @@ class Job(NamedTuple):
         return f"SLURM job {self.id}, {self.state.lower()}, {self.time}, {self.comment or self.name}"
 
     @property
-    def is_claimed(self) -> bool:
+    def is_leased(self) -> bool:
         """Whether a second copy waits for it; not so a group of rules, such as the whole corpus."""
         rule, _, _ = self.comment.partition("_wildcards_")
-        return rule in {f"rule_{name}" for name in CLAIMING}
+        return rule in {f"rule_{name}" for name in LEASED}
 
 
 @dataclass(frozen=True)
-class Left:
-    """What a controller has left behind in a folder.
+class Orphans:
+    """What runs in a folder without a controller.
 
     Attributes:
-        jobs: of SLURM, that it submitted.
+        jobs: of SLURM, submitted by Snakemake.
         others: the user's other jobs of SLURM that work in the folder; they are left alone.
-        problem: why nothing is known of SLURM's jobs, or None.
-        processes: steps that run on this machine outside of these jobs → what each does.
-        claims: folders of unfinished work that a living process of elsewhere has → its ``owner.json``.
+        problem: why the jobs of SLURM are not known, or None.
+        processes: steps on this machine outside of these jobs → a description of each.
+        elsewhere: work folders and the processes of other machines that hold them.
     """
 
     jobs: list[Job]
     others: list[Job]
     problem: str | None
     processes: dict[Process, str]
-    claims: dict[Path, dict[str, Any]]
+    elsewhere: list[tuple[WorkFolder, Owner]]
 
     @property
-    def is_blind(self) -> bool:
-        """Whether jobs may run that cannot be seen, because SLURM is here and gives no answer."""
+    def may_miss_jobs(self) -> bool:
+        """Whether there is a SLURM that gives no answer."""
         return self.problem not in (None, ABSENT)
 
+    @property
+    def running(self) -> list[str]:
+        """Descriptions of all jobs and processes that can be stopped."""
+        return [*map(str, self.jobs), *(f"process {each.pid}, {step}" for each, step in self.processes.items())]
 
-def queue(folder: Path, prefix: str) -> tuple[list[Job], list[Job], str | None]:
-    """This user's jobs of SLURM that work in a folder: the workflow's, others, and why these are not known."""
+
+def queue(folder: Path) -> tuple[list[Job], list[Job], str | None]:
+    """This user's jobs of SLURM in a folder: those of Snakemake, others, and why these are not known.
+
+    Snakemake's executor sets a comment, ``rule_NAME_wildcards_…``.
+    """
     command = ["squeue", "--me", "--noheader", f"--format={FORMAT}"]
     try:
         answer = subprocess.run(command, capture_output=True, text=True, check=False, timeout=QUERY_SECONDS)
@@ -81,46 +89,40 @@ def queue(folder: Path, prefix: str) -> tuple[list[Job], list[Job], str | None]:
         place, _, comment = rest.rpartition("|")
         if place and Path(place).resolve() == folder:
             job = Job(number, state, elapsed, name, "" if comment == "(null)" else comment)
-            # the comment is the executor's, also with another prefix
-            (own if name.startswith(f"{prefix}_") or comment.startswith("rule_") else others).append(job)
+            (own if comment.startswith("rule_") else others).append(job)
     return own, others, None
 
 
-def look(folder: Path, prefix: str) -> Left:
-    """What is left running of the workflow in a folder; a job of SLURM is not listed again as a process or a claim."""
-    jobs, others, problem = queue(folder, prefix)
+def find_orphans(folder: Path) -> Orphans:
+    """What runs of the workflow in a folder, each job once: neither its processes nor its work folders are listed."""
+    jobs, others, problem = queue(folder)
     numbers = {job.id for job in (*jobs, *others)}
-    running = {process: task for process, task in steps(folder).items() if process.job not in numbers}
+    running = {process: step for process, step in steps(folder).items() if process.job not in numbers}
     here = {process.pid for process in running}
-    claims = {}
-    for progress in (each for experiment in _experiments() for each in progress_folders(experiment)):
-        owner = living_owner(progress)
-        listed = owner is None or str(owner.get("job")) in numbers
-        if not listed and not (owner.get("host") == os.uname().nodename and owner.get("pid") in here):
-            claims[progress] = owner
-    return Left(jobs, others, problem, running, claims)
+    experiments = [path for path in Path(BUILT[0]).glob("*") if path.is_dir() and not path.is_symlink()]
+    elsewhere = []
+    for work in (work for experiment in sorted(experiments) for work in work_folders(experiment)):
+        owner = work.running_owner()
+        if owner is not None and owner.job not in numbers and not (owner.is_local and owner.pid in here):
+            elsewhere.append((work, owner))
+    return Orphans(jobs, others, problem, running, elsewhere)
 
 
-def refuse_second_copies(left: Left, folder: Path) -> None:
-    """Go on beside what runs only if a second copy of it would wait for the first.
+def refuse_second_copies(orphans: Orphans, folder: Path) -> None:
+    """Check that a second copy of each running job or step would wait for it.
 
     Raises:
-        UserError: something runs that claims nothing.
+        UserError: one of them holds no lease.
     """
-    numbers = {job.id for job in left.jobs}
-    others = {process: task for process, task in steps(folder).items() if process.job not in numbers}
-    left_alone = {job.id for job in left.others}
-    found = {str(job): True for job in left.jobs if not job.is_claimed}
-    for process, task in others.items():
-        if not process.is_claimed:
-            found[f"process {process.pid}, {task}"] = process.job not in left_alone
+    numbers = {job.id for job in orphans.jobs}
+    left_alone = {job.id for job in orphans.others}
+    found = {str(job): True for job in orphans.jobs if not job.is_leased}
+    for process, step in steps(folder).items():
+        if process.job not in numbers and not process.is_leased:
+            found[f"process {process.pid}, {step}"] = process.job not in left_alone
     for first, stoppable in found.items():
         more = f" (and {len(found) - 1} more)" if len(found) > 1 else ""
         raise UserError(
             f"{first}{more}: a second copy would not wait for it, but write the same files at the same time; wait for "
             f"its end and run again, or stop {'all of the above (make recover YES=1)' if stoppable else 'it'}"
         )
-
-
-def _experiments() -> list[Path]:
-    return sorted(path for path in Path(BUILT[0]).glob("*") if path.is_dir() and not path.is_symlink())

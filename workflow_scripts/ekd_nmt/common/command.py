@@ -1,6 +1,6 @@
-"""What every command shares: one-line errors and parsers of arguments.
+"""What all commands share: one-line errors, parsers of arguments, revisions.
 
-A command raises :class:`UserError` for anything its caller can fix; :func:`run` prints it as one line on standard error
+A command raises :class:`UserError` for anything its caller can fix. :func:`run` prints it as one line on standard error
 and exits with status 2. Programming errors keep their traceback and exit with status 1.
 """
 
@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import math
 import os
+import re
 import signal
 import sys
 from collections.abc import Callable
@@ -18,12 +19,14 @@ from typing import Any
 from ekd_nmt.common.errors import UserError
 from ekd_nmt.common.files import NO_ROOM
 
+COMMANDS = Path(__file__).parents[2]  # the folder of the commands
+
 
 def run(main: Callable[[], None]) -> None:
-    """Call ``main``; turn a :class:`UserError` into ``error: …`` on standard error and exit status 2.
+    """Call ``main``; print a :class:`UserError` as ``error: …`` on standard error and exit with status 2.
 
-    So are errors of the file system (no space, no permission), which carry their path. SIGTERM ends the step as an
-    exception does, so that temporary files are removed on the way out.
+    The same holds for errors of the file system (no space, no permission), which carry their path. SIGTERM ends the
+    command as an exception does, so that temporary files are removed.
     """
     signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(128 + number))
     try:
@@ -35,12 +38,18 @@ def run(main: Callable[[], None]) -> None:
         if error.filename is None and error.errno not in NO_ROOM:
             raise
         where = f"{error.filename}: " if error.filename else ""
-        print(f"error: {where}{error.strerror}; make room or mend the permissions, and run again", file=sys.stderr)
+        print(f"error: {where}{error.strerror}; make room or fix the permissions, and run again", file=sys.stderr)
         sys.exit(2)
 
 
+def revision(command: str) -> int:
+    """The ``REVISION`` of a command. The file is read, not imported: imports take long and may have side effects."""
+    source = (COMMANDS / f"{command}.py").read_text(encoding="utf-8")
+    return int(re.search(r"^REVISION = ([0-9]+)", source, re.MULTILINE)[1])
+
+
 def positive_number(flag: str, kind: type, what: str) -> Callable[[str], Any]:
-    """A parser of finite numbers above 0, which raises :class:`UserError` for all else."""
+    """A parser of finite numbers above 0. It raises :class:`UserError` for everything else."""
 
     def parse(text: str) -> Any:
         try:
@@ -55,7 +64,7 @@ def positive_number(flag: str, kind: type, what: str) -> Callable[[str], Any]:
 
 
 def prepend_to_path(folder: Path) -> None:
-    """Let the commands that this process starts find the programs of ``folder`` first."""
+    """Put ``folder`` first on PATH for the commands that this process starts."""
     os.environ["PATH"] = os.pathsep.join([str(folder), os.environ.get("PATH", os.defpath)])
 
 

@@ -7,12 +7,12 @@ import time
 from collections.abc import Iterable
 from pathlib import Path
 
-EXIT_INTERRUPTED = 75  # EX_TEMPFAIL of sysexits.h: not finished, progress saved, run it again
+EXIT_INTERRUPTED = 75  # EX_TEMPFAIL of sysexits.h: unfinished, progress saved, run it again
 INTERRUPTED_MARK = f"(exit status {EXIT_INTERRUPTED})"  # in the log line of a step that can be resumed
 
 
 def say(line: str) -> None:
-    """Tell the reader of the log, with the time."""
+    """Write a line to the log, with the time."""
     print(f"{time.strftime('%H:%M:%S')} {line}", file=sys.stderr, flush=True)
 
 

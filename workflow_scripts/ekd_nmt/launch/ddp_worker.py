@@ -1,4 +1,4 @@
-"""What one of several processes that train together, a rank, does for the process that started it; see launch.py."""
+"""A rank, one of several processes that train together: its connections to the leader, see ``ddp_launcher.py``."""
 
 from __future__ import annotations
 
@@ -16,25 +16,26 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, NoReturn
 
-from ekd_nmt.common.errors import UserError
+from ekd_nmt.common.errors import Interrupted, TooLarge, UserError
 from ekd_nmt.common.files import write_json
-from ekd_nmt.common.signals import EXIT_INTERRUPTED, ignore_stop_signals, stop_signals_handled
-from ekd_nmt.launch.ddp_launcher import RANKS_LOCK, Interrupted, TooLarge
+from ekd_nmt.common.logs import EXIT_INTERRUPTED
+from ekd_nmt.common.signals import ignore_stop_signals, stop_signals_handled
+from ekd_nmt.launch.ddp_launcher import RANKS_LOCK
 
 _COLLECTIVES = "torch/distributed/distributed_c10d.py"
 
 
 @contextlib.contextmanager
 def as_rank(outcomes: Path) -> Iterator[None]:
-    """What a rank does, with its connections to the process that waits for it; ends this process.
+    """Run a block as a rank, and end this process.
 
-    ``{outcomes}/{rank}.json`` says how: ``kind``, ``time`` (seconds since the epoch), and
+    Its outcome is written to ``{outcomes}/{rank}.json``: ``kind``, ``time`` (seconds since the epoch), and
       - ``finished``: nothing else;
-      - ``interrupted``: the message of Interrupted as ``text``. The exit status is 0, lest torchrun end the others;
+      - ``interrupted``: the message of Interrupted as ``text``. Exit status 0, so that torchrun lets the others end;
       - ``refused``: the message of a UserError as ``text``;
-      - ``hindered``: number, message and path of an OSError as ``arguments``;
+      - ``os_error``: number, message and path of an OSError as ``arguments``;
       - ``stopped``: a stop signal came while there was nothing to save;
-      - ``lost``: the connection to another rank is, with ``traceback``;
+      - ``lost``: the connection to another rank broke, with ``traceback``;
       - ``failed``: any other exception, with ``traceback``.
     """
     rank = os.environ["RANK"]
@@ -44,14 +45,16 @@ def as_rank(outcomes: Path) -> Iterator[None]:
     os.dup2(1, 2)
     if os.environ["LOCAL_RANK"] == "0":  # one a node: the ranks agree on stopping
         threading.Thread(target=_pass_on_signals, daemon=True).start()
-    if rank != "0":  # all that is not wrong, rank 0 says as well
+    if rank != "0":  # rank 0 logs the same, except for errors
         logging.disable(logging.WARNING)
         warnings.simplefilter("ignore")
 
     def leave(status: int, kind: str, **details: Any) -> NoReturn:
         ignore_stop_signals()  # torchrun sends one to each rank when another one has failed
         write_json(outcomes / f"{rank}.json", {"kind": kind, "time": time.time(), **details})
-        _exit(status)
+        # without Python's cleanup, in which the threads of a process group now and then crash
+        sys.stderr.flush()
+        os._exit(status)
 
     try:
         yield
@@ -59,14 +62,14 @@ def as_rank(outcomes: Path) -> Iterator[None]:
     except SystemExit:
         leave(EXIT_INTERRUPTED, "stopped")
     except TooLarge as stop:
-        leave(EXIT_INTERRUPTED, "interrupted", text=str(stop))  # torchrun is to end the others, which wait for this one
+        leave(EXIT_INTERRUPTED, "interrupted", text=str(stop))  # torchrun then ends the others, which wait for this one
     except Interrupted as stop:
         leave(0, "interrupted", text=str(stop))
     except UserError as error:
         leave(2, "refused", text=str(error))
     except Exception as error:
         if isinstance(error, OSError) and error.errno is not None:
-            leave(2, "hindered", arguments=[error.errno, error.strerror, error.filename])
+            leave(2, "os_error", arguments=[error.errno, error.strerror, error.filename])
         ignore_stop_signals()
         frames = traceback.extract_tb(error.__traceback__)
         kind = "lost" if any(frame.filename.endswith(_COLLECTIVES) for frame in frames) else "failed"
@@ -75,18 +78,12 @@ def as_rank(outcomes: Path) -> Iterator[None]:
 
 @contextlib.contextmanager
 def default_stop_signals(ranks: int) -> Iterator[None]:
-    """Have stop signals end this process at once, if it is one of several ranks.
+    """Let stop signals end this process at once, if it is one of several ranks.
 
-    Python's handlers have to wait as long as a rank waits for another one, which may be gone.
+    Python's handlers run only after a wait for another rank, which may be gone.
     """
     with stop_signals_handled(signal.SIG_DFL) if ranks > 1 else contextlib.nullcontext():
         yield
-
-
-def _exit(status: int) -> NoReturn:
-    """End this process without Python's tidying up, in which the threads of a process group now and then crash."""
-    sys.stderr.flush()
-    os._exit(status)
 
 
 def _pass_on_signals() -> None:

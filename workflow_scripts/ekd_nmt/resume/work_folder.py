@@ -1,155 +1,248 @@
-"""What lies in the folders of unfinished work, ``…/progress/{key}``: which job each belongs to, and who works there."""
+"""Unfinished work: ``…/progress/{key}``, a folder that belongs to one job and has one writer at a time.
+
+The folder is no output of the workflow, so Snakemake does not delete it when a job fails or runs again. The key is a
+hash of all that decides the result: the same job resumes where it stopped, and another job starts from scratch.
+"""
 
 from __future__ import annotations
 
 import contextlib
-import itertools
+import hashlib
+import json
 import os
 import re
 import shutil
-import socket
 import time
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
-from ekd_nmt.cluster.processes import started_at
-from ekd_nmt.common.files import read_object, write_json
-from ekd_nmt.resume.lease import JOB, LEASE_SECONDS, LOCK, OWNER
+import psutil
+from pydantic import BaseModel
 
-KINDS = ("training", "caching", "translation")
-# Another machine's process lives if it refreshed its lock this lately: leases, since it may be slow, and minutes, since
-# the clocks of machines differ. A process of this machine can be looked at instead.
-SIGN_OF_LIFE_SECONDS = max(600.0, 5 * LEASE_SECONDS)
+from ekd_nmt.common.errors import UserError
+from ekd_nmt.common.files import sha256, write_json
+from ekd_nmt.common.json_files import read_json, read_json_if_valid
+from ekd_nmt.common.logs import say
+from ekd_nmt.common.signals import ignore_stop_signals
+from ekd_nmt.resume.lease import LEASE_SECONDS, LOCK, OWNER, Lease, Owner, hold
+from ekd_nmt.resume.out_of_memory import killed_for_memory
+
+JOB, HALVINGS = "job.json", "out_of_memory.json"
+MOST_HALVINGS = 6  # a batch in 64 parts; what does not fit then never fits
+# A process of another machine counts as running if it refreshed its lock this lately: leases, since it may be slow, and
+# minutes, since the clocks of machines differ. A process of this machine can be looked at instead.
+HEARTBEAT_SECONDS = max(600.0, 5 * LEASE_SECONDS)
 _KEY = re.compile(r"[0-9a-f]{8,64}")
 _WORK = re.compile(r"checkpoint_.+\.pt|.+\.npy|[0-9]+\.jsonl")  # checkpoints, shards of caches, chunks of translations
-_CLOCK_SECONDS = 60.0  # by how much a process may seem to have started after it wrote down that it works
+_CLOCK_SECONDS = 60.0  # by how much a process may seem to have started after it wrote owner.json
 
 
-def write_job(
-    folder: Path, *, work: str, options: Mapping[str, Any], seed: int | None, inputs: Mapping[str | Path, str]
-) -> None:
-    """Write down what work a folder of unfinished work belongs to, so that stale work can be told from what goes on.
+class Job(BaseModel):
+    """All that decides the result of a job."""
 
-    Args:
-        folder: ``…/progress/{key}``, claimed by this process.
-        work: ``training``, ``caching`` or ``translation``.
-        options: all options that decide the result, in JSON's types.
-        seed: of a training; None for other work.
-        inputs: path, as the job was given it, → SHA-256 of each file that decides the result.
-    """
-    job = {
-        "work": work,
-        "options": dict(options),
-        "seed": seed,
-        "inputs": {str(path): digest for path, digest in inputs.items()},
-    }
-    if read_job(folder) != job:  # a run that goes on has it already
-        write_json(folder / JOB, job)
+    command: Literal["train", "cache_teacher", "translate"]
+    revision: int  # REVISION of the command
+    options: dict[str, Any]  # in JSON's types
+    inputs: dict[str, str]  # path, as the job was given it, → SHA-256
+
+    @property
+    def key(self) -> str:
+        """A hash of the job. Paths are not part of it, so inputs may be moved."""
+        decisive = {"command": self.command, "revision": self.revision, "options": self.options}
+        parts = [json.dumps(decisive, sort_keys=True), *self.inputs.values()]
+        return hashlib.sha256("\n".join(parts).encode()).hexdigest()[:16]
 
 
-def read_job(folder: Path) -> dict[str, Any] | None:
-    """What :func:`write_job` wrote, or None if it is missing, damaged or of another form (an older version's)."""
-    job = read_object(folder / JOB)
-    if job is None or job.get("work") not in KINDS:
-        return None
-    options, inputs, seed = job.get("options"), job.get("inputs"), job.get("seed")
-    if not isinstance(options, dict) or not isinstance(inputs, dict) or not isinstance(seed, int | None):
-        return None
-    return job
+class Halving(BaseModel):
+    """A time when memory ran out, after which batches were halved."""
+
+    time: float  # seconds since the epoch
+    update: int | None  # updates made before, if known
+    cause: str
 
 
-def holds_work(folder: Path) -> bool:
-    """Whether a folder of unfinished work holds a checkpoint, a shard or a chunk, so that removing it loses work."""
-    return any(_WORK.fullmatch(name) for _, _, names in os.walk(folder) for name in names)
+class WorkFolder:
+    """The folder of a job's unfinished work. Only :meth:`open` and :meth:`inherited` give the right to write to it."""
+
+    def __init__(self, path: Path, lease: Lease | None = None):
+        self.path, self._lease = path, lease
+
+    @classmethod
+    @contextlib.contextmanager
+    def open(
+        cls, parent: Path, *, command: str, revision: int, options: Mapping[str, Any], inputs: Iterable[Path]
+    ) -> Iterator[WorkFolder]:
+        """Hold the folder of a job for the duration of a block; another process that has it is waited for.
+
+        Args:
+            parent: the folder is ``{parent}/progress/{key}``. It is removed in the end if no work was done in it.
+            command: name of the command.
+            revision: its REVISION.
+            options: all options that decide the result, in JSON's types.
+            inputs: all files that decide the result.
+
+        Raises:
+            UserError: another process holds it.
+        """
+        hashes = {str(path): sha256(path) for path in inputs}
+        job = Job(command=command, revision=revision, options=dict(options), inputs=hashes)
+        with hold(parent / "progress" / job.key, command) as lease:
+            work = cls(parent / "progress" / job.key, lease)
+            if work.job != job:
+                write_json(work.path / JOB, job.model_dump())
+            try:
+                yield work
+            finally:
+                with contextlib.suppress(OSError):
+                    if {JOB} == set(os.listdir(work.path)) - {LOCK, OWNER} and lease.is_held():
+                        (work.path / JOB).unlink()
+
+    @classmethod
+    def inherited(cls, path: Path, command: str) -> WorkFolder:
+        """The folder that the parent process holds and passed on with :meth:`environment`."""
+        return cls(path, Lease.inherited(path, command))
+
+    def environment(self) -> dict[str, str]:
+        """The environment of a process that works in this folder on behalf of this one."""
+        return self._lease.environment()
+
+    def check_lease(self) -> None:
+        """Call this before files are replaced.
+
+        Raises:
+            UserError: another process has taken over.
+        """
+        self._lease.check()
+
+    def already_made(self, output: Path, is_complete: Callable[[], bool]) -> bool:
+        """Whether another process has put the output in place while this one waited; if so, the folder is cleared.
+
+        Call this only if the output did not exist when this process started: what existed then is to be replaced.
+        """
+        if not is_complete():
+            return False
+        ignore_stop_signals()
+        say(f"{output}: another process has made it while this one waited, so it is kept")
+        self.clear()
+        return True
+
+    @property
+    def halvings(self) -> list[Halving]:
+        """The times so far that memory ran out: batches are to be halved as often.
+
+        Raises:
+            UserError: the record is damaged.
+        """
+        file = self.path / HALVINGS
+        return read_json(file, list[Halving], "delete it and run again") if file.exists() else []
+
+    def halve_batches(self, cause: str, update: int | None = None, halvings: int | None = None) -> None:
+        """Record that memory ran out, so that the next attempt takes smaller batches.
+
+        Args:
+            cause: for the reader of the provenance.
+            update: updates made before, if known.
+            halvings: how many there were when memory ran out; another rank may have recorded it already.
+
+        Raises:
+            UserError: batches cannot become any smaller.
+        """
+        entries = self.halvings
+        if halvings is not None and len(entries) > halvings:
+            return
+        if len(entries) >= MOST_HALVINGS:
+            raise UserError(
+                f"{self.path}: {cause}, though batches are halved {MOST_HALVINGS} times already; request more memory, "
+                "choose a smaller model, or lower data.filter.max_tokens"
+            )
+        entries.append(Halving(time=round(time.time(), 2), update=update, cause=cause))
+        write_json(self.path / HALVINGS, [entry.model_dump() for entry in entries])
+
+    def halve_batches_after_kill(self) -> None:
+        """Record it if the previous attempt was killed because memory ran out."""
+        if self._lease.previous is not None and (cause := killed_for_memory(self._lease.previous)):
+            self.halve_batches(cause)
+
+    def publish(self, made: Path, output: Path) -> None:
+        """Put a result in place by a rename, the last act of a command: stop signals are ignored from here on.
+
+        Args:
+            made: a file or a folder, in this folder.
+            output: on the same file system; what is there is replaced.
+
+        Raises:
+            UserError: another process has taken over.
+        """
+        self.check_lease()
+        ignore_stop_signals()
+        if output.is_dir():
+            replaced = self.path / "replaced"
+            shutil.rmtree(replaced, ignore_errors=True)  # exists if an earlier process was killed in what follows
+            os.replace(output, replaced)
+        os.replace(made, output)
+
+    def clear(self) -> None:
+        """Remove all but the lease, as far as possible, when the work is finished."""
+        for path in self.path.iterdir():
+            if path.is_dir():
+                shutil.rmtree(path, ignore_errors=True)
+            elif path.name not in (LOCK, OWNER):
+                with contextlib.suppress(OSError):
+                    path.unlink()
+
+    @property
+    def job(self) -> Job | None:
+        """The job that the work belongs to; None if ``job.json`` is missing, damaged or of another form."""
+        return read_json_if_valid(self.path / JOB, Job)
+
+    @property
+    def holds_work(self) -> bool:
+        """Whether there is a checkpoint, a shard or a chunk, so that removing the folder loses work."""
+        return any(_WORK.fullmatch(name) for _, _, names in os.walk(self.path) for name in names)
+
+    def running_owner(self) -> Owner | None:
+        """The process that works here, or None.
+
+        A process of another machine counts as running until its lock is older than :data:`HEARTBEAT_SECONDS`. So does
+        one that has a lock and has not written ``owner.json`` yet.
+        """
+        owner = read_json_if_valid(self.path / OWNER, Owner)
+        if owner is not None and owner.is_local:
+            latest = time.time() if owner.since is None else owner.since + _CLOCK_SECONDS
+            with contextlib.suppress(psutil.NoSuchProcess):
+                process = psutil.Process(owner.pid)
+                if process.status() != psutil.STATUS_ZOMBIE and process.create_time() <= latest:
+                    return owner
+            return None
+        age = self.heartbeat_age()
+        return (owner or Owner()) if age is not None and age < HEARTBEAT_SECONDS else None
+
+    def heartbeat_age(self) -> float | None:
+        """Seconds since the lock was refreshed, or None if there is none."""
+        try:
+            return max(0.0, time.time() - (self.path / LOCK).lstat().st_mtime)
+        except OSError:
+            return None
 
 
-def progress_folders(experiment: Path) -> list[Path]:
-    """The folders of unfinished work of one experiment, sorted: of trainings and translations, and of caches.
+def work_folders(experiment: Path) -> list[WorkFolder]:
+    """The folders of unfinished work of one experiment, sorted: of trainings, translations and caches.
 
-    A link is not followed, wherever it is. What has not the name of a key, a hexadecimal hash, is not among them.
+    Links are not followed. A folder whose name is no key, a hexadecimal hash, is left out.
 
     Args:
         experiment: ``results/{experiment}``.
     """
     runs = [run for system in _folders(experiment) for run in _folders(system) if run.name.startswith("seed")]
-    inner = [place for run in runs for place in _folders(run) if place.name in ("cache", "progress")]
-    places = [each for place in inner for each in ([place] if place.name == "progress" else _folders(place))]
-    folders = [folder for place in places if place.name == "progress" for folder in _folders(place)]
-    return [folder for folder in folders if _KEY.fullmatch(folder.name)]
-
-
-def living_owner(progress: Path) -> dict[str, Any] | None:
-    """The ``owner.json`` of the process that works in a folder, or None if none does or it is dead.
-
-    A process of another machine counts as living until its lock has not been refreshed for
-    :data:`SIGN_OF_LIFE_SECONDS`; so does one that has a lock and has not said yet who it is.
-    """
-    owner = read_object(progress / OWNER)
-    pid, since = (owner or {}).get("pid"), (owner or {}).get("since")
-    if owner is not None and owner.get("host") == socket.gethostname() and isinstance(pid, int):
-        started = started_at(pid)
-        latest = since + _CLOCK_SECONDS if isinstance(since, int | float) else time.time()
-        return owner if started is not None and started <= latest else None
-    quiet = silent_seconds(progress)
-    return (owner or {}) if quiet is not None and quiet < SIGN_OF_LIFE_SECONDS else None
-
-
-def silent_seconds(progress: Path) -> float | None:
-    """How long ago the lock of a folder was refreshed, or None if there is none."""
-    try:
-        return max(0.0, time.time() - (progress / LOCK).lstat().st_mtime)
-    except OSError:
-        return None
-
-
-def temporaries(root: Path, spared: Collection[Path] = ()) -> Iterator[Path]:
-    """The half-written files and folders, ``.*.tmp``, that killed steps have left below a folder.
-
-    Args:
-        root: where to look; no link below it is followed.
-        spared: folders that are not looked into.
-    """
-    for folder, names, files in os.walk(root):
-        here = Path(folder)
-        found = [name for name in (*names, *files) if name.startswith(".") and name.endswith(".tmp")]
-        yield from (here / name for name in sorted(found))
-        names[:] = sorted(name for name in names if name not in found and here / name not in spared)
-
-
-def remove(path: Path) -> int:
-    """Delete a file, a link or a folder with all in it; returns the bytes that it had.
-
-    A folder is renamed first, so that no half of one is left under its name if this process is killed.
-    """
-    size = size_of(path)
-    if path.is_symlink() or not path.is_dir():
-        path.unlink(missing_ok=True)
-        return size
-    if not path.name.endswith(".tmp"):
-        path = path.rename(path.with_name(f".{path.name}.removed.tmp"))
-    shutil.rmtree(path)
-    return size
-
-
-def size_of(path: Path) -> int:
-    """Bytes of a file, or of all files in a folder; links count as nothing."""
-    if path.is_symlink() or not path.exists():
-        return 0
-    if not path.is_dir():
-        return path.stat().st_size
-    files = (Path(folder, name) for folder, _, names in os.walk(path) for name in names)
-    return sum(file.lstat().st_size for file in files if not file.is_symlink())
-
-
-def remove_if_empty(folder: Path, root: Path) -> None:
-    """Remove a folder below ``root`` if it is empty, and then those that it was the last entry of, but for ``root``."""
-    for each in itertools.takewhile(lambda parent: parent != root, (folder, *folder.parents)):
-        with contextlib.suppress(FileNotFoundError):
-            try:
-                each.rmdir()
-            except OSError:  # not empty
-                return
+    parents = [parent for run in runs for parent in (run / "cache/progress", run / "progress")]
+    found = [
+        folder
+        for parent in parents
+        if not parent.is_symlink() and not parent.parent.is_symlink()
+        for folder in _folders(parent)
+    ]
+    return [WorkFolder(folder) for folder in found if _KEY.fullmatch(folder.name)]
 
 
 def _folders(parent: Path) -> list[Path]:

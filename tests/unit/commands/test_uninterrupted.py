@@ -1,6 +1,6 @@
-"""When the result of a step is in place, a stop signal no longer keeps the step from ending with status 0.
+"""Once the result of a step is in place, stop signals are ignored and the step ends with status 0.
 
-Snakemake deletes the outputs of a step that ends otherwise, and nothing would be left: the progress is gone by then.
+Snakemake deletes the outputs of a step that ends otherwise, and the progress is gone by then.
 """
 
 import contextlib
@@ -49,14 +49,14 @@ def send_all() -> None:
 
 
 def assert_finishes(step: tiny_steps.Step) -> None:
-    """It ends as it does without signals, and up to the last moment of its process."""
+    """It ends as it does without signals, and ignores them to the end of its process."""
     step.run()
     assert step.output.exists()
     assert [signal.getsignal(number) for number in STOP_SIGNALS] == [signal.SIG_IGN] * len(STOP_SIGNALS)
 
 
-def assert_leaves_and_goes_on(step: tiny_steps.Step, monkeypatch, computing: str) -> None:
-    """It leaves without a result, and finishes the next time without computing anything again."""
+def assert_exits_and_resumes(step: tiny_steps.Step, monkeypatch, computing: str) -> None:
+    """It exits without a result, and finishes the next time without computing anything again."""
     with pytest.raises(SystemExit) as left:
         step.run()
     assert left.value.code == EXIT_INTERRUPTED
@@ -94,11 +94,11 @@ def test_signals_when_another_process_has_put_the_download_in_place(server, tmp_
     verdict = manifest.verdict
 
     @contextlib.contextmanager
-    def waiting(progress, work):
+    def waiting(folder, command):
         step.output.write_bytes(CONTENT)
         yield
 
-    monkeypatch.setattr(fetch, "claimed", waiting)
+    monkeypatch.setattr(fetch, "hold", waiting)
     monkeypatch.setattr(fetch, "verdict", lambda *arguments: (send_all(), verdict(*arguments))[1])
     assert_finishes(step)
     assert server.requests == []
@@ -118,7 +118,7 @@ def test_signals_when_a_copy_is_in_place(server, tmp_path, when_placed):
 def test_a_signal_just_before_a_cache_would_be_in_place(plain, tiny_corpus, tmp_path, when_placed, number, monkeypatch):
     step = tiny_steps.caching(plain, tiny_corpus, tmp_path / "run" / "output")
     when_placed(step.output.with_suffix(".json"), lambda: os.kill(os.getpid(), number))
-    assert_leaves_and_goes_on(step, monkeypatch, "kd.teacher.Teacher.teach")
+    assert_exits_and_resumes(step, monkeypatch, "kd.teacher.Teacher.teach")
 
 
 @pytest.mark.slow
@@ -127,12 +127,12 @@ def test_a_signal_just_before_a_translation_would_be_in_place(
     plain, tiny_corpus, tmp_path, when_placed, number, monkeypatch
 ):
     step = tiny_steps.translation(plain, tiny_corpus, tmp_path / "run" / "output")
-    checks = []  # of the only chunk, of the whole, and at the end
+    checks = []  # of the only chunk, and of the whole
 
     def check(self):
         checks.append(1)
         if len(checks) == 2:
             os.kill(os.getpid(), number)
 
-    monkeypatch.setattr("ekd_nmt.resume.lease.Claim.check", check)
-    assert_leaves_and_goes_on(step, monkeypatch, "kd.beam_search.Search._search")
+    monkeypatch.setattr("ekd_nmt.resume.lease.Lease.check", check)
+    assert_exits_and_resumes(step, monkeypatch, "kd.beam_search.Search._search")

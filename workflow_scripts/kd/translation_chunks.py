@@ -1,4 +1,4 @@
-"""A translation in chunks of whole batches, each kept in a file, so that it may be stopped or killed anywhere.
+"""A translation in chunks of whole batches, each kept in a file, so that it can be stopped or killed at any time.
 
 The chunks do not depend on the speed of the machine or on earlier interruptions. A damaged one is translated again.
 """
@@ -10,19 +10,15 @@ import json
 import time
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+
+import numpy as np
 
 from ekd_nmt.common.files import atomic_write
 from ekd_nmt.common.logs import say
-from ekd_nmt.resume.lease import Claim
+from ekd_nmt.resume.work_folder import WorkFolder
+from kd.beam_search import Search, Translation
 
-if TYPE_CHECKING:
-    import numpy as np
-
-    from kd.beam_search import Search, Translation
-
-FORMAT, FOLDER = 1, "chunks"
-SENTENCES = 2000  # of a chunk, at least, except in the last one; a kill loses the work of one chunk at most
+SENTENCES = 2000  # of a chunk at least, except the last one; a kill loses the work of one chunk at most
 LOG_SECONDS = 30.0  # at least, between two lines of the log
 
 
@@ -42,20 +38,17 @@ class Chunks:
     """The finished chunks of a translation, each a file of JSON lines: a checksum of the rest, then the sentences.
 
     Args:
-        folder: of the unfinished work, claimed by this process.
-        claim: the claim.
+        work: held by this process.
         plan: the sentence numbers of each chunk, batch by batch.
     """
 
-    def __init__(self, folder: Path, claim: Claim, plan: list[list[np.ndarray]]):
-        self._folder, self._claim, self.plan = folder / FOLDER, claim, plan
-        for leftover in self._folder.glob(".*.tmp"):
-            leftover.unlink()  # of a write that was killed
+    def __init__(self, work: WorkFolder, plan: list[list[np.ndarray]]):
+        self._folder, self._work, self.plan = work.path / "chunks", work, plan
+        for temporary in self._folder.glob(".*.tmp"):
+            temporary.unlink()  # of a write that was killed
 
     def read(self, number: int) -> list[Translation] | None:
-        """The translations of a chunk in the order of its batches; None if it is not there, or damaged."""
-        from kd.beam_search import Translation
-
+        """The translations of a chunk in the order of its batches; None if it is missing or damaged."""
         path = self._path(number)
         try:
             head, body = path.read_bytes().split(b"\n", 1)
@@ -79,7 +72,7 @@ class Chunks:
         rows = zip(self.ids(number), translations, strict=True)
         lines = [{"id": index, "text": found.text, "score": found.score} for index, found in rows]
         body = "".join(json.dumps(line, ensure_ascii=False) + "\n" for line in lines).encode()
-        self._claim.check()
+        self._work.check_lease()
         with atomic_write(self._path(number), "wb") as handle:
             handle.write(json.dumps({"sha256": _digest(body)}).encode() + b"\n" + body)
 
@@ -91,11 +84,11 @@ class Chunks:
         return self._folder / f"{number:06}.jsonl"
 
 
-class Log:
-    """Tells now and then how far a translation is.
+class ProgressLog:
+    """Logs the progress of a translation now and then.
 
     Args:
-        sizes: source tokens of each sentence; the time left is reckoned by them, since short sentences come first.
+        sizes: source tokens of each sentence; the time left is estimated by them, since short sentences come first.
         left: the batches to translate.
     """
 
@@ -123,22 +116,22 @@ class Log:
             say(f"{done:,} of {self._all:,} sentences | {rate:,.1f} sentences/s | {left:,.0f} s left")
 
     def total(self) -> str:
-        """An account of what was done, when it is done."""
+        """A summary when all is done, in one line."""
         rate = self.sentences / self.seconds
-        before = f"; {self._before} were there from an earlier run" if self._before else ""
+        before = f"; {self._before} are of an earlier run" if self._before else ""
         return f"translated {self.sentences} sentences in {self.seconds:.1f} s, {rate:.1f} sentences/s{before}"
 
 
 def translate_chunks(search: Search, chunks: Chunks, sizes: np.ndarray) -> tuple[list[Translation], str]:
-    """Translate what is not there yet.
+    """Translate the missing chunks.
 
     Args:
         search: translates a batch.
-        chunks: those that there are, and where those to come are kept.
+        chunks: where chunks are kept.
         sizes: source tokens of each sentence of the split, in corpus order.
 
     Returns:
-        All translations in corpus order, and an account of the work in one line.
+        All translations in corpus order, and a summary of the work in one line.
 
     Raises:
         UserError: a sentence does not fit into memory, or another process has taken over.
@@ -156,8 +149,8 @@ def translate_chunks(search: Search, chunks: Chunks, sizes: np.ndarray) -> tuple
         else:
             put(number, found)
     if len(missing) < count:
-        say(f"going on: {count - len(missing)} of {count} chunks are there")
-    log = Log(sizes, [batch for number in missing for batch in chunks.plan[number]])
+        say(f"resuming: {count - len(missing)} of {count} chunks are there")
+    log = ProgressLog(sizes, [batch for number in missing for batch in chunks.plan[number]])
     for number in missing:
         found = []
         for batch in chunks.plan[number]:
