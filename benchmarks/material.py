@@ -178,7 +178,7 @@ def write_teacher(path: Path, data: Path, resolved: dict[str, Any]) -> None:
     from kd.checkpoints import BEST
     from kd.setup import prepare, publish_model
 
-    driver = prepare(resolved, data=data, progress=path.parent / "progress", seed=1, cpu=True, say=lambda line: None)
-    driver.trainer.consolidate_optimizer()  # what fairseq needs before it saves
-    driver.trainer.save_checkpoint(str(driver.folder / BEST), {})
-    publish_model(driver, path)
+    loop = prepare(resolved, data=data, progress=path.parent / "progress", seed=1, cpu=True, say=lambda line: None)
+    loop.trainer.consolidate_optimizer()  # what fairseq needs before it saves
+    loop.trainer.save_checkpoint(str(loop.folder / BEST), {})
+    publish_model(loop, path)

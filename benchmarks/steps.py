@@ -66,11 +66,11 @@ def measure(material: Material, names: list[str], setting: Setting) -> Timing:
     with tempfile.TemporaryDirectory() as folder:
         for name in names:
             before = _allocated(cuda)
-            driver = build(material, name, setting, Path(folder) / name)
-            batches = batches or choose(driver, setting.batches)
-            trainers[name] = compared(name, driver)
+            loop = build(material, name, setting, Path(folder) / name)
+            batches = batches or choose(loop, setting.batches)
+            trainers[name] = compared(name, loop)
             trainers[name].begin_epoch(1)
-            del driver
+            del loop
             turn(trainers[name], batches, cuda)  # makes the optimizer and the gradients
             if cuda:
                 held = _allocated(cuda) - before
@@ -90,12 +90,12 @@ def measure(material: Material, names: list[str], setting: Setting) -> Timing:
 
 
 def measure_validation(material: Material, beam: int, setting: Setting) -> float:
-    """Seconds of one validation of the untrained student, BLEU included, as the driver does it after an epoch."""
+    """Seconds of one validation of the untrained student, BLEU included, as the loop does it after an epoch."""
     start_process(setting)
     with tempfile.TemporaryDirectory() as folder:
-        driver = build(material, "plain", setting, Path(folder), beam=beam)
+        loop = build(material, "plain", setting, Path(folder), beam=beam)
         started = time.perf_counter()
-        driver._validate(epoch=0)
+        loop._validate(epoch=0)
         return time.perf_counter() - started
 
 
@@ -130,25 +130,25 @@ def build(material: Material, name: str, setting: Setting, progress: Path, beam:
     return prepare(resolved, data=material.data, progress=progress, seed=1, cpu=cpu, say=lambda line: None, **files)
 
 
-def compared(name: str, driver: Any) -> Any:
-    """The driver's trainer, with the criterion of fairseq or of the usual distillation where that is the variant."""
+def compared(name: str, loop: Any) -> Any:
+    """The loop's trainer, with the criterion of fairseq or of the usual distillation where that is the variant."""
     from fairseq.criterions.label_smoothed_cross_entropy import LabelSmoothedCrossEntropyCriterion
 
     from kd.trainer import Trainer
 
-    ours, cfg = driver.trainer.criterion, driver.cfg
+    ours, cfg = loop.trainer.criterion, loop.cfg
     if name == "fairseq":
-        criterion = LabelSmoothedCrossEntropyCriterion(driver.task, ours.sentence_avg, ours.eps)
+        criterion = LabelSmoothedCrossEntropyCriterion(loop.task, ours.sentence_avg, ours.eps)
     elif name.startswith("usual"):
         from usual import UsualDistillation
 
         criterion = UsualDistillation(ours)
     else:
-        return driver.trainer
-    return Trainer(cfg, driver.task, driver.model, criterion)
+        return loop.trainer
+    return Trainer(cfg, loop.task, loop.model, criterion)
 
 
-def choose(driver: Any, count: int) -> list[dict[str, Any]]:
+def choose(loop: Any, count: int) -> list[dict[str, Any]]:
     """Batches evenly spread over the corpus's, from those of short sentences to those of long ones.
 
     Raises:
@@ -156,7 +156,7 @@ def choose(driver: Any, count: int) -> list[dict[str, Any]]:
     """
     from ekd_nmt.common.errors import UserError
 
-    batches = list(driver.batches.next_epoch_itr(fix_batches_to_gpus=False, shuffle=False))
+    batches = list(loop.batches.next_epoch_itr(fix_batches_to_gpus=False, shuffle=False))
     if len(batches) < count:
         raise UserError(f"--batches {count}: the corpus has only {len(batches)}; lower it, or raise --sentences")
     batches.sort(key=lambda batch: batch["target"].size(1))

@@ -113,7 +113,7 @@ def main() -> None:
         write_job(progress, work="caching", options=request.decisive(), seed=None, inputs=hashes)
         out_of_memory.record_oom_kill(claim.previous, progress)
         halvings = len(out_of_memory.read(progress))
-        work = cache_writer.Caching(request, progress, say, before_saving=claim.check, parts=2**halvings)
+        work = cache_writer.CacheWriter(request, progress, say, before_saving=claim.check, shrink=2**halvings)
         with stopping_between_batches() as before_batch:
             try:
                 meta = work.run(before_batch)

@@ -216,7 +216,7 @@ def train(arguments: argparse.Namespace, progress: Path, claim: Claim) -> None:
             f"{options['system']}: {error}; lower training.lr, lengthen training.warmup_updates, set "
             "training.clip_norm, or train in fp32; if only the kd part is named, look at the teacher"
         ) from error
-    driver.ranks.part()
+    driver.ranks.disconnect()
     if is_first:
         claim.check()
         publish(driver, arguments, publish_model)

@@ -11,7 +11,7 @@ import handlers
 import kd  # noqa: F401  before fairseq, as the workflow's own steps do
 from kd.binarized_corpus import load_task
 from kd.cache import SPLITS
-from kd.cache_writer import Caching, Request
+from kd.cache_writer import CacheWriter, Request
 from kd.dictionaries import fingerprints
 from tiny_models import make_model, model_options, save_checkpoint
 
@@ -33,10 +33,10 @@ def request(teacher: Path, data: Path, **changes) -> Request:
     return Request(teacher=teacher, data=data, **settings)
 
 
-def start(wanted: Request, folder: Path) -> Caching:
+def start(wanted: Request, folder: Path) -> CacheWriter:
     """Begin or go on; the unfinished work is in ``folder``, as is the cache in the end."""
     (folder / "progress").mkdir(parents=True, exist_ok=True)
-    return Caching(wanted, folder / "progress", say=lambda line: None)
+    return CacheWriter(wanted, folder / "progress", say=lambda line: None)
 
 
 def write(wanted: Request, folder: Path, **options) -> Path:

@@ -33,11 +33,11 @@ from ekd_nmt.common.log_filters import quiet
 quiet()
 import cache_teacher, kd
 from ekd_nmt.common.command import run
-from kd import caching
+from kd import cache_writer
 from kd.teacher import Teacher
 
 batch, number = int(sys.argv.pop(1)), int(sys.argv.pop(1))
-caching.SHARD_BYTES = {tiny.SHARD_BYTES}
+cache_writer.SHARD_BYTES = {tiny.SHARD_BYTES}
 teach, calls = Teacher.teach, []
 
 def stopping(*arguments, **options):
@@ -152,7 +152,7 @@ def test_killed_in_the_middle_of_a_shard_and_then_told_to_stop(command, tmp_path
     assert done.returncode == 75, done.stderr
     lines = done.stderr.splitlines()
     assert all(re.match(r"\d\d:\d\d:\d\d ", line) for line in lines), "fairseq's chatter is in the log"
-    assert re.search(rf"going on: {len(kept)} of \d+ shards are there$", lines[2])
+    assert re.search(rf"resuming: {len(kept)} of \d+ shards are finished$", lines[2])
     assert lines[0].endswith("was killed; its progress is gone on with")
     assert lines[-1].endswith("SIGTERM: progress is saved; run the same command again to go on (exit status 75)")
     assert {path: path.stat().st_mtime_ns for path in kept} == kept
@@ -199,7 +199,7 @@ def test_asked_to_stop_before_the_first_batch(command, capsys):
 
 def test_stopped_between_the_summary_and_the_cache(command, tmp_path):
     """The summary is there first: the cache says that all is."""
-    with mock.patch("kd.cache_writer.Caching.publish", side_effect=KeyboardInterrupt), pytest.raises(KeyboardInterrupt):
+    with mock.patch("kd.cache_writer.CacheWriter.publish", side_effect=KeyboardInterrupt), pytest.raises(KeyboardInterrupt):
         tiny.run_command(command())
     folder = tmp_path / "cache"
     assert (folder / "top5.json").exists()
@@ -284,7 +284,7 @@ def test_too_little_disk_space(command, tmp_path, capsys, monkeypatch):
 
 def test_a_second_writer(command, tmp_path, capsys, monkeypatch):
     monkeypatch.setattr("ekd_nmt.resume.lease.CLAIM_SECONDS", 0.1)
-    with mock.patch("kd.cache_writer.Caching.publish", side_effect=KeyboardInterrupt), pytest.raises(KeyboardInterrupt):
+    with mock.patch("kd.cache_writer.CacheWriter.publish", side_effect=KeyboardInterrupt), pytest.raises(KeyboardInterrupt):
         tiny.run_command(command())
     (progress,) = (tmp_path / "cache/progress").iterdir()
     message = rf"another caching writes here, process {os.getpid()} on \S+, and it is running; wait for its end"

@@ -68,7 +68,7 @@ def test_batches_are_halved_until_they_fit(capsys, tiny_corpus, tmp_path, small_
     status, log = attempt(capsys, tiny_corpus, tmp_path)
     assert status == 0
     words = (
-        "for want of memory each batch is split: max_tokens 4096 -> 1024, update_freq 1 -> 4; an update has the same"
+        "after running out of memory, each batch is split: max_tokens 4096 -> 1024, update_freq 1 -> 4; an update has the same"
     )
     assert any(words in line for line in log)
     summary = json.loads((tmp_path / "train.json").read_text())
@@ -89,9 +89,9 @@ def test_the_same_updates_as_with_enough_memory(capsys, tiny_corpus, tmp_path, r
 
 
 def test_a_kill_for_want_of_memory_halves_the_batches(capsys, tiny_corpus, tmp_path):
-    from kd.training_loop import Driver
+    from kd.training_loop import TrainingLoop
 
-    with mock.patch.object(Driver, "_update", side_effect=KeyboardInterrupt), pytest.raises(KeyboardInterrupt):
+    with mock.patch.object(TrainingLoop, "_update", side_effect=KeyboardInterrupt), pytest.raises(KeyboardInterrupt):
         attempt(capsys, tiny_corpus, tmp_path)
     (progress,) = (tmp_path / "progress").iterdir()
     (progress / "owner.json").write_text(json.dumps({"pid": 1, "host": "node", "job": "5"}))
@@ -112,7 +112,7 @@ def test_no_room_for_checkpoints_is_said_before_training(capsys, tiny_corpus, tm
     assert (status, len(log)) == (2, 1)
     assert re.match(
         r"error: \S+: the checkpoints of this training take \d+ kB more, 1 kB are free; make room there "
-        r"\(make clean-stale removes what is of no use any more\), and run again",
+        r"\(make clean-stale removes obsolete files\), and run again",
         log[0],
     )
     assert not (tmp_path / "progress").exists()

@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from kd.arguments import shared_batches, training_arguments
+from kd.arguments import batches_per_rank, training_arguments
 from reference import DISTILLATION, EPOCHS, INITS, MODELS, TEACHERS, TRAINING, WIDTHS, iwslt14
 
 # The same as fairseq's options. One that is not named here is one that the workflow must not set.
@@ -156,7 +156,7 @@ def test_options_become_flags():
     ],
 )
 def test_an_update_of_several_ranks_is_as_large_as_that_of_one(update_freq, ranks, expected):
-    batches = shared_batches(TRAINING | {"update_freq": update_freq}, ranks)
+    batches = batches_per_rank(TRAINING | {"update_freq": update_freq}, ranks)
     assert tuple(batches.values()) == expected
     assert list(batches) == ["update_freq", "max_tokens", "max_sentences"]
     assert ranks * batches["update_freq"] * batches["max_tokens"] == update_freq * TRAINING["max_tokens"]

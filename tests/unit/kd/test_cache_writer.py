@@ -85,8 +85,8 @@ def test_blocks_of_rows_change_nothing(monkeypatch):
     assert to_records(log_probs, record).tobytes() == whole.tobytes()
 
 
-def test_meta_says_what_it_is_of(cached_model, tiny_corpus, cache_request, undisturbed_cache):
-    meta = json.loads(undisturbed_cache["meta.json"])
+def test_meta_says_what_it_is_of(cached_model, tiny_corpus, cache_request, uninterrupted_cache):
+    meta = json.loads(uninterrupted_cache["meta.json"])
     task = load_task(tiny_corpus)
     expected = {"format": 1, "k": 5, "vocabulary": len(task.target_dictionary), "temperature": 1.0}
     assert {key: meta[key] for key in expected} == expected
@@ -97,7 +97,7 @@ def test_meta_says_what_it_is_of(cached_model, tiny_corpus, cache_request, undis
     size = record_type(5, meta["vocabulary"]).itemsize
     assert all(shard["tokens"] * size <= tiny.SHARD_BYTES for shard in shards)
     listed = {part["file"] for entry in meta["splits"].values() for part in (entry["starts"], *entry["shards"])}
-    assert undisturbed_cache.keys() == listed | {"meta.json", meta["tails"]["file"]}, "something else is published"
+    assert uninterrupted_cache.keys() == listed | {"meta.json", meta["tails"]["file"]}, "something else is published"
 
 
 @pytest.mark.parametrize("k", [5, 1000, "full"], ids=["top 5", "more than there are", "full"])
@@ -174,7 +174,7 @@ def test_batches_leave_no_sentence_out(max_tokens):
 
 
 def test_batch_sizes_change_no_more_than_rounding(
-    cached_model, tiny_corpus, tmp_path, cache_request, undisturbed_cache
+    cached_model, tiny_corpus, tmp_path, cache_request, uninterrupted_cache
 ):
     single = stored(tiny.write(replace(cache_request, max_tokens=1), tmp_path / "single"))
     large = stored(tiny.write(replace(cache_request, max_tokens=4096), tmp_path / "large"))

@@ -12,7 +12,7 @@ from ekd_nmt.common.errors import UserError
 from kd import checkpoints
 from kd.checkpoints import BEST, BEST_COPY, LAST, PREVIOUS, newest_as_last
 from kd.training_loop import Interrupted
-from tiny_driver import UPDATES, call_after, result, run
+from tiny_loop import UPDATES, call_after, result, run
 from tiny_training import UPDATES_AN_EPOCH
 
 NAMES = (LAST, PREVIOUS, BEST, BEST_COPY)
@@ -27,65 +27,65 @@ def truncate(path) -> None:
 
 def interrupted_at(start, update: int, **changes):
     """A training that was stopped at an update."""
-    driver = start()
-    call_after(driver.trainer, "train_step", update, lambda: os.kill(os.getpid(), signal.SIGTERM))
+    loop = start()
+    call_after(loop.trainer, "train_step", update, lambda: os.kill(os.getpid(), signal.SIGTERM))
     with pytest.raises(Interrupted):
-        run(driver, **changes)
-    return driver
+        run(loop, **changes)
+    return loop
 
 
-def test_the_checkpoint_before_a_damaged_one_stands_in(start, undisturbed_training):
+def test_the_checkpoint_before_a_damaged_one_stands_in(start, uninterrupted_training):
     folder = interrupted_at(start, UPDATES - 1, checkpoint_updates=1).folder
     truncate(folder / LAST)
-    driver = start()
-    assert driver.updates == UPDATES - 2
-    assert driver.said[0].startswith(f"warning: {folder / LAST} is damaged and will not be used (")
-    assert driver.said[1:] == [
+    loop = start()
+    assert loop.updates == UPDATES - 2
+    assert loop.said[0].startswith(f"warning: {folder / LAST} is damaged and will not be used (")
+    assert loop.said[1:] == [
         f"taking {folder / PREVIOUS} instead; the updates after it are repeated",
         f"going on from update {UPDATES - 2} ({folder / LAST})",
         "made before and made again: 1 of the updates that follow",
     ]
-    assert result(run(driver)) == undisturbed_training
+    assert result(run(loop)) == uninterrupted_training
 
 
-def test_the_best_checkpoint_stands_in_for_two_damaged_ones(start, undisturbed_training):
+def test_the_best_checkpoint_stands_in_for_two_damaged_ones(start, uninterrupted_training):
     folder = interrupted_at(start, UPDATES - 1, checkpoint_updates=1).folder
     for name in (LAST, PREVIOUS):
         truncate(folder / name)
-    driver = start()
-    assert driver.updates == UPDATES_AN_EPOCH
-    assert f"taking {folder / BEST} instead; the updates after it are repeated" in driver.said
-    assert result(run(driver)) == undisturbed_training
+    loop = start()
+    assert loop.updates == UPDATES_AN_EPOCH
+    assert f"taking {folder / BEST} instead; the updates after it are repeated" in loop.said
+    assert result(run(loop)) == uninterrupted_training
 
 
 @pytest.mark.parametrize("damage", [truncate, lambda path: path.write_bytes(b"")])
-def test_without_a_usable_checkpoint_it_starts_anew(start, undisturbed_training, damage):
+def test_without_a_usable_checkpoint_it_starts_anew(start, uninterrupted_training, damage):
     folder = run(start()).folder
     for name in NAMES:
         damage(folder / name)
-    driver = start()
-    assert driver.updates == 0
-    assert f"warning: {folder}: no usable checkpoint is left (kept as *.unusable); training starts anew" in driver.said
+    loop = start()
+    assert loop.updates == 0
+    assert f"warning: {folder}: no usable checkpoint is left (kept as *.unusable); training starts anew" in loop.said
     assert {path.name for path in folder.glob("*.unusable")} == {f"{name}.unusable" for name in NAMES}
-    assert result(run(driver)) == undisturbed_training
+    assert result(run(loop)) == uninterrupted_training
 
 
-def test_a_damaged_best_checkpoint_is_restored_from_its_twin(start, undisturbed_training):
+def test_a_damaged_best_checkpoint_is_restored_from_its_twin(start, uninterrupted_training):
     folder = run(start(), max_epoch=1).folder
     truncate(folder / BEST)
-    driver = start()
-    assert driver.updates == UPDATES_AN_EPOCH
+    loop = start()
+    assert loop.updates == UPDATES_AN_EPOCH
     assert (folder / BEST).read_bytes() == (folder / LAST).read_bytes()
-    assert result(run(driver)) == undisturbed_training
+    assert result(run(loop)) == uninterrupted_training
 
 
-def test_a_damaged_best_checkpoint_is_restored_from_its_copy(start, undisturbed_training):
+def test_a_damaged_best_checkpoint_is_restored_from_its_copy(start, uninterrupted_training):
     folder = interrupted_at(start, UPDATES - 1, checkpoint_updates=1).folder
     truncate(folder / BEST)
-    driver = start()
-    assert driver.updates == UPDATES - 1
+    loop = start()
+    assert loop.updates == UPDATES - 1
     assert (folder / BEST).read_bytes() == (folder / BEST_COPY).read_bytes()
-    assert result(run(driver)) == undisturbed_training
+    assert result(run(loop)) == uninterrupted_training
 
 
 def state(updates: int, best: float, best_updates: int) -> str:
@@ -125,15 +125,15 @@ def test_the_best_checkpoint_is_the_best_of_the_last(found, left, tmp_path, monk
         assert (tmp_path / LAST).read_text(encoding="utf-8") == (tmp_path / BEST).read_text(encoding="utf-8") == OLD
 
 
-def test_without_the_best_checkpoint_it_starts_anew_and_keeps_the_others(start, undisturbed_training):
+def test_without_the_best_checkpoint_it_starts_anew_and_keeps_the_others(start, uninterrupted_training):
     folder = interrupted_at(start, UPDATES - 1, checkpoint_updates=1).folder
     last = (folder / LAST).read_bytes()
     for name in (BEST, BEST_COPY):
         truncate(folder / name)
-    driver = start()
-    assert driver.updates == 0
+    loop = start()
+    assert loop.updates == 0
     assert (folder / f"{LAST}.unusable").read_bytes() == last
-    assert result(run(driver)) == undisturbed_training
+    assert result(run(loop)) == uninterrupted_training
 
 
 def test_want_of_memory_is_no_damage(start, monkeypatch):

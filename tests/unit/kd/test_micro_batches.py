@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-import tiny_driver
+import tiny_loop
 from kd.micro_batches import split
 from tiny_models import make_criterion
 
@@ -53,7 +53,7 @@ def test_gradients_of_parts_add_up(task, student, sample, pad):
 def test_a_training_in_parts_makes_the_same_updates(configuration, tmp_path):
     configuration.model.dropout = 0.0
     runs = {
-        parts: tiny_driver.run(tiny_driver.start(configuration, tmp_path / str(parts), parts=parts)) for parts in (1, 4)
+        parts: tiny_loop.run(tiny_loop.start(configuration, tmp_path / str(parts), parts=parts)) for parts in (1, 4)
     }
     assert runs[1].updates == runs[4].updates
     assert runs[1].target_tokens == runs[4].target_tokens

@@ -25,7 +25,7 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 from ekd_nmt.cluster.processes import TORCHRUN
-from ekd_nmt.common.errors import UserError
+from ekd_nmt.common.errors import Interrupted, TooLarge, UserError
 from ekd_nmt.common.signals import handle_stop_signals, ignore_stop_signals
 from ekd_nmt.launch.torchrun_entry import UNHEEDED
 from ekd_nmt.resume import out_of_memory
@@ -34,14 +34,6 @@ from ekd_nmt.resume.out_of_memory import kill_counter, killed_for_memory
 
 _FIRST_PORT, _PORTS = 20000, 10000  # below those that Linux gives to outgoing connections
 RANKS_LOCK, _RANKS_SECONDS = "ranks.lock", 120
-
-
-class Interrupted(Exception):
-    """Training was asked to stop, and has saved its progress."""
-
-
-class TooLarge(Interrupted):
-    """Training did not fit into memory; the next attempt takes less of it."""
 
 
 def count_ranks(training: Mapping[str, Any]) -> int:

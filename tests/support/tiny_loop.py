@@ -7,7 +7,7 @@ from typing import Any
 import torch
 
 from kd.setup import publish_model
-from kd.training_loop import Driver
+from kd.training_loop import TrainingLoop
 from tiny_training import TIMES, UPDATES_AN_EPOCH
 
 EPOCHS = 2
@@ -15,35 +15,35 @@ UPDATES = EPOCHS * UPDATES_AN_EPOCH
 
 
 class Killed(BaseException):
-    """Stands for SIGKILL: nothing in the driver may handle it."""
+    """Stands for SIGKILL: nothing in the loop may handle it."""
 
 
 def kill(*_: Any) -> None:
     raise Killed
 
 
-def start(configuration: Any, folder: Path, before_saving=lambda: None, parts: int = 1, **checkpoint: Any) -> Driver:
+def start(configuration: Any, folder: Path, before_saving=lambda: None, micro_batches: int = 1, **checkpoint: Any) -> TrainingLoop:
     """Start a training with its checkpoints in a folder, or go on with it; ``said`` is what it tells its user."""
     cfg = copy.deepcopy(configuration)
     cfg.checkpoint.save_dir = str(folder)
     for key, value in checkpoint.items():
         cfg.checkpoint[key] = value
     lines = []
-    driver = Driver(cfg, lines.append, before_saving=before_saving, parts=parts)
-    driver.said = lines
-    return driver
+    loop = TrainingLoop(cfg, lines.append, before_saving=before_saving, micro_batches=micro_batches)
+    loop.said = lines
+    return loop
 
 
-def run(driver: Driver, **changes: int) -> Driver:
-    driver.run(**{"max_epoch": EPOCHS, "max_update": None, "interval": 1, "patience": 0} | changes)
-    return driver
+def run(loop: TrainingLoop, **changes: int) -> TrainingLoop:
+    loop.run(**{"max_epoch": EPOCHS, "max_update": None, "interval": 1, "patience": 0} | changes)
+    return loop
 
 
-def result(driver: Driver) -> tuple[bytes, list[dict]]:
+def result(loop: TrainingLoop) -> tuple[bytes, list[dict]]:
     """The model file's bytes, and the history without times."""
-    path = driver.folder / "model.pt"
-    publish_model(driver, path)
-    history = [{key: value for key, value in record.items() if key not in TIMES} for record in driver.history]
+    path = loop.folder / "model.pt"
+    publish_model(loop, path)
+    history = [{key: value for key, value in record.items() if key not in TIMES} for record in loop.history]
     return path.read_bytes(), history
 
 
