@@ -1,4 +1,4 @@
-"""Training runs without the command line: started, stopped and killed where a test wants it."""
+"""Trainings without the command line, stopped and killed where a test needs it."""
 
 import copy
 from pathlib import Path
@@ -15,22 +15,24 @@ UPDATES = EPOCHS * UPDATES_AN_EPOCH
 
 
 class Killed(BaseException):
-    """Stands for SIGKILL: nothing in the loop may handle it."""
+    """Stands in for SIGKILL: the training loop must not handle it."""
 
 
 def kill(*_: Any) -> None:
     raise Killed
 
 
-def start(configuration: Any, folder: Path, before_saving=lambda: None, micro_batches: int = 1, **checkpoint: Any) -> TrainingLoop:
-    """Start a training with its checkpoints in a folder, or go on with it; ``said`` is what it tells its user."""
+def start(
+    configuration: Any, folder: Path, before_saving=lambda: None, micro_batches: int = 1, **checkpoint: Any
+) -> TrainingLoop:
+    """Start or resume a training with its checkpoints in a folder; ``log`` has the lines of its log."""
     cfg = copy.deepcopy(configuration)
     cfg.checkpoint.save_dir = str(folder)
     for key, value in checkpoint.items():
         cfg.checkpoint[key] = value
     lines = []
     loop = TrainingLoop(cfg, lines.append, before_saving=before_saving, micro_batches=micro_batches)
-    loop.said = lines
+    loop.log = lines
     return loop
 
 
@@ -40,7 +42,7 @@ def run(loop: TrainingLoop, **changes: int) -> TrainingLoop:
 
 
 def result(loop: TrainingLoop) -> tuple[bytes, list[dict]]:
-    """The model file's bytes, and the history without times."""
+    """Bytes of the model file, and the history without times."""
     path = loop.folder / "model.pt"
     publish_model(loop, path)
     history = [{key: value for key, value in record.items() if key not in TIMES} for record in loop.history]
@@ -52,7 +54,7 @@ def same(left: dict[str, torch.Tensor], right: dict[str, torch.Tensor]) -> bool:
 
 
 def call_after(target: Any, method: str, call: int, action: Any) -> None:
-    """Do something after the n-th call of a method; n counts from 1."""
+    """Call ``action`` after the n-th call of a method; n counts from 1."""
     original, count = getattr(target, method), 0
 
     def wrapped(*args: Any, **kwargs: Any) -> Any:

@@ -7,7 +7,7 @@ import math
 from collections.abc import Mapping
 from typing import Any
 
-from ekd_nmt.launch.ddp_launcher import count_ranks
+from ekd_nmt.config.types import count_ranks
 
 _SWITCHES = {"fp32": [], "fp16": ["--fp16"], "bf16": ["--bf16"]}
 

@@ -84,17 +84,21 @@ class FileEntry(TypedDict):
     sha256: str
 
 
-class ShardEntry(FileEntry):
-    """A shard of the cache in ``meta.json``."""
+class ShardEntry(TypedDict):
+    """A shard of the cache in ``meta.json``, with its keys in the order in which they are written."""
 
+    file: str
     sentences: int
     tokens: int
+    bytes: int
+    sha256: str
 
 
 class _Split(TypedDict):
     corpus: str
     starts: FileEntry
     shards: list[ShardEntry]
+    coverage: dict[str, float]
 
 
 class _Meta(TypedDict):  # what is read of it
@@ -145,7 +149,7 @@ class TeacherCache:
         )
         self.k: int | Literal["full"] = self.meta["k"]
         files = [file for split in splits for file in (split["starts"], *split["shards"])]
-        self._files: list[FileEntry] = [self.meta["tails"], *files]
+        self._files: list[FileEntry | ShardEntry] = [self.meta["tails"], *files]
 
     def check(self, needed: Identity) -> None:
         """Require a cache of the same teacher, dictionaries, temperature and corpus.

@@ -13,7 +13,7 @@ import torch
 
 from ekd_nmt.cluster.cache_size import amount
 from ekd_nmt.common.errors import UserError
-from ekd_nmt.launch.ddp_launcher import count_ranks
+from ekd_nmt.config.types import count_ranks
 from kd.arguments import batches_per_rank, training_arguments
 from kd.checkpoints import BEST, UNREADABLE, bytes_on_disk, first_line, save
 from kd.dictionaries import check_dictionaries, fingerprints

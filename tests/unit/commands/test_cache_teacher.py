@@ -199,7 +199,10 @@ def test_asked_to_stop_before_the_first_batch(command, capsys):
 
 def test_stopped_between_the_summary_and_the_cache(command, tmp_path):
     """The summary is there first: the cache says that all is."""
-    with mock.patch("kd.cache_writer.CacheWriter.publish", side_effect=KeyboardInterrupt), pytest.raises(KeyboardInterrupt):
+    with (
+        mock.patch("kd.cache_writer.CacheWriter.publish", side_effect=KeyboardInterrupt),
+        pytest.raises(KeyboardInterrupt),
+    ):
         tiny.run_command(command())
     folder = tmp_path / "cache"
     assert (folder / "top5.json").exists()
@@ -284,7 +287,10 @@ def test_too_little_disk_space(command, tmp_path, capsys, monkeypatch):
 
 def test_a_second_writer(command, tmp_path, capsys, monkeypatch):
     monkeypatch.setattr("ekd_nmt.resume.lease.CLAIM_SECONDS", 0.1)
-    with mock.patch("kd.cache_writer.CacheWriter.publish", side_effect=KeyboardInterrupt), pytest.raises(KeyboardInterrupt):
+    with (
+        mock.patch("kd.cache_writer.CacheWriter.publish", side_effect=KeyboardInterrupt),
+        pytest.raises(KeyboardInterrupt),
+    ):
         tiny.run_command(command())
     (progress,) = (tmp_path / "cache/progress").iterdir()
     message = rf"another caching writes here, process {os.getpid()} on \S+, and it is running; wait for its end"

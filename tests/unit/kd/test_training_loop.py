@@ -1,4 +1,4 @@
-"""The training loop: when it validates, what it keeps as the best, when it ends."""
+"""kd/training_loop.py: when it validates, which checkpoint is the best, when it ends."""
 
 import json
 import os
@@ -7,9 +7,10 @@ import signal
 import pytest
 import torch
 
+from ekd_nmt.common.errors import Interrupted
 from kd.checkpoints import BEST, BEST_COPY, LAST
 from kd.trainer import NotFinite
-from kd.training_loop import TrainingLoop, Interrupted
+from kd.training_loop import TrainingLoop
 from tiny_loop import call_after, result, run, same
 from tiny_training import UPDATES_AN_EPOCH
 
@@ -26,7 +27,7 @@ def test_history_has_every_epoch_once(start):
     json.dumps(history, allow_nan=False)
 
 
-# Scores of the validations, what makes the best, and the epoch that is
+# scores of the validations, whether a higher one is better, and the best epoch
 @pytest.mark.parametrize(
     ("scores", "maximize", "best"),
     [([1.0, 3.0, 3.0, 2.0], True, 3), ([1.0, 3.0, 3.0, 2.0], False, 1), ([2.0, 1.0, 1.0, 4.0], False, 3)],
@@ -72,7 +73,7 @@ def test_patience_survives_a_resume(start):
         loop._validate = lambda epoch: (validate(epoch), next(given))[1]
         return loop
 
-    scores = [1.0, 2.0, 1.5, 1.9, 5.0]  # the fifth is out of its reach
+    scores = [1.0, 2.0, 1.5, 1.9, 5.0]  # the fifth is not reached
     loop = run(scored("whole", scores), max_epoch=9, patience=2)
     assert validated(loop) == [1, 2, 3, 4]
     whole = result(loop)
@@ -96,9 +97,9 @@ def poison_gradient(weight: torch.Tensor) -> None:
 
 @pytest.mark.parametrize(
     ("poison", "cause"),
-    [(poison_weight, "the ce part of the loss is not finite"), (poison_gradient, "the gradient")],
+    [(poison_weight, "the ce term of the loss is not finite"), (poison_gradient, "the gradient")],
 )
-def test_lost_loss_names_the_update_and_leaves_the_progress(start, poison, cause):
+def test_divergence_names_the_update_and_keeps_the_checkpoints(start, poison, cause):
     loop = start()
     weight = next(loop.model.parameters())
     call_after(loop.trainer, "train_step", UPDATES_AN_EPOCH + 1, lambda: poison(weight))
@@ -108,7 +109,7 @@ def test_lost_loss_names_the_update_and_leaves_the_progress(start, poison, cause
     assert start().updates == UPDATES_AN_EPOCH
 
 
-def test_lost_loss_in_validation(start):
+def test_divergence_in_validation(start):
     loop = start()
     call_after(
         loop.trainer,

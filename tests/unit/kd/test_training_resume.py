@@ -1,4 +1,4 @@
-"""Wherever a training is stopped or killed, going on ends in the bytes of an undisturbed run."""
+"""Wherever a training is stopped or killed, the resumed one writes the bytes of an uninterrupted one."""
 
 import os
 import signal
@@ -7,11 +7,10 @@ import pytest
 import torch
 
 import tiny_loop
-from ekd_nmt.common.errors import UserError
+from ekd_nmt.common.errors import Interrupted, UserError
 from ekd_nmt.common.signals import STOP_SIGNALS
 from kd import attempts, checkpoints
 from kd.checkpoints import BEST, BEST_COPY, LAST, PREVIOUS
-from kd.training_loop import Interrupted
 from tiny_loop import UPDATES, Killed, call_after, kill, result, run
 from tiny_training import UPDATES_AN_EPOCH
 
@@ -20,7 +19,7 @@ NAMES = (LAST, PREVIOUS, BEST, BEST_COPY)
 pytestmark = [pytest.mark.slow, pytest.mark.filterwarnings("ignore")]  # they train, through fairseq
 
 
-# in mid-epoch, at the end of an epoch (its validation is still due), and at the end of all
+# within an epoch, at the end of an epoch before its validation, and at the end of training
 @pytest.mark.parametrize("update", [1, UPDATES_AN_EPOCH, UPDATES_AN_EPOCH + 2, UPDATES])
 def test_stopped_at_an_update(start, uninterrupted_training, update):
     loop = start()
@@ -29,7 +28,7 @@ def test_stopped_at_an_update(start, uninterrupted_training, update):
         run(loop)
     loop = start()
     assert loop.updates == update
-    assert loop.said == [f"going on from update {update} ({loop.folder / LAST})"]
+    assert loop.log == [f"resuming from update {update} ({loop.folder / LAST})"]
     assert result(run(loop)) == uninterrupted_training
 
 
@@ -61,7 +60,7 @@ def test_stopped_again_and_again(start, uninterrupted_training):
     assert result(run(loop)) == uninterrupted_training
 
 
-def test_signal_handlers_are_given_back(start):
+def test_signal_handlers_are_restored(start):
     before = [signal.getsignal(number) for number in STOP_SIGNALS]
     loop = start()
     loop.stop_signal = signal.SIGTERM
@@ -74,7 +73,7 @@ def test_signal_handlers_are_given_back(start):
     ("method", "call"),
     [
         ("train_step", 2),  # before anything is saved
-        ("save_checkpoint", 1),  # a checkpoint is written, and not yet in place
+        ("save_checkpoint", 1),  # a checkpoint is written and not yet in place
         ("train_step", UPDATES - 1),
         ("save_checkpoint", 2),
     ],
@@ -122,10 +121,10 @@ def test_tokens_and_their_seconds_are_kept(start):
     assert start().tokens_per_second == resumed.tokens_per_second > 0
 
 
-# the new one is copied as the best, of the second save too; the last one becomes the previous one
+# copies of the new one as the best, also of the second save; the last one becomes the previous one
 @pytest.mark.parametrize(("name", "call"), [("_copy", 1), ("_copy", 2), ("_copy", 3), ("second_name", 1)])
 @pytest.mark.parametrize("after", [False, True])
-def test_killed_while_checkpoints_change_places(start, uninterrupted_training, monkeypatch, name, call, after):
+def test_killed_while_checkpoints_are_replaced(start, uninterrupted_training, monkeypatch, name, call, after):
     loop, original, calls = start(), getattr(checkpoints, name), []
 
     def killing(*paths):
@@ -144,13 +143,13 @@ def test_killed_while_checkpoints_change_places(start, uninterrupted_training, m
 
 
 @pytest.mark.parametrize("update", range(2, UPDATES + 1))
-def test_a_kill_costs_no_more_than_the_interval(start, uninterrupted_training, update):
+def test_a_kill_costs_at_most_the_interval(start, uninterrupted_training, update):
     loop = start()
     call_after(loop.trainer, "train_step", update, kill)
     with pytest.raises(Killed):
         run(loop, checkpoint_updates=2)
     loop = start()
-    # the update under way counts for nothing
+    # the update during the kill does not count
     assert loop.updates >= update - 2
     assert loop.attempt.repeated == update - 1 - loop.updates < 2
     assert result(run(loop)) == uninterrupted_training
@@ -166,7 +165,7 @@ def test_checkpoints_by_the_clock(start, uninterrupted_training):
     assert result(run(loop)) == uninterrupted_training
 
 
-def test_a_checkpoint_is_due_in_a_validation_too(start, uninterrupted_training):
+def test_a_checkpoint_within_a_validation(start, uninterrupted_training):
     loop = start()
     call_after(loop.trainer, "valid_step", 1, kill)
     with pytest.raises(Killed):
@@ -186,12 +185,12 @@ def test_attempts_are_counted(start):
     assert [(each["update"], each["repeated"]) for each in found] == [(0, 0), (UPDATES_AN_EPOCH, 2)]
     assert {each["pid"] for each in found} == {os.getpid()}
     with (folder / "attempts.jsonl").open("a") as handle:
-        handle.write('{"update": 1')  # a kill cut it off
+        handle.write('{"update": 1')  # truncated by a kill
     assert attempts.read(folder) == found
 
 
 @pytest.mark.parametrize("call", [1, 2])
-def test_nothing_is_replaced_once_another_process_has_taken_over(configuration, tmp_path, call):
+def test_nothing_is_replaced_after_another_process_has_taken_over(configuration, tmp_path, call):
     calls = []
 
     def refuse():

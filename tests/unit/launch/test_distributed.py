@@ -228,9 +228,7 @@ def test_more_ranks_than_gpus_are_refused(monkeypatch):
     for name, value in {"LOCAL_WORLD_SIZE": "4096", "LOCAL_RANK": "0"}.items():
         monkeypatch.setenv(name, value)
     cfg = SimpleNamespace(common=SimpleNamespace(cpu=False), distributed_training=SimpleNamespace())
-    with pytest.raises(
-        UserError, match=r"training\.gpus: 4096 requested, and this job can use \d+ of \S+; set fewer"
-    ):
+    with pytest.raises(UserError, match=r"training\.gpus: 4096 requested, and this job can use \d+ of \S+; set fewer"):
         connect(cfg, 4096)
 
 

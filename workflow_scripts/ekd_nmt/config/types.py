@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationInfo, field_validator
@@ -45,3 +46,8 @@ class Strict(BaseModel):
         if not is_switch and any(isinstance(each, bool) for each in values):
             raise ValueError("a number or a text belongs here; a text that YAML takes for true or false needs quotes")
         return value
+
+
+def count_ranks(training: Mapping[str, Any]) -> int:
+    """Processes that train together, one a GPU, from the options ``gpus`` (a node) and ``nodes``."""
+    return training["gpus"] * training["nodes"]

@@ -27,6 +27,7 @@ from typing import Any, NoReturn
 from ekd_nmt.cluster.processes import TORCHRUN
 from ekd_nmt.common.errors import Interrupted, TooLarge, UserError
 from ekd_nmt.common.signals import handle_stop_signals, ignore_stop_signals
+from ekd_nmt.config.types import count_ranks
 from ekd_nmt.launch.torchrun_entry import UNHEEDED
 from ekd_nmt.resume import out_of_memory
 from ekd_nmt.resume.lease import Claim, to_inherit
@@ -34,11 +35,6 @@ from ekd_nmt.resume.out_of_memory import kill_counter, killed_for_memory
 
 _FIRST_PORT, _PORTS = 20000, 10000  # below those that Linux gives to outgoing connections
 RANKS_LOCK, _RANKS_SECONDS = "ranks.lock", 120
-
-
-def count_ranks(training: Mapping[str, Any]) -> int:
-    """Processes that train together, one a GPU."""
-    return training["gpus"] * training["nodes"]
 
 
 def torchrun(call: list[str], gpus: int, nodes: int = 1, host: str = "", key: str = "") -> list[str]:
