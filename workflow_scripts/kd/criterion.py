@@ -27,7 +27,7 @@ from kd.fairseq_api import (
     metrics,
     register_criterion,
 )
-from kd.fused_loss import Losses, Teaching, Weights, fused_loss
+from kd.fused_loss import Teaching, Weights, fused_loss
 from kd.projection import decoder_features, project
 from kd.teacher import CachedTeacher, Teacher
 
@@ -56,7 +56,7 @@ class LabelSmoothedRowsCriterion(LabelSmoothedCrossEntropyCriterion):
         logits = project(model, decoder_features(model, sample["net_input"], rows))
         losses = fused_loss(logits, target, self.weights, teaching, reduce=reduce)
         if self.training:
-            self.require_finite(losses)
+            _require_finite(ce=losses.nll, **({} if teaching is None else {"kd": losses.distillation}))
 
         sample_size = sample["target"].size(0) if self.sentence_avg else sample["ntokens"]
         logging_output = {
@@ -65,8 +65,9 @@ class LabelSmoothedRowsCriterion(LabelSmoothedCrossEntropyCriterion):
             "ntokens": sample["ntokens"],
             "nsentences": sample["target"].size(0),
             "sample_size": sample_size,
-            **self.further_logs(losses),
         }
+        if teaching is not None:
+            logging_output["kd_loss"] = losses.distillation.data
         if self.report_accuracy:
             logging_output["n_correct"] = logits.argmax(dim=-1).eq(target).sum().item()
             logging_output["total"] = target.numel()
@@ -80,18 +81,6 @@ class LabelSmoothedRowsCriterion(LabelSmoothedCrossEntropyCriterion):
     def teaching(self, model: nn.Module, sample: dict[str, Any], rows: Tensor) -> Teaching | None:
         """The teacher's distributions of the chosen target positions ``(N)``; None without a teacher."""
         return None
-
-    def further_logs(self, losses: Losses) -> dict[str, Tensor]:
-        """Values to log besides the cross-entropy."""
-        return {}
-
-    def require_finite(self, losses: Losses) -> None:
-        """Stop a training that diverged.
-
-        Raises:
-            FloatingPointError: names the loss term that is not finite.
-        """
-        _require_finite(ce=losses.nll)
 
     def _target_rows(self, sample: dict[str, Any]) -> tuple[Tensor, Tensor]:
         """Positions of the flattened target that enter the loss, int64 ``(N)``, and their tokens ``(N)``."""
@@ -176,14 +165,6 @@ class LabelSmoothedKDCriterion(LabelSmoothedRowsCriterion):
         dtype = next(model.parameters()).dtype
         return self.teacher.teach(sample, rows, dtype=dtype, training=self.training)
 
-    def further_logs(self, losses: Losses) -> dict[str, Tensor]:
-        """The distillation loss, ``kd_loss``."""
-        return {"kd_loss": losses.distillation.data}
-
-    def require_finite(self, losses: Losses) -> None:
-        """See the parent."""
-        _require_finite(ce=losses.nll, kd=losses.distillation)
-
     @classmethod
     def reduce_metrics(cls, logging_outputs: list[dict[str, Any]]) -> None:
         """Aggregate over batches and ranks: the parent's values, and ``kd_loss``."""
@@ -194,7 +175,11 @@ class LabelSmoothedKDCriterion(LabelSmoothedRowsCriterion):
 
 
 def _require_finite(**terms: Tensor) -> None:
-    """See :meth:`LabelSmoothedRowsCriterion.require_finite`."""
+    """Stop a training that diverged.
+
+    Raises:
+        FloatingPointError: names the loss terms that are not finite.
+    """
     # one test for the whole batch, because each synchronises with the GPU
     if torch.isfinite(sum(term.detach().sum() for term in terms.values())):
         return

@@ -48,10 +48,10 @@ def out_of_memory(kind: str) -> Exception:
     }[kind]
 
 
-def search(translator, said=None):
+def search(translator, log=None):
     from kd.beam_search import Beam, Search
 
-    return Search(translator, "train", Beam(2), say=[].append if said is None else said.append)
+    return Search(translator, "train", Beam(2), say=[].append if log is None else log.append)
 
 
 @pytest.mark.parametrize("kind", ["gpu", "cpu", "python"])
@@ -59,13 +59,13 @@ def test_batches_that_do_not_fit_are_halved(translator, small_memory, kind):
     order = np.random.default_rng(1).permutation(SENTENCES)
     wanted = search(translator).translate(order)
     small_memory.room, small_memory.error, small_memory.sizes = 5, out_of_memory(kind), []
-    said = []
-    halving = search(translator, said)
+    log = []
+    halving = search(translator, log)
     for _ in range(2):  # logged once
         found = halving.translate(order)
         assert [each.text for each in found] == [each.text for each in wanted]
         assert [each.score for each in found] == pytest.approx([each.score for each in wanted], abs=1e-5)
-    assert said == [f"a batch of {SENTENCES} sentences did not fit into memory; batches are halved"]
+    assert log == [f"a batch of {SENTENCES} sentences did not fit into memory; batches are halved"]
     once = [32, 16, 8, 4, 4, 8, 4, 4, 16, 8, 4, 4, 8, 4, 4]
     assert small_memory.sizes == once * 2
 

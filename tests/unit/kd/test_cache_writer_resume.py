@@ -77,8 +77,8 @@ def test_damage_in_the_work_folder_is_repaired(cache_request, uninterrupted_cach
 def test_half_written_files_are_not_published(cache_request, uninterrupted_cache, tmp_path):
     with pytest.raises(Stopped):
         tiny.write(cache_request, tmp_path, before_batch=stop_after(8))
-    for part in ("cache/.train.00003.npy.abc.tmp", ".seconds.json.abc.tmp", "sidecars/.train.00000.npy.json.x.tmp"):
-        (tmp_path / "progress" / part).write_bytes(b"half")
+    for name in ("cache/.train.00003.npy.abc.tmp", ".seconds.json.abc.tmp", "sidecars/.train.00000.npy.json.x.tmp"):
+        (tmp_path / "progress" / name).write_bytes(b"half")
     assert tiny.content(tiny.write(cache_request, tmp_path)) == uninterrupted_cache
 
 
