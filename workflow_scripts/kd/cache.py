@@ -96,6 +96,8 @@ class ShardEntry(TypedDict):
 
 class _Split(TypedDict):
     corpus: str
+    sentences: int
+    tokens: int
     starts: FileEntry
     shards: list[ShardEntry]
     coverage: dict[str, float]

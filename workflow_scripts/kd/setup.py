@@ -80,17 +80,17 @@ def prepare(
         _check_room(built)
 
     loop = TrainingLoop(cfg, say, before_loading=check, before_saving=before_saving, micro_batches=2**halvings)
-    own = batches_per_rank(training, ranks)
-    _check_lengths(loop, training["max_tokens"], own["max_tokens"], ranks)
+    share = batches_per_rank(training, ranks)
+    _check_lengths(loop, training["max_tokens"], share["max_tokens"], ranks)
     say(f"{options['system']}: {loop.parameters:,} parameters, seed {seed}, on {loop.device}")
     if ranks > 1:
-        changes = [f"{key} {training[key]} -> {value}" for key, value in own.items() if value != training[key]]
+        changes = [f"{key} {training[key]} -> {value}" for key, value in share.items() if value != training[key]]
         say(f"{ranks} ranks share an update, which stays about as large: {', '.join(changes)}")
     if halvings:
         say(
-            f"after running out of memory, each batch is split: max_tokens {own['max_tokens']} -> "
-            f"{own['max_tokens'] // 2**halvings}, update_freq {own['update_freq']} -> "
-            f"{own['update_freq'] * 2**halvings}; an update has the same sentences as before"
+            f"after running out of memory, each batch is split: max_tokens {share['max_tokens']} -> "
+            f"{share['max_tokens'] // 2**halvings}, update_freq {share['update_freq']} -> "
+            f"{share['update_freq'] * 2**halvings}; an update has the same sentences as before"
         )
     return loop
 
@@ -108,20 +108,20 @@ def _check_room(loop: TrainingLoop) -> None:
         )
 
 
-def _check_lengths(loop: TrainingLoop, configured: int, own: int, ranks: int) -> None:
+def _check_lengths(loop: TrainingLoop, configured: int, share: int, ranks: int) -> None:
     """Several ranks train on the same sentences as one process, and all validation sentences fit the model.
 
     fairseq skips training sentences longer than a batch, and fails on such validation sentences after an epoch.
 
     Args:
-        configured, own: maximum tokens of a batch, as configured and of one rank.
+        configured, share: maximum tokens of a batch, as configured and of one rank.
     """
     train, valid = (loop.task.dataset(split) for split in ("train", "valid"))
     lengths = np.maximum(train.src_sizes, train.tgt_sizes)
     longest = int(lengths[lengths <= configured].max(initial=0))
-    if longest > own:
+    if longest > share:
         raise UserError(
-            f"training.gpus: {ranks} ranks leave {own} tokens a batch, and a training sentence has {longest}; "
+            f"training.gpus: {ranks} ranks leave {share} tokens a batch, and a training sentence has {longest}; "
             "raise training.update_freq or training.max_tokens, or set fewer GPUs"
         )
     lengths, limit = np.maximum(valid.src_sizes, valid.tgt_sizes), min(loop.model.max_positions())
