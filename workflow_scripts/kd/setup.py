@@ -111,7 +111,8 @@ def _check_room(loop: TrainingLoop) -> None:
 def _check_lengths(loop: TrainingLoop, configured: int, share: int, ranks: int) -> None:
     """Several ranks train on the same sentences as one process, and all validation sentences fit the model.
 
-    fairseq skips training sentences longer than a batch, and fails on such validation sentences after an epoch.
+    fairseq skips training sentences longer than a batch, and fails after an epoch on validation sentences longer than
+    the model takes.
 
     Args:
         configured, share: maximum tokens of a batch, as configured and of one rank.
