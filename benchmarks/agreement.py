@@ -1,9 +1,9 @@
-"""How close the training signal from a teacher's k most likely tokens comes to that of its whole distribution.
+"""How close training on a teacher's k most likely tokens comes to training on its whole distribution.
 
-For each k and both readings of the rest (``distillation.tail``), over the same batches and with the same student: the
-training loss and its distillation part, both relative to those of the whole distribution, the cosine between the two
-gradients of a batch over all parameters, and how much of the teacher's probability the k tokens hold. Records are
-rounded as a cache rounds them. It helps to choose ``distillation.top_k`` for a teacher:
+For each k and both values of ``distillation.tail``, on the same batches and with the same student: the training loss
+and its distillation term relative to those of the whole distribution, the cosine of the two gradients of a batch over
+all parameters, and the teacher's probability of the k tokens. Records are rounded as in a cache. Use it to choose
+``distillation.top_k`` for a teacher:
 
     python benchmarks/agreement.py --teacher results/EXP/senior_teacher/seed1/model.pt \\
         --student results/EXP/student/seed1/model.pt --data results/EXP/data/bin
@@ -31,7 +31,7 @@ SEED = 1  # of the untrained student
 
 @dataclass
 class Signal:
-    """Losses in nats, summed over the batches; of each batch, the gradient as one vector and the covered mass."""
+    """Losses in nats, summed over the batches; gradient as one vector and covered probability of each batch."""
 
     loss: float = 0.0
     distillation: float = 0.0
@@ -40,7 +40,7 @@ class Signal:
 
 
 def measure(args: argparse.Namespace) -> list[dict[str, float]]:
-    """One row for each k.
+    """One row for each k and tail.
 
     Raises:
         UserError: the models or the corpus cannot be used.
@@ -77,8 +77,8 @@ def measure(args: argparse.Namespace) -> list[dict[str, float]]:
         for sample in samples:
             to_records(teacher.teach(sample, scored(sample), dtype=torch.float32, training=False), record, sums)
         for tail, tails in (("bucket", None), ("redistribute", torch.from_numpy(tails_distribution(sums)))):
-            part = signal(student, teacher, samples, record, tails, args)
-            rows.append({"k": k, "tail": tail, "bytes a token": record.itemsize} | compare(part, whole))
+            top = signal(student, teacher, samples, record, tails, args)
+            rows.append({"k": k, "tail": tail, "bytes a token": record.itemsize} | compare(top, whole))
     return rows
 
 
@@ -91,7 +91,7 @@ def scored(sample: dict[str, Any]) -> Any:
 def signal(
     student: Any, teacher: Any, samples: Sequence[dict[str, Any]], record: Any, tails: Any, args: argparse.Namespace
 ) -> Signal:
-    """The student's losses and gradients, taught by what ``record`` keeps of the teacher (None: all of it)."""
+    """The student's losses and gradients, with the teacher reduced to ``record``s (None: the whole distribution)."""
     import torch
 
     from kd.cache import as_teaching
@@ -119,18 +119,18 @@ def signal(
     return result
 
 
-def compare(part: Signal, whole: Signal) -> dict[str, float]:
-    """What a row of the table says of a signal."""
+def compare(top: Signal, whole: Signal) -> dict[str, float]:
+    """The columns of a row of the table."""
     import torch
 
-    mass = torch.cat(part.mass)
-    pairs = zip(part.gradients, whole.gradients, strict=True)
+    mass = torch.cat(top.mass)
+    pairs = zip(top.gradients, whole.gradients, strict=True)
     cosines = torch.stack([torch.cosine_similarity(*pair, dim=0) for pair in pairs])
     return {
         "mass, mean": mass.mean().item(),
         "mass, 5th percentile": mass.quantile(0.05).item(),
-        "loss / whole": part.loss / whole.loss,
-        "distillation / whole": part.distillation / whole.distillation,
+        "loss / whole": top.loss / whole.loss,
+        "distillation / whole": top.distillation / whole.distillation,
         "gradient cosine, mean": cosines.mean().item(),
         "lowest": cosines.min().item(),
     }
@@ -141,7 +141,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--teacher", type=Path, required=True, help="model.pt")
     parser.add_argument("--student", type=Path, required=True, help="model.pt of a student")
-    parser.add_argument("--untrained", action="store_true", help="with new random weights instead of the student's")
+    parser.add_argument("--untrained", action="store_true", help="use new random weights instead of the student's")
     parser.add_argument("--data", type=Path, required=True, help="folder of the binarised corpus")
     parser.add_argument("--k", type=int, nargs="+", default=[4, 8, 16, 32, 64], help="default: %(default)s")
     parser.add_argument("--sentences", type=int, default=2000, help="of the training set, evenly spread")

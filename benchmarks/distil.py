@@ -1,14 +1,14 @@
-"""What a training step costs: plain, distilled from a teacher that runs along, and from the teacher's cache.
+"""Speed of a training step: plain, distilled from an online teacher, and from the teacher's cache.
 
     python benchmarks/distil.py --markdown table.md
     python benchmarks/distil.py --device cuda --precision fp32 bf16 fp16 --max-tokens 4096 16384
 
-The models and the corpus have the sizes of IWSLT'14 de-en; text and weights are random, which changes no speed but that
-of a beam search. Every variant trains through the workflow's own trainer and criterion, on the same batches in the same
-order, in turn: a round runs each variant once, and ratios are those of two variants within one round.
+Models and corpus have the sizes of IWSLT'14 de-en. Text and weights are random, which affects the speed of beam search
+only. All variants use the workflow's trainer and criterion on the same batches in the same order. A round runs each
+variant once, and ratios are between variants of the same round.
 
-Parts: ``steps`` (the variants), ``caching`` (making the caches), ``memory`` (freed memory kept or given back),
-``start-up`` (the imports), ``validation`` (beam 5 and beam 1); ``memory`` and ``validation`` on the CPU alone.
+Parts: ``steps`` (the variants), ``caching`` (writing the caches), ``memory`` (freed memory kept or returned),
+``start-up`` (the imports), ``validation`` (beam 5 and beam 1); ``memory`` and ``validation`` on the CPU only.
 """
 
 from __future__ import annotations
@@ -40,8 +40,8 @@ from ekd_nmt.common.logs import say
 PRECISIONS = ("fp32", "bf16", "fp16")
 PARTS = ("steps", "caching", "memory", "start-up", "validation")
 CPU_ONLY = ("memory", "validation")
-REPEATS = 3  # of a start
-PAIRS = 2  # of processes, memory kept and not
+REPEATS = 3  # of the start-up
+PAIRS = 2  # of processes, with memory kept and returned
 START = (
     "import sys; sys.path.insert(0, sys.argv[1]); "
     "from ekd_nmt.common.log_filters import quiet; quiet(); import kd.setup"
@@ -62,7 +62,7 @@ def main() -> None:
         heads=args.heads,
         layers=args.layers,
     )
-    for dim in sizes.teachers:  # a size that cannot be is told before anything is made
+    for dim in sizes.teachers:  # an invalid size is an error before any work
         options(sizes, f"teacher{dim}", k=args.top_k)
     machine = describe_machine()
     with tempfile.TemporaryDirectory() as temporary:
@@ -86,12 +86,12 @@ def parse_arguments(arguments: list[str] | None = None) -> argparse.Namespace:
         )
 
     parser.add_argument("--device", choices=("cpu", "cuda"), default="cpu")
-    parser.add_argument("--parts", nargs="+", choices=PARTS, help="default: all that the device has")
+    parser.add_argument("--parts", nargs="+", choices=PARTS, help="default: all of the device")
     parser.add_argument("--precision", nargs="+", choices=PRECISIONS, default=["fp32"])
-    number("--max-tokens", [4096], "tokens of a batch, padding counted", nargs="+")
+    number("--max-tokens", [4096], "tokens of a batch, padding included", nargs="+")
     number("--threads", 1, "threads of torch")
     number("--rounds", 5, "timed rounds")
-    number("--warm-up", 1, "rounds before, thrown away")
+    number("--warm-up", 1, "rounds before, not timed")
     number("--batches", 2, "batches of a round")
     parser.add_argument(
         "--top-k", type=stored, default=32, metavar="N", help="tokens a cache stores of a position, or full"
@@ -100,20 +100,20 @@ def parse_arguments(arguments: list[str] | None = None) -> argparse.Namespace:
     number("--source-symbols", 8848, "size of the source dictionary")
     number("--target-symbols", 6632, "size of the target dictionary")
     number("--embed-dim", 128, "embedding dimension of the student")
-    number("--teachers", [256, 512], "those of the teachers", nargs="+")
+    number("--teachers", [256, 512], "embedding dimensions of the teachers", nargs="+")
     number("--ffn-dim", 1024, "inner width of all models")
     number("--heads", 4, "attention heads of all models")
     number("--layers", 6, "encoder layers, and decoder layers, of all models")
-    parser.add_argument("--folder", type=Path, metavar="DIR", help="keep corpus, teachers and caches there for reuse")
-    parser.add_argument("--markdown", type=Path, metavar="FILE", help="also write the tables there")
+    parser.add_argument("--folder", type=Path, metavar="DIR", help="keep corpus, teachers and caches here for reuse")
+    parser.add_argument("--markdown", type=Path, metavar="FILE", help="also write the tables here")
     return parser.parse_args(arguments)
 
 
 def check(args: argparse.Namespace) -> None:
-    """Refuse what cannot be measured on the device, and choose the parts that can if none is named.
+    """Check the arguments, and set the parts to all of the device if none is given.
 
     Raises:
-        UserError: says what and why.
+        UserError: something cannot be measured on the device.
     """
     cuda = args.device == "cuda"
     args.parts = args.parts or [part for part in PARTS if not (cuda and part in CPU_ONLY)]
@@ -121,14 +121,14 @@ def check(args: argparse.Namespace) -> None:
         raise UserError("--precision: half precision is for GPUs; add --device cuda, or leave it at fp32")
     for part in CPU_ONLY:
         if cuda and part in args.parts:
-            raise UserError(f"--parts {part}: is measured on the CPU alone; leave out --device cuda")
+            raise UserError(f"--parts {part}: is measured on the CPU only; leave out --device cuda")
     for flag in ("source_symbols", "target_symbols"):
         if getattr(args, flag) % 8 or getattr(args, flag) < 16:
             raise UserError(f"--{flag.replace('_', '-')} {getattr(args, flag)}: needs a multiple of 8 from 16 on")
     if args.folder and args.folder.exists() and not args.folder.is_dir():
         raise UserError(f"--folder {args.folder}: is a file; name a folder")
     if cuda:
-        os.environ.setdefault("CUDA_VISIBLE_DEVICES", "0")  # fairseq would train on all there are
+        os.environ.setdefault("CUDA_VISIBLE_DEVICES", "0")  # fairseq would train on all of them
         import torch
 
         if not torch.cuda.is_available():
@@ -136,7 +136,7 @@ def check(args: argparse.Namespace) -> None:
 
 
 def measure_parts(material: Material, args: argparse.Namespace) -> list[str]:
-    """Make what is to be measured with, then measure; a section of Markdown each."""
+    """Make the data, then measure; returns a section of Markdown for each part."""
     base = Setting(
         args.device, "fp32", args.max_tokens[0], args.top_k, args.threads, args.batches, args.rounds, args.warm_up
     )
@@ -165,37 +165,37 @@ def measure_parts(material: Material, args: argparse.Namespace) -> list[str]:
 
 
 def in_new_process(function: Callable[..., Any], *arguments: Any) -> Any:
-    """Call a function in a process of its own, whose settings and memory go with it."""
+    """Call a function in a separate process, so that its settings and memory affect no other measurement."""
     with ProcessPoolExecutor(1, multiprocessing.get_context("spawn")) as pool:
         return pool.submit(function, *arguments).result()
 
 
 def make_cache(material: Material, dim: int, args: argparse.Namespace) -> dict[str, Any]:
-    """The summary of a teacher's cache."""
+    """Write a teacher's cache; returns its summary."""
     say(f"cache of the teacher of {dim}")
     return material.make_cache(dim, args.top_k, threads=args.threads, cpu=args.device == "cpu")
 
 
 def memory_table(material: Material, base: Setting) -> str:
-    """Plain training with freed memory kept, against given back, in processes in turn."""
+    """Plain training with freed memory kept or returned, in alternating processes."""
     speeds: dict[bool, list[float]] = {True: [], False: []}
     for _ in range(PAIRS):
         for keep in (False, True):
-            say(f"freed memory {'kept' if keep else 'given back'}")
+            say(f"freed memory {'kept' if keep else 'returned'}")
             setting = replace(base, rounds=2, keep_freed_memory=keep)
             timing = in_new_process(measure, material, ["plain"], setting)
             speeds[keep].append(timing.tokens / statistics.median(timing.seconds["plain"]))
     pairs = zip(speeds[True], speeds[False], strict=True)
-    body = [[f"{kept:,.0f}", f"{given:,.0f}", f"{kept / given:.2f}"] for kept, given in pairs]
+    body = [[f"{kept:,.0f}", f"{returned:,.0f}", f"{kept / returned:.2f}"] for kept, returned in pairs]
     title = (
-        "**Freed memory** kept in the process (`kd/memory.py`) against given back; plain, target tokens/s, "
-        "a row a pair of processes:"
+        "**Freed memory** kept in the process (`kd/malloc.py`) or returned to the kernel; plain, target tokens/s, "
+        "one row for each pair of processes:"
     )
-    return f"{title}\n\n{rows(['kept', 'given back', 'ratio'], body)}"
+    return f"{title}\n\n{rows(['kept', 'returned', 'ratio'], body)}"
 
 
 def start_up_line() -> str:
-    """Seconds until a fresh process has imported what a training needs."""
+    """Seconds for a new process to import what training needs."""
     seconds = []
     for _ in range(REPEATS):
         started = time.perf_counter()
@@ -215,8 +215,8 @@ def validation_line(material: Material, base: Setting) -> str:
         seconds[beam] = in_new_process(measure_validation, material, beam, base)
     return (
         f"**Validation** with BLEU: {seconds[5]:.1f} s with beam 5, {seconds[1]:.1f} s with beam 1, "
-        f"{seconds[5] / seconds[1]:.2f} times faster, measured once. An untrained model's hypotheses run to their "
-        "greatest length, 1.2 times the source and 10 tokens; those of a trained one end earlier."
+        f"{seconds[5] / seconds[1]:.2f} times faster, measured once. An untrained model's hypotheses have the "
+        "maximum length, 1.2 times the source and 10 tokens; those of a trained model are shorter."
     )
 
 

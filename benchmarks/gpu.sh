@@ -1,12 +1,12 @@
 #!/usr/bin/env bash
-# What distillation costs on a GPU: distil.py at three precisions and two batch sizes, and the making of the caches.
+# Cost of distillation on a GPU: distil.py at three precisions and two batch sizes, and writing the caches.
 #
 #     bash benchmarks/gpu.sh [FILE]        writes Markdown to FILE (default: results/gpu_benchmark.md), and prints it
 #
-# PYTHON is the interpreter of the environment (default: .venv/bin/python if it is there, else python3). Needs a GPU, no
-# network, and under nine minutes: nothing is started after BUDGET seconds (default: 410), and what runs is stopped LIMIT
-# seconds (default: 115) after its start. A measurement that fails is named and the others go on. Exit status: 0 if all
-# was measured or left out for lack of time, 1 if a measurement failed, 2 if there is no GPU or no environment.
+# PYTHON is the interpreter of the environment (default: .venv/bin/python if it exists, else python3). Needs a GPU, no
+# network, and under nine minutes: no measurement starts after BUDGET seconds (default: 410), and each is stopped LIMIT
+# seconds (default: 115) after its start. After a failed measurement the script continues. Exit status: 0 if all were
+# measured or skipped for lack of time, 1 if a measurement failed, 2 if there is no GPU or no environment.
 set -u -o pipefail
 
 report=${1:-}
@@ -53,14 +53,14 @@ say() {
 }
 
 failed=0
-first=1 # line of the tables to begin with: once with what they say of the machine and the sizes
-# measure TITLE FLAG...: one call of distil.py, whose tables go into the report
+first=1 # first line to copy: the first table comes with the lines about machine and sizes
+# measure TITLE FLAG...: run distil.py and append its tables to the report
 measure() {
     local title=$1 status
     shift
     say "" "## $title" ""
     if [ "$SECONDS" -ge "$budget" ]; then
-        say "Left out: $SECONDS of $budget seconds were over."
+        say "Skipped: $SECONDS of $budget seconds were over."
         return
     fi
     echo "$SECONDS s: $title" >&2
@@ -82,12 +82,12 @@ measure() {
 }
 
 say "# GPU benchmark" ""
-say "$(nvidia-smi --query-gpu=name,memory.total,driver_version --format=csv,noheader -i 0 2>/dev/null || echo "nvidia-smi is not there")"
+say "$(nvidia-smi --query-gpu=name,memory.total,driver_version --format=csv,noheader -i 0 2>/dev/null || echo "no nvidia-smi")"
 say "torch ${found#gpu }, commit $(git rev-parse --short HEAD 2>/dev/null || echo unknown)"
 
 measure "Caching" --parts caching
 measure "Start-up" --parts start-up
-# the most telling first: a slow machine may leave out the last
+# the most informative first: a slow machine skips the last
 for setting in fp32:4096 fp32:16384 bf16:16384 fp16:16384 bf16:4096 fp16:4096; do
     precision=${setting%:*} max_tokens=${setting#*:}
     measure "$precision, max-tokens $max_tokens" --parts steps --rounds 5 --batches 4 \

@@ -1,7 +1,7 @@
-"""What the training benchmarks train on: a corpus of random text, untrained teachers, and their caches.
+"""The training benchmarks' data: a corpus of random text, untrained teachers, and their caches.
 
-The text and the weights are random, because the speed of a training step depends on sizes alone. Everything is written
-by the workflow's own code, in the formats that a training reads.
+Text and weights are random, because the speed of a training step depends on sizes alone. The workflow's own code writes
+all files.
 """
 
 from __future__ import annotations
@@ -26,17 +26,17 @@ from ekd_nmt.common.files import write_lines  # noqa: E402
 from ekd_nmt.config.experiment import Experiment  # noqa: E402
 
 LANGUAGES = ("de", "en")
-NOTE = "sizes.txt"  # in the folder of the material, written last
-SPECIAL = 4  # symbols that every dictionary of fairseq begins with
+NOTE = "sizes.txt"  # written last
+SPECIAL = 4  # first symbols of each fairseq dictionary
 VALID = 500  # sentences of the validation set, at most
-MEAN, SPREAD = 25, 0.55  # target tokens of a sentence, end mark included, and the sigma of their logarithm
+MEAN, SPREAD = 25, 0.55  # target tokens of a sentence, its end included, and the sigma of their logarithm
 SHORTEST, LONGEST = 3, 100
 SOURCE_SPREAD = 0.15  # sigma of the logarithm of source length / target length
 
 
 @dataclass(frozen=True)
 class Sizes:
-    """Of the corpus and of the models. Teachers differ from the student in their embedding dimension alone."""
+    """Sizes of corpus and models. Teachers differ from the student in their embedding dimension alone."""
 
     sentences: int
     source_symbols: int
@@ -51,17 +51,17 @@ class Sizes:
 def options(
     sizes: Sizes, system: str, *, k: int | Literal["full"] = 32, beam: int = 5, **training: object
 ) -> dict[str, Any]:
-    """The resolved options of ``plain``, ``teacherDIM``, ``onlineDIM`` or ``cachedDIM``, as the workflow makes them.
+    """The resolved options of ``plain``, ``teacherDIM``, ``onlineDIM`` or ``cachedDIM``, as in the workflow.
 
     Args:
         sizes: of the models.
         system: which of them.
         k: tokens of a position that a cache stores.
         beam: of the validation.
-        training: options of training that are not the workflow's defaults.
+        training: options other than the workflow's defaults.
 
     Raises:
-        UserError: a size that the configuration refuses.
+        UserError: a size is not valid.
     """
     shape = {"ffn_dim": sizes.ffn_dim, "heads": sizes.heads, "layers": sizes.layers}
     models = {"student": {"embed_dim": sizes.embed_dim} | shape}
@@ -86,7 +86,7 @@ class Material:
     """The files of one folder.
 
     Args:
-        folder: what is there from an earlier run of the same sizes is used again.
+        folder: files of an earlier run of the same sizes are reused.
         sizes: of corpus and models.
     """
 
@@ -104,18 +104,18 @@ class Material:
 
     @property
     def there(self) -> bool:
-        """Whether all but the caches is written.
+        """Whether corpus and teachers are written.
 
         Raises:
-            UserError: the folder holds material of other sizes.
+            UserError: the folder has data of other sizes.
         """
         note = self.folder / NOTE
         if note.exists() and note.read_text(encoding="utf-8") != f"{self.sizes!r}\n":
-            raise UserError(f"{self.folder}: holds material of other sizes; name another folder")
+            raise UserError(f"{self.folder}: has data of other sizes; name another folder")
         return note.exists()
 
     def make(self) -> None:
-        """Write all but the caches. To be called in a process of its own: it imports fairseq."""
+        """Write corpus and teachers. Call it in a separate process, because it imports fairseq."""
         from ekd_nmt.common.log_filters import quiet
 
         quiet()
@@ -125,7 +125,7 @@ class Material:
         write_lines(self.folder / NOTE, [repr(self.sizes)])
 
     def make_cache(self, dim: int, k: int | Literal["full"], *, threads: int, cpu: bool) -> dict[str, Any]:
-        """Have the workflow's step write a teacher's cache, unless it is there; returns its summary.
+        """Run cache_teacher.py unless the cache exists; returns its summary.
 
         Raises:
             UserError: the step failed.
@@ -137,7 +137,7 @@ class Material:
             flags |= {"output": place, "summary": summary}
             command = [sys.executable, str(SCRIPTS / "cache_teacher.py"), *(["--cpu"] if cpu else [])]
             command += [text for flag, value in flags.items() for text in (f"--{flag}", str(value))]
-            # its threads are what --threads says
+            # --threads sets the number of threads
             result = subprocess.run(
                 command, stderr=subprocess.PIPE, text=True, env=os.environ | {"OMP_NUM_THREADS": "1"}
             )
@@ -147,7 +147,7 @@ class Material:
 
 
 def lengths(sentences: int, generator: random.Random) -> Iterator[tuple[int, int]]:
-    """Source and target lengths in tokens, end mark included."""
+    """Source and target lengths in tokens, end of sentence included."""
     for _ in range(sentences):
         target = MEAN * generator.lognormvariate(-(SPREAD**2) / 2, SPREAD)
         source = target * generator.lognormvariate(0, SOURCE_SPREAD)
@@ -174,11 +174,11 @@ def write_corpus(folder: Path, sizes: Sizes) -> None:
 
 
 def write_teacher(path: Path, data: Path, resolved: dict[str, Any]) -> None:
-    """Write an untrained model as the workflow publishes a trained one."""
+    """Write an untrained model as train.py writes a trained one."""
     from kd.checkpoints import BEST
     from kd.setup import prepare, publish_model
 
-    driver = prepare(resolved, data=data, progress=path.parent / "progress", seed=1, cpu=True, say=lambda line: None)
-    driver.trainer.consolidate_optimizer()  # what fairseq needs before it saves
-    driver.trainer.save_checkpoint(str(driver.folder / BEST), {})
-    publish_model(driver, path)
+    loop = prepare(resolved, data=data, progress=path.parent / "progress", seed=1, cpu=True, say=lambda line: None)
+    loop.trainer.consolidate_optimizer()  # required by fairseq before saving
+    loop.trainer.save_checkpoint(str(loop.folder / BEST), {})
+    publish_model(loop, path)

@@ -1,4 +1,4 @@
-"""Times of training steps and of validations. Imports torch and fairseq when it measures, in a process of its own."""
+"""Times of training steps and of validations. Imports torch and fairseq in the process that measures."""
 
 from __future__ import annotations
 
@@ -23,38 +23,38 @@ class Setting:
     max_tokens: int
     k: int | Literal["full"]
     threads: int
-    batches: int  # in each round, the same ones for every variant
+    batches: int  # of a round, the same for all variants
     rounds: int  # timed
-    warm_up: int = 1  # rounds that are run before and thrown away
-    keep_freed_memory: bool = True  # as the workflow's step of training does
+    warm_up: int = 1  # rounds before, not timed
+    keep_freed_memory: bool = True  # as train.py does
 
 
 @dataclass
 class Timing:
-    """What the rounds took, by variant."""
+    """Results, by variant."""
 
     tokens: int = 0  # target tokens of a round
     device: str = "cpu"  # or the GPU's name
-    seconds: dict[str, list[float]] = field(default_factory=dict)  # a round each
-    memory: dict[str, float] = field(default_factory=dict)  # peak on the GPU in MB, of one variant by itself
-    skipped: dict[str, int] = field(default_factory=dict)  # updates that fp16's loss scale had to leave out
+    seconds: dict[str, list[float]] = field(default_factory=dict)  # of each round
+    memory: dict[str, float] = field(default_factory=dict)  # peak on the GPU in MB, of the variant alone
+    skipped: dict[str, int] = field(default_factory=dict)  # updates skipped because of fp16's loss scale
 
 
 def variants(teachers: tuple[int, ...]) -> list[str]:
-    """All that is compared: fairseq's criterion and ours without a teacher, then with each teacher: distillation as it
-    is usually written, and ours, online and cached.
+    """The variants: without a teacher, fairseq's criterion and ours; with each teacher, distillation as usually written
+    and ours, online and cached.
     """
     return ["fairseq", "plain", *(f"{mode}{dim}" for mode in ("usual", "online", "cached") for dim in teachers)]
 
 
 def measure(material: Material, names: list[str], setting: Setting) -> Timing:
-    """Run every variant on the same batches, round by round, its place in the order rotating.
+    """Run all variants on the same batches in each round, in rotating order.
 
-    Timed is ``Trainer.train_step`` alone: forward, backward and update, the transfer of the batch to the GPU and the
-    reading of the cache included; not the making of the batch.
+    The time is that of ``Trainer.train_step``: forward, backward and update, including the batch's transfer to the GPU
+    and reading the cache, without collating the batch.
 
     Raises:
-        UserError: a variant cannot be built, or the corpus has fewer batches than asked for.
+        UserError: a variant cannot be built, or the corpus has too few batches.
     """
     import torch
 
@@ -66,12 +66,12 @@ def measure(material: Material, names: list[str], setting: Setting) -> Timing:
     with tempfile.TemporaryDirectory() as folder:
         for name in names:
             before = _allocated(cuda)
-            driver = build(material, name, setting, Path(folder) / name)
-            batches = batches or choose(driver, setting.batches)
-            trainers[name] = compared(name, driver)
+            loop = build(material, name, setting, Path(folder) / name)
+            batches = batches or choose(loop, setting.batches)
+            trainers[name] = compared(name, loop)
             trainers[name].begin_epoch(1)
-            del driver
-            turn(trainers[name], batches, cuda)  # makes the optimizer and the gradients
+            del loop
+            turn(trainers[name], batches, cuda)  # allocates optimizer and gradients
             if cuda:
                 held = _allocated(cuda) - before
                 timing.memory[name] = (held + peak_of_a_step(trainers[name], batches)) / 2**20
@@ -90,17 +90,17 @@ def measure(material: Material, names: list[str], setting: Setting) -> Timing:
 
 
 def measure_validation(material: Material, beam: int, setting: Setting) -> float:
-    """Seconds of one validation of the untrained student, BLEU included, as the driver does it after an epoch."""
+    """Seconds of one validation of the untrained student, including BLEU, as after an epoch."""
     start_process(setting)
     with tempfile.TemporaryDirectory() as folder:
-        driver = build(material, "plain", setting, Path(folder), beam=beam)
+        loop = build(material, "plain", setting, Path(folder), beam=beam)
         started = time.perf_counter()
-        driver._validate(epoch=0)
+        loop._validate(epoch=0)
         return time.perf_counter() - started
 
 
 def start_process(setting: Setting) -> None:
-    """Set the process up as the workflow's step of training does."""
+    """Configure the process as train.py does."""
     from ekd_nmt.common.log_filters import quiet
 
     quiet()
@@ -114,7 +114,7 @@ def start_process(setting: Setting) -> None:
 
 
 def build(material: Material, name: str, setting: Setting, progress: Path, beam: int = 5) -> Any:
-    """The training run of a variant, ready for its first update."""
+    """The training of a variant, ready for its first update."""
     from kd.setup import prepare
 
     system = "plain" if name == "fairseq" else name.replace("usual", "online")
@@ -130,33 +130,32 @@ def build(material: Material, name: str, setting: Setting, progress: Path, beam:
     return prepare(resolved, data=material.data, progress=progress, seed=1, cpu=cpu, say=lambda line: None, **files)
 
 
-def compared(name: str, driver: Any) -> Any:
-    """The driver's trainer, with the criterion of fairseq or of the usual distillation where that is the variant."""
-    from fairseq.criterions.label_smoothed_cross_entropy import LabelSmoothedCrossEntropyCriterion
-
+def compared(name: str, loop: Any) -> Any:
+    """The training loop's trainer, for some variants with fairseq's criterion or the usual distillation."""
+    from kd.fairseq_api import LabelSmoothedCrossEntropyCriterion
     from kd.trainer import Trainer
 
-    ours, cfg = driver.trainer.criterion, driver.cfg
+    ours, cfg = loop.trainer.criterion, loop.cfg
     if name == "fairseq":
-        criterion = LabelSmoothedCrossEntropyCriterion(driver.task, ours.sentence_avg, ours.eps)
+        criterion = LabelSmoothedCrossEntropyCriterion(loop.task, ours.sentence_avg, ours.eps)
     elif name.startswith("usual"):
         from usual import UsualDistillation
 
         criterion = UsualDistillation(ours)
     else:
-        return driver.trainer
-    return Trainer(cfg, driver.task, driver.model, criterion)
+        return loop.trainer
+    return Trainer(cfg, loop.task, loop.model, criterion)
 
 
-def choose(driver: Any, count: int) -> list[dict[str, Any]]:
-    """Batches evenly spread over the corpus's, from those of short sentences to those of long ones.
+def choose(loop: Any, count: int) -> list[dict[str, Any]]:
+    """Batches at even distances, from those of short sentences to those of long ones.
 
     Raises:
-        UserError: there are too few.
+        UserError: the corpus has too few.
     """
     from ekd_nmt.common.errors import UserError
 
-    batches = list(driver.batches.next_epoch_itr(fix_batches_to_gpus=False, shuffle=False))
+    batches = list(loop.batches.next_epoch_itr(fix_batches_to_gpus=False, shuffle=False))
     if len(batches) < count:
         raise UserError(f"--batches {count}: the corpus has only {len(batches)}; lower it, or raise --sentences")
     batches.sort(key=lambda batch: batch["target"].size(1))
@@ -166,7 +165,8 @@ def choose(driver: Any, count: int) -> list[dict[str, Any]]:
 def turn(trainer: Any, batches: list[dict[str, Any]], cuda: bool) -> float:
     """Seconds of one update on each batch."""
     import torch
-    from fairseq.logging import metrics
+
+    from kd.fairseq_api import metrics
 
     if cuda:
         torch.cuda.synchronize()
@@ -180,9 +180,9 @@ def turn(trainer: Any, batches: list[dict[str, Any]], cuda: bool) -> float:
 
 
 def peak_of_a_step(trainer: Any, batches: list[dict[str, Any]]) -> int:
-    """Bytes that forward and backward pass take at most, beside what is held between two steps.
+    """Peak bytes of forward and backward pass, without what is allocated between two steps.
 
-    Not read after ``train_step``, because fairseq resets the counter in it.
+    Not measured with ``train_step``, in which fairseq resets the counter.
     """
     import torch
 

@@ -1,4 +1,4 @@
-"""What was measured, as Markdown."""
+"""Results as Markdown."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from steps import Setting, Timing
 
 
 def describe_machine() -> str:
-    """One line: processor, its load, and versions."""
+    """One line: processor, load and versions."""
     name = platform.machine()
     if (details := Path("/proc/cpuinfo")).exists():
         lines = (line.partition(":") for line in details.read_text(encoding="utf-8").splitlines())
@@ -26,7 +26,7 @@ def describe_machine() -> str:
 
 
 def describe_sizes(sizes: Sizes) -> str:
-    """What was measured with."""
+    """One line: sizes of corpus and models."""
     return (
         f"Random text and untrained weights. Student of embed dim {sizes.embed_dim}, teachers of "
         f"{' and '.join(map(str, sizes.teachers))}; FFN {sizes.ffn_dim}, {sizes.heads} heads, {sizes.layers} + "
@@ -36,28 +36,28 @@ def describe_sizes(sizes: Sizes) -> str:
 
 
 def rows(head: list[str], body: list[list[str]]) -> str:
-    """A Markdown table: the first column to the left, numbers to the right."""
+    """A Markdown table with the first column left-aligned, the others right-aligned."""
     lines = [head, ["---", *["--:"] * (len(head) - 1)], *body]
     return "\n".join("| " + " | ".join(line) + " |" for line in lines)
 
 
 def label(name: str) -> str:
-    """A variant in words."""
+    """A variant's name for reading."""
     return re.sub(r"(\d+)", r" \1", name)
 
 
 def ratios(timing: Timing, fast: str, slow: str) -> list[float]:
-    """Speed of one variant in that of another, a round each."""
+    """Speed of one variant relative to another, in each round."""
     return [theirs / own for own, theirs in zip(timing.seconds[fast], timing.seconds[slow], strict=True)]
 
 
 def spread(values: list[float]) -> list[str]:
-    """Median, least and greatest."""
+    """Median, minimum and maximum."""
     return [f"{value:.2f}" for value in (statistics.median(values), min(values), max(values))]
 
 
 def steps_tables(setting: Setting, timing: Timing) -> str:
-    """Speeds, and the ratios that matter."""
+    """Speeds and their main ratios."""
     on_gpu = bool(timing.memory)
     head = ["variant", "target tokens/s", "/ plain: median", "min", "max", *(["peak GPU memory, MB"] if on_gpu else [])]
     body = []
@@ -73,11 +73,11 @@ def steps_tables(setting: Setting, timing: Timing) -> str:
     text = (
         f"**Steps** on {timing.device}, {setting.precision}, max-tokens {setting.max_tokens}, k {setting.k}, threads "
         f"{setting.threads}: {setting.rounds} rounds of {setting.batches} batches, {timing.tokens:,} target tokens, "
-        f"after {setting.warm_up} thrown away.\n\n"
+        f"after {setting.warm_up} not timed.\n\n"
     )
     text += f"{rows(head, body)}\n\n{rows(['ratio of speeds', 'median', 'min', 'max'], compared)}"
-    left_out = [f"{label(name)} {count}" for name, count in timing.skipped.items() if count]
-    return text + (f"\n\nUpdates left out by fp16's loss scale: {', '.join(left_out)}." if left_out else "")
+    skipped = [f"{label(name)} {count}" for name, count in timing.skipped.items() if count]
+    return text + (f"\n\nUpdates skipped because of fp16's loss scale: {', '.join(skipped)}." if skipped else "")
 
 
 def caching_table(caches: dict[int, dict[str, Any]]) -> str:
@@ -93,5 +93,5 @@ def caching_table(caches: dict[int, dict[str, Any]]) -> str:
         for dim, s in caches.items()
     ]
     devices, k = {s["device"] for s in caches.values()}, {str(s["top_k"]) for s in caches.values()}
-    title = f"**Caching** on {', '.join(devices)}, k {', '.join(k)}, as the summary of `cache_teacher.py` has it:"
+    title = f"**Caching** on {', '.join(devices)}, k {', '.join(k)}, from the summary of `cache_teacher.py`:"
     return f"{title}\n\n{rows(['teacher', 'target tokens', 'seconds', 'target tokens/s', 'MB'], body)}"

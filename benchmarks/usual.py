@@ -1,7 +1,7 @@
-"""Distillation as it is usually written on top of fairseq, to be compared with; used by nothing but the benchmark.
+"""Distillation as it is usually written on top of fairseq; a baseline of the benchmark alone.
 
-Every target position goes through both projections, padding too, each softmax is computed once for every use of it, the
-teacher stays in training mode, as in the code of the paper, and autograd differentiates it all.
+Both models project every target position, including padding; each softmax is computed again for every use; the teacher
+stays in training mode, as in the code of the paper; and the gradient is autograd's.
 """
 
 from __future__ import annotations
@@ -10,24 +10,25 @@ from typing import Any
 
 import torch
 import torch.nn.functional as F
-from fairseq.criterions.label_smoothed_cross_entropy import LabelSmoothedCrossEntropyCriterion
 from torch import Tensor, nn
+
+from kd.fairseq_api import LabelSmoothedCrossEntropyCriterion
 
 
 class UsualDistillation(LabelSmoothedCrossEntropyCriterion):
     """α · CE + (1 − α) · KL(teacher ‖ student), as :class:`kd.criterion.LabelSmoothedKDCriterion` at T = 1.
 
     Args:
-        ours: that criterion, with its teacher online.
+        ours: that criterion, with an online teacher.
     """
 
     def __init__(self, ours: Any):
         super().__init__(ours.task, ours.sentence_avg, ours.eps)
         self.alpha = ours.alpha
-        self.teacher = [ours.teacher.model.train()]  # in a list, so that it is no part of this module
+        self.teacher = [ours.teacher.model.train()]  # in a list, so that it is not a submodule
 
     def forward(self, model: nn.Module, sample: dict[str, Any], reduce: bool = True) -> tuple[Tensor, int, dict]:
-        """As that of a fairseq criterion."""
+        """See fairseq's criteria."""
         output = model(**sample["net_input"])
         cross_entropy, nll = self.compute_loss(model, output, sample, reduce=reduce)
         teacher = self.teacher[0].to(output[0].device, output[0].dtype)

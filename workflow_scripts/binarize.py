@@ -1,8 +1,8 @@
 """Build fairseq dictionaries and binarised data from BPE-segmented text, in the formats of fairseq-preprocess.
 
-Reads ``{bpe-dir}/{train,valid,test}.{source,target}``; the dictionaries come from the training text. The output folder
-appears whole or not at all: it is built beside its place and renamed. It holds no log and no path, so equal input gives
-equal bytes, whatever the number of workers.
+Reads ``{bpe-dir}/{train,valid,test}.{source,target}``; the dictionaries are those of the training text. The output
+folder is written atomically, by renaming a temporary one. It contains no log and no path, so equal input gives equal
+bytes, whatever the number of workers.
 """
 
 from __future__ import annotations
@@ -27,25 +27,24 @@ from ekd_nmt.common.log_filters import quiet
 from ekd_nmt.config.types import SPLITS
 
 if TYPE_CHECKING:
-    from fairseq.data import Dictionary
-
     from kd.binarization import Encoded
+    from kd.fairseq_api import Dictionary
 
 REVISION = 1  # of what this command writes: raise it when the same input gives another output
 
 OWN_FILES = ("dict.*.txt", "*.bin", "*.idx", ".snakemake_timestamp")
 
 Languages = tuple[str, str]  # source and target
-Map = Callable[..., Iterable[Any]]  # as the built-in map, perhaps in several processes
+Map = Callable[..., Iterable[Any]]  # the built-in map, or one that runs in several processes
 
 
 def count_tokens(bpe_dir: Path, language: str) -> tuple[dict[str, int], Counter[str]]:
-    r"""Return the number of lines of each split, and how often each token occurs in training.
+    r"""Count the lines of each split, and each token of the training text.
 
-    A lone ``\r`` is refused: fairseq would end a line of the dictionary there.
+    ``\r`` is an error, because fairseq would end a line of the dictionary there.
 
     Raises:
-        UserError: a file is missing, empty, not UTF-8 or holds a carriage return.
+        UserError: a file is missing, empty, not UTF-8, or contains a carriage return.
     """
     lengths: dict[str, int] = {}
     counts: Counter[str] = Counter()
@@ -54,7 +53,7 @@ def count_tokens(bpe_dir: Path, language: str) -> tuple[dict[str, int], Counter[
         lines = 0
         for lines, line in enumerate(read_lines(path), start=1):
             if "\r" in line:
-                raise UserError(f"{path}, line {lines}: holds a carriage return; make the text with prepare.py")
+                raise UserError(f"{path}, line {lines}: contains a carriage return; make the text with prepare.py")
             if split == "train":
                 counts.update(line.split())
         if lines == 0:
@@ -64,10 +63,10 @@ def count_tokens(bpe_dir: Path, language: str) -> tuple[dict[str, int], Counter[
 
 
 def check_lengths(bpe_dir: Path, lengths: dict[str, dict[str, int]]) -> None:
-    """Refuse sides that differ in length.
+    """Require both sides of each split to have the same number of lines.
 
     Raises:
-        UserError: names the split.
+        UserError: they differ; names the split.
     """
     (source, first), (target, second) = lengths.items()
     for split in SPLITS:
@@ -79,10 +78,10 @@ def check_lengths(bpe_dir: Path, lengths: dict[str, dict[str, int]]) -> None:
 
 
 def check_replaceable(output_dir: Path) -> None:
-    """Refuse to replace a folder that holds anything but binarised data.
+    """Require an existing output folder to contain binarised data only.
 
     Raises:
-        UserError: such a file or folder is there, or the output is a file.
+        UserError: it contains something else, or is a file.
     """
     if not output_dir.exists():
         return
@@ -90,15 +89,15 @@ def check_replaceable(output_dir: Path) -> None:
         raise UserError(f"{output_dir}: is a file; name a folder for the binarised data")
     for entry in sorted(output_dir.iterdir()):
         if entry.is_dir() or not any(fnmatch.fnmatch(entry.name, pattern) for pattern in OWN_FILES):
-            raise UserError(f"{output_dir}: holds {entry.name}, which is not binarised data; name another folder")
+            raise UserError(f"{output_dir}: contains {entry.name}, which is not binarised data; name another folder")
 
 
 def replace_directory(new: Path, place: Path) -> None:
-    """Rename ``new`` to ``place``; what was there is removed only once ``new`` is in its stead."""
+    """Rename ``new`` to ``place``; an earlier folder is removed after that."""
     if not place.exists():
         new.rename(place)
         return
-    # the suffix of what killed steps leave, which `make clean-stale` finds
+    # `make clean-stale` finds this suffix after a kill
     old = Path(tempfile.mkdtemp(prefix=f".{place.name}.old.", suffix=".tmp", dir=place.parent))
     place.rename(old)
     try:
@@ -134,7 +133,7 @@ def binarize(
         languages: source and target.
         output_dir: folder of the result.
         joined: one dictionary for both languages.
-        workers: with two, each side has a process of its own.
+        workers: two run a process for each side.
 
     Returns:
         Sizes of the dictionaries; sentences, tokens and unknown tokens of each split and language.
@@ -149,7 +148,7 @@ def binarize(
     check_lengths(bpe_dir, lengths)
     check_replaceable(output_dir)
     quiet()
-    from kd.binarization import build_dictionary  # takes seconds, and bad input should not have to wait for it
+    from kd.binarization import build_dictionary  # here, because it takes seconds, and input errors come first
 
     sentences = {language: lengths[language]["train"] for language in languages}
     if joined:
@@ -180,7 +179,7 @@ def binarize(
 
 @contextmanager
 def processes(workers: int) -> Iterator[Map]:
-    """A ``map`` that works in as many processes; with one worker the built-in one."""
+    """A ``map`` over so many processes; for one worker the built-in ``map``."""
     if workers == 1:
         yield map
         return
@@ -189,19 +188,19 @@ def processes(workers: int) -> Iterator[Map]:
 
 
 def summary(report: dict[str, Any]) -> str:
-    """One line: sentences, unknown tokens as a share of all, dictionary sizes."""
-    parts = [f"dictionary {language} {size} symbols" for language, size in report["dictionaries"].items()]
+    """One line: sentences, share of unknown tokens, dictionary sizes."""
+    items = [f"dictionary {language} {size} symbols" for language, size in report["dictionaries"].items()]
     for name, sides in report["splits"].items():
         rates = [f"{language} {side['unknown'] / max(side['tokens'], 1):.3%}" for language, side in sides.items()]
         sentences = next(iter(sides.values()))["sentences"]
-        parts.append(f"{name} {sentences} sentences (unknown: {', '.join(rates)})")
-    return "; ".join(parts)
+        items.append(f"{name} {sentences} sentences (unknown: {', '.join(rates)})")
+    return "; ".join(items)
 
 
 def main() -> None:
     """Command line: see the module's docstring."""
     parser = argparse.ArgumentParser(description="Binarise BPE-segmented text for fairseq.")
-    parser.add_argument("--bpe-dir", required=True, type=Path, metavar="DIR", help="holds {train,valid,test}.{S,T}")
+    parser.add_argument("--bpe-dir", required=True, type=Path, metavar="DIR", help="has {train,valid,test}.{S,T}")
     parser.add_argument("--source-lang", required=True, metavar="CODE")
     parser.add_argument("--target-lang", required=True, metavar="CODE")
     parser.add_argument("--output-dir", required=True, type=Path, metavar="DIR")

@@ -101,7 +101,7 @@ def main() -> None:
             return
         work.halve_batches_after_kill()
         halvings = len(work.halvings)
-        caching = cache_writer.Caching(request, work.path, say, before_saving=work.check_lease, parts=2**halvings)
+        caching = cache_writer.CacheWriter(request, work.path, say, before_saving=work.check_lease, shrink=2**halvings)
         with stopping_between_batches() as before_batch:
             try:
                 meta = caching.run(before_batch)

@@ -188,7 +188,7 @@ def train(arguments: argparse.Namespace, work: WorkFolder) -> None:
             f"{options['system']}: {error}; lower training.lr, lengthen training.warmup_updates, set "
             "training.clip_norm, or train in fp32; if only the kd loss is named, check the teacher"
         ) from error
-    driver.ranks.part()
+    driver.ranks.disconnect()
     if is_first:
         work.check_lease()
         write_records(driver, arguments, work)

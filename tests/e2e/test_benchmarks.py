@@ -1,4 +1,4 @@
-"""The benchmarks run from end to end and print what docs/benchmarks.md shows."""
+"""The benchmarks run end to end and print the tables of docs/benchmarks.md."""
 
 import os
 import subprocess
@@ -17,7 +17,7 @@ SMALL = (
     "--sentences 60 --source-symbols 64 --target-symbols 48 --embed-dim 8 --teachers 16 24 --ffn-dim 16 --heads 2 "
     "--layers 1 --max-tokens 256 --rounds 3 --top-k 8"
 )
-# answers as an environment with a GPU would; writes a table, or fails at bf16
+# stands in for the Python of an environment with a GPU; writes a table, or fails at bf16
 STAND_IN = """#!/usr/bin/env bash
 if [ "$1" = -c ]; then echo "gpu 9.9"; exit; fi
 echo "$*" >>"$CALLS"
@@ -78,12 +78,12 @@ def test_training_steps(tmp_path):
     for word in ("Random text and untrained weights", "**Freed memory**", "**Start-up**", "**Validation**", "load"):
         assert word in text
 
-    # what is there is used again, and only for the same sizes
+    # files are reused, for the same sizes only
     again = distil("--folder", tmp_path / "material", "--parts", "caching")
     assert [table_rows(again.stdout)[dim] for dim in ("16", "24")] == [rows[dim] for dim in ("16", "24")]
     other = distil("--folder", tmp_path / "material", "--parts", "caching", "--layers", 2)
     assert (other.returncode, other.stderr.count("\n")) == (2, 1)
-    assert "holds material of other sizes; name another folder" in other.stderr
+    assert "has data of other sizes; name another folder" in other.stderr
     assert sorted(path.name for path in tmp_path.iterdir()) == ["material", "table.md"]
 
 
@@ -93,14 +93,14 @@ def test_training_steps(tmp_path):
         (["--rounds", "0"], "--rounds: needs a number above 0, got '0'"),
         (["--top-k", "all"], "--top-k: needs 'full' or a number of tokens above 0, got 'all'"),
         (["--precision", "bf16"], "--precision: half precision is for GPUs"),
-        (["--device", "cuda", "--parts", "memory"], "--parts memory: is measured on the CPU alone"),
+        (["--device", "cuda", "--parts", "memory"], "--parts memory: is measured on the CPU only"),
         (["--device", "cuda"], "--device cuda: torch finds no GPU"),
         (["--target-symbols", "50"], "--target-symbols 50: needs a multiple of 8"),
         (["--embed-dim", "9"], "embed_dim 9 cannot be split over 2 heads"),
         (["--folder", __file__], "is a file; name a folder"),
     ],
 )
-def test_bad_input_is_told_in_one_line(flags, message, monkeypatch):
+def test_bad_input_is_one_line(flags, message, monkeypatch):
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
     result = distil(*flags)
     assert result.returncode == 2
@@ -129,7 +129,7 @@ def stand_in(tmp_path) -> Path:
     return python
 
 
-def test_gpu_script_goes_on_after_a_failure(tmp_path, stand_in):
+def test_gpu_script_continues_after_a_failure(tmp_path, stand_in):
     result = gpu(tmp_path / "report.md", PYTHON=stand_in, CALLS=tmp_path / "calls")
     report = (tmp_path / "report.md").read_text()
     assert result.returncode == 1
@@ -146,7 +146,7 @@ def test_gpu_script_goes_on_after_a_failure(tmp_path, stand_in):
     }
 
 
-def test_gpu_script_says_what_it_left_out(tmp_path, stand_in):
+def test_gpu_script_reports_skipped_measurements(tmp_path, stand_in):
     result = gpu(tmp_path / "report.md", PYTHON=stand_in, CALLS=tmp_path / "calls", BUDGET=0)
     assert result.returncode == 0
     assert (tmp_path / "report.md").read_text().count("of 0 seconds were over") == 8

@@ -13,7 +13,7 @@ import kd  # noqa: F401  before fairseq, as the workflow's own steps do
 from ekd_nmt.resume.work_folder import WorkFolder
 from kd.binarized_corpus import load_task
 from kd.cache import SPLITS
-from kd.cache_writer import Caching, Request
+from kd.cache_writer import CacheWriter, Request
 from kd.dictionaries import fingerprints
 from tiny_models import make_model, model_options, save_checkpoint
 
@@ -22,7 +22,7 @@ SHARD_BYTES, MAX_TOKENS = 700, 20
 
 
 def save_teacher(data: Path, path: Path, seed: int = 2) -> Path:
-    """A teacher with random weights and dropout in its options, saved as the workflow saves it."""
+    """Save a teacher with random weights and dropout in its options, as the workflow does."""
     task = load_task(data)
     model = make_model(task, dim=12, dropout=0.3, seed=seed)
     save_checkpoint(path, model, model_options(dim=12, dropout=0.3), fingerprints(task))
@@ -41,14 +41,14 @@ def request(teacher: Path, data: Path, **changes) -> Request:
     return Request(teacher=teacher, data=data, **settings)
 
 
-def start(wanted: Request, folder: Path) -> Caching:
-    """Begin or go on; the unfinished work is in ``folder``, as is the cache in the end."""
+def start(wanted: Request, folder: Path) -> CacheWriter:
+    """Start or resume; ``folder`` holds the work folder and, in the end, the cache."""
     (folder / "progress").mkdir(parents=True, exist_ok=True)
-    return Caching(wanted, folder / "progress", say=lambda line: None)
+    return CacheWriter(wanted, folder / "progress", say=lambda line: None)
 
 
 def write(wanted: Request, folder: Path, **options) -> Path:
-    """Make a cache, or go on with it; returns its folder, in ``folder``."""
+    """Make a cache, or resume it; returns its folder, in ``folder``."""
     work = start(wanted, folder)
     work.run(**options)
     shutil.rmtree(folder / "cache", ignore_errors=True)
@@ -58,7 +58,7 @@ def write(wanted: Request, folder: Path, **options) -> Path:
 
 
 def content(cache: Path) -> dict[str, bytes]:
-    """Every byte of a folder, by the path in it."""
+    """The bytes of all files of a folder, by path in it."""
     return {str(path.relative_to(cache)): path.read_bytes() for path in cache.rglob("*") if path.is_file()}
 
 
@@ -82,7 +82,7 @@ def command(teacher: Path, data: Path, output: Path, *flags: str, top_k: int | s
 
 
 def run_command(arguments: list[str]) -> None:
-    """Call cache_teacher.py in this process, which has paid for fairseq's imports, with small shards and batches."""
+    """Call cache_teacher.py in this process, which has imported fairseq, with small shards and batches."""
     with (
         mock.patch.object(sys, "argv", arguments),
         mock.patch("kd.cache_writer.SHARD_BYTES", SHARD_BYTES),
@@ -92,7 +92,7 @@ def run_command(arguments: list[str]) -> None:
 
 
 def reference(teacher: Path, data: Path, temperature: float = 1.0) -> dict[str, list[torch.Tensor]]:
-    """By split, each sentence's log-probabilities ``(length, V)``, in float64, one sentence at a time."""
+    """Log-probabilities ``(length, V)`` of each sentence, by split, in float64, computed sentence by sentence."""
     from kd.teacher import Teacher
 
     task = load_task(data)
@@ -107,7 +107,7 @@ def _pairs(dataset) -> list[dict]:
 @torch.no_grad()
 def _sentence(model, pair: dict, temperature: float) -> torch.Tensor:
     source, target = pair["source"], pair["target"]
-    # fairseq begins a target with its end mark
+    # fairseq prepends the end of sentence to a target
     previous = torch.cat([target[-1:], target[:-1]])
     logits, _ = model(source[None], torch.tensor([len(source)]), previous[None])
     return (logits[0] / temperature).log_softmax(dim=-1)

@@ -3,12 +3,16 @@
 from argparse import Namespace
 
 import torch
-from fairseq import criterions, models
-from fairseq.data import Dictionary
-from fairseq.tasks.translation import TranslationConfig, TranslationTask
 from omegaconf import OmegaConf
 
-import kd  # noqa: F401  before fairseq, as the workflow's own steps do
+from kd.criterion import LabelSmoothedKDCriterionConfig
+from kd.fairseq_api import (
+    Dictionary,
+    LabelSmoothedCrossEntropyCriterionConfig,
+    TranslationConfig,
+    TranslationTask,
+    build_model,
+)
 
 
 def make_dictionary(prefix: str, words: int) -> Dictionary:
@@ -34,15 +38,15 @@ def model_options(dim: int = 8, dropout: float = 0.0) -> Namespace:
 
 def make_model(task: TranslationTask, dim: int = 8, dropout: float = 0.0, seed: int = 1) -> torch.nn.Module:
     torch.manual_seed(seed)
-    model = models.build_model(model_options(dim, dropout), task)
+    model = build_model(model_options(dim, dropout), task)
     for parameter in model.parameters():
-        # fairseq's initialisation gives almost uniform distributions, and biases of 0 that hide mistakes
+        # fairseq's initialisation gives almost uniform distributions, and zero biases, which hide errors
         parameter.data += 0.3 * torch.randn_like(parameter)
     return model
 
 
 def save_checkpoint(path, model, options: Namespace, dictionaries: dict | None) -> None:
-    """Write what fairseq's trainer writes for an old-style architecture, optimizer aside."""
+    """Write a checkpoint as fairseq's trainer does for an old-style architecture, without the optimizer."""
     extra_state = {"train_iterator": {"epoch": 1, "iterations_in_epoch": 0}}
     if dictionaries is not None:
         extra_state["dictionaries"] = dictionaries
@@ -76,9 +80,11 @@ def make_sample(task: TranslationTask) -> dict:
 
 
 def make_criterion(task: TranslationTask, name: str, **options):
-    """Build a criterion the way fairseq does, from its dataclass."""
-    config = criterions.CRITERION_DATACLASS_REGISTRY[name](_name=name, label_smoothing=0.1, sentence_avg=False)
-    return criterions.build_criterion(OmegaConf.merge(OmegaConf.structured(config), options), task)
+    """Build a criterion as fairseq does, from its dataclass."""
+    of_kd = name == "label_smoothed_kd"
+    kind = LabelSmoothedKDCriterionConfig if of_kd else LabelSmoothedCrossEntropyCriterionConfig
+    config = OmegaConf.structured(kind(_name=name, label_smoothing=0.1, sentence_avg=False))
+    return task.build_criterion(OmegaConf.merge(config, options))
 
 
 def gradients(model):

@@ -86,18 +86,18 @@ def configuration(tiny_corpus, tmp_path_factory):
 
 @pytest.fixture
 def start(configuration, tmp_path):
-    """Start a training, or go on with it: ``start("name")`` has its checkpoints in a folder of that name."""
-    import tiny_driver
+    """Start or resume a training: ``start("name")`` has its checkpoints in a folder of that name."""
+    import tiny_loop
 
-    return lambda name="run", **checkpoint: tiny_driver.start(configuration, tmp_path / name, **checkpoint)
+    return lambda name="run", **checkpoint: tiny_loop.start(configuration, tmp_path / name, **checkpoint)
 
 
 @pytest.fixture(scope="session")
-def undisturbed_training(configuration, tmp_path_factory):
-    """Model and history of the training that ``start`` starts, run to its end without a disturbance."""
-    from tiny_driver import result, run, start
+def uninterrupted_training(configuration, tmp_path_factory):
+    """Model and history of the training that ``start`` starts, run without an interruption."""
+    from tiny_loop import result, run, start
 
-    return result(run(start(configuration, tmp_path_factory.mktemp("undisturbed"))))
+    return result(run(start(configuration, tmp_path_factory.mktemp("uninterrupted"))))
 
 
 @pytest.fixture(scope="session")
@@ -117,11 +117,11 @@ def cache_request(cached_model, tiny_corpus):
 
 
 @pytest.fixture(scope="session")
-def undisturbed_cache(cache_request, tmp_path_factory):
-    """Content of the cache of that request, written without a disturbance."""
+def uninterrupted_cache(cache_request, tmp_path_factory):
+    """Content of the cache of that request, written without an interruption."""
     import tiny_cache
 
-    return tiny_cache.content(tiny_cache.write(cache_request, tmp_path_factory.mktemp("undisturbed")))
+    return tiny_cache.content(tiny_cache.write(cache_request, tmp_path_factory.mktemp("uninterrupted")))
 
 
 @pytest.fixture(autouse=True)

@@ -1,4 +1,4 @@
-"""From the resolved options of one system to fairseq's training arguments; pure, so that it can be checked as text."""
+"""fairseq's training arguments for the resolved options of one system; a pure function, so that tests compare text."""
 
 from __future__ import annotations
 
@@ -12,22 +12,22 @@ from ekd_nmt.config.types import count_ranks
 _SWITCHES = {"fp32": [], "fp16": ["--fp16"], "bf16": ["--bf16"]}
 
 
-def shared_batches(training: Mapping[str, Any], ranks: int) -> dict[str, int]:
-    """Batch options of each of the ranks that make an update together, so that it stays as large as that of one.
+def batches_per_rank(training: Mapping[str, Any], ranks: int) -> dict[str, int]:
+    """Batch options of each rank, such that an update of all ranks is as large as that of a single process.
 
-    An update of one process takes ``update_freq`` batches. As far as these can be dealt out to the ranks, each takes
-    fewer of them; for the rest, batches become smaller.
+    A single process accumulates ``update_freq`` batches an update. The ranks divide these batches between them as far
+    as the numbers allow; the remaining factor divides the size of the batches.
 
     Args:
         training: with ``update_freq``, ``max_tokens`` and ``max_sentences``.
-        ranks: how many there are.
+        ranks: number of ranks.
     """
-    dealt = math.gcd(training["update_freq"], ranks)
-    parts = ranks // dealt
+    fewer = math.gcd(training["update_freq"], ranks)
+    smaller = ranks // fewer
     return {
-        "update_freq": training["update_freq"] // dealt,
-        "max_tokens": max(1, training["max_tokens"] // parts),
-        "max_sentences": max(1, training["max_sentences"] // parts),
+        "update_freq": training["update_freq"] // fewer,
+        "max_tokens": max(1, training["max_tokens"] // smaller),
+        "max_sentences": max(1, training["max_sentences"] // smaller),
     }
 
 
@@ -42,21 +42,21 @@ def training_arguments(
     init: str | None = None,
     cpu: bool = False,
 ) -> list[str]:
-    """The command line of ``fairseq-train`` that trains a system.
+    """The ``fairseq-train`` arguments that train a system.
 
     Args:
-        options: what :meth:`experiment.Experiment.options` gives for the system.
+        options: as returned by :meth:`ekd_nmt.config.experiment.Experiment.options`.
         data: folder of the binarised corpus.
-        save_dir: folder of the checkpoints; training goes on from what it finds there.
-        seed: random seed of initialisation, batch order and dropout.
-        teacher: teacher's model file; None trains on the cross-entropy alone.
-        teacher_cache: folder of that teacher's cache; None has the teacher compute every batch.
-        init: model file whose weights training starts from. It steps aside once ``save_dir`` holds a checkpoint.
-        cpu: do not use a GPU even when there is one.
+        save_dir: folder of the checkpoints; training resumes from those it holds.
+        seed: of initialisation, batch order and dropout.
+        teacher: the teacher's model file; None trains on the cross-entropy alone.
+        teacher_cache: folder of that teacher's cache; None runs the teacher on every batch.
+        init: model file with the initial weights; ignored once ``save_dir`` holds a checkpoint.
+        cpu: use no GPU even if there is one.
     """
     model, training = options["model"], options["training"]
     validation = training["validation"]
-    batches = shared_batches(training, count_ranks(training))
+    batches = batches_per_rank(training, count_ranks(training))
     flags = {
         "--save-dir": save_dir,
         "--seed": seed,

@@ -1,4 +1,4 @@
-"""What interruptions have cost a training: how often it was started, and which updates were made more than once."""
+"""The attempts of a training: how often it was started, and which updates were repeated after an interruption."""
 
 from __future__ import annotations
 
@@ -14,15 +14,15 @@ _DIGITS = 12
 
 
 class Attempt:
-    """A start of a training, entered into ``attempts.jsonl`` of its folder.
+    """One start of a training, appended to ``attempts.jsonl`` in its folder.
 
     Args:
         folder: of the checkpoints.
-        updates: that training goes on from.
-        first: whether this process is the one that writes.
+        updates: number of updates in the checkpoint that training resumes from.
+        first: whether this process is the rank that writes.
 
     Attributes:
-        repeated: updates that were made before, and are made again because no checkpoint has them.
+        repeated: number of updates of the previous attempt that no checkpoint has, so that they are repeated.
     """
 
     def __init__(self, folder: Path, updates: int, first: bool = True):
@@ -43,27 +43,28 @@ class Attempt:
         }
         with (folder / ATTEMPTS).open("a", encoding="utf-8") as handle:
             handle.write(json.dumps(record) + "\n")
-        self.made(updates)
+        self.record(updates)
 
     def __del__(self) -> None:
         if self._file is not None:
             os.close(self._file)
 
-    def made(self, updates: int) -> None:
-        """So many updates are made; a kill later on will not hide it."""
+    def record(self, updates: int) -> None:
+        """Write the number of updates so far, where it survives a kill."""
         if self._file is not None:
             os.pwrite(self._file, f"{updates:>{_DIGITS}}".encode(), 0)
 
 
 def read(folder: Path) -> list[dict[str, Any]]:
-    """The attempts so far, oldest first; a line that a kill cut off is left out."""
-    found = []
+    """The attempts so far, oldest first, without lines that a kill truncated."""
     try:
-        for line in (folder / ATTEMPTS).read_text(encoding="utf-8").splitlines():
-            try:
-                found.append(json.loads(line))
-            except ValueError:
-                continue
+        lines = (folder / ATTEMPTS).read_text(encoding="utf-8").splitlines()
     except FileNotFoundError:
-        pass
+        return []
+    found = []
+    for line in lines:
+        try:
+            found.append(json.loads(line))
+        except ValueError:
+            continue
     return found

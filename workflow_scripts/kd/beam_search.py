@@ -1,7 +1,4 @@
-"""Beam search over a binarised split with a trained fairseq model.
-
-Everything that translating needs from fairseq is here; ``translate.py`` knows :class:`Translator` and :class:`Search`.
-"""
+"""Beam search over a binarised split with a trained model: what ``translate.py`` needs of fairseq."""
 
 from __future__ import annotations
 
@@ -11,18 +8,23 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from fairseq import checkpoint_utils, tasks, utils
-from fairseq.data import LanguagePairDataset
-from fairseq.data.data_utils import infer_language_pair
-from fairseq.sequence_generator import SequenceGenerator
-from fairseq.tasks.translation import TranslationTask
 
 from ekd_nmt.common.errors import UserError
 from ekd_nmt.resume.out_of_memory import is_out_of_memory
 from kd.checkpoints import UNREADABLE, first_line
 from kd.dictionaries import check_dictionaries
+from kd.fairseq_api import (
+    LanguagePairDataset,
+    SequenceGenerator,
+    TranslationTask,
+    infer_language_pair,
+    load_checkpoint_to_cpu,
+    load_model_ensemble_and_task,
+    move_to_cuda,
+    setup_task,
+)
 
-BPE_MARKER = "@@ "  # what subword-nmt puts between the pieces of a word
+BPE_MARKER = "@@ "  # between the subwords of a word, as subword-nmt writes it
 
 
 @dataclass(frozen=True)
@@ -48,39 +50,39 @@ class Translation:
 
 
 class Translator:
-    """A trained model with its dictionaries, ready to translate splits of one binarised data folder.
+    """A trained model with its dictionaries, for translating the splits of a binarised corpus.
 
     Args:
-        model: checkpoint in fairseq's format.
-        data: folder written by fairseq-preprocess; it replaces the folder recorded in the checkpoint.
-        target_lang: language the caller expects.
-        cpu: stay on the CPU even when a GPU is there.
+        model: fairseq checkpoint.
+        data: folder of the binarised corpus; it replaces the one recorded in the checkpoint.
+        target_lang: expected target language.
+        cpu: use no GPU even if there is one.
 
     Raises:
-        UserError: the checkpoint or the data cannot be read, the target language is another, or the checkpoint was
-            trained with other dictionaries than those in ``data``.
+        UserError: the checkpoint or the corpus cannot be read, its target language is another, or its dictionaries are
+            not those of the checkpoint.
     """
 
     def __init__(self, model: Path, data: Path, target_lang: str, *, cpu: bool = False) -> None:
         state = _load_state(model, data)
         self.task = _setup_task(state["cfg"].task, data)
         if self.task.cfg.target_lang != target_lang:
-            raise UserError(f"{data}: is translated to {self.task.cfg.target_lang}, not to {target_lang} as asked")
+            raise UserError(f"{data}: is translated to {self.task.cfg.target_lang}, not to {target_lang} as requested")
         fix = "pass the data folder that the model was trained on"
         check_dictionaries(state, self.task, model=str(model), other=f"that of {data}", fix=fix)
-        (self.model,), _, _ = checkpoint_utils.load_model_ensemble_and_task([str(model)], task=self.task, state=state)
+        (self.model,), _, _ = load_model_ensemble_and_task([str(model)], task=self.task, state=state)
         self.data = data
         self.cuda = torch.cuda.is_available() and not cpu
         if self.cuda:
             self.model.cuda()
-        # drops what only training needs (attention weights for alignment, dropout); the outputs stay the same
+        # removes what only training needs (attention weights for alignment, dropout), without changing outputs
         self.model.make_generation_fast_(need_attn=False)
 
     def batches(self, split: str, max_tokens: int) -> list[np.ndarray]:
-        """The sentence numbers of a split, batch by batch; always the same ones.
+        """The sentence numbers of a split, batch by batch; deterministic.
 
-        Batches hold sentences of similar length, at most ``max_tokens`` source or target tokens each, padding counted.
-        No sentence is left out: one longer than ``max_tokens``, or than any seen in training, gets a batch too.
+        Batches hold sentences of similar length, at most ``max_tokens`` source or target tokens each, padding included.
+        Every sentence is in a batch, even if it is longer than ``max_tokens`` or than any in training.
 
         Raises:
             UserError: the split is not in the data folder.
@@ -91,7 +93,7 @@ class Translator:
         return list(dataset.batch_by_size(order, max_tokens=max(max_tokens, int(longest))))
 
     def load(self, split: str) -> LanguagePairDataset:
-        """Return the sentence pairs of a split, read once.
+        """The sentence pairs of a split, read once.
 
         Raises:
             UserError: the split is not in the data folder.
@@ -99,7 +101,7 @@ class Translator:
         try:
             if split not in self.task.datasets:
                 self.task.load_dataset(split)
-                # else sentences of one length come in a random order: other batches each time
+                # otherwise sentences of equal length are shuffled, which changes the batches
                 self.task.dataset(split).shuffle = False
         except FileNotFoundError as error:
             raise UserError(f"{self.data}: has no split {split!r}; check --split and --data") from error
@@ -111,10 +113,10 @@ class Search:
 
     Args:
         translator: the model.
-        split: what to translate.
+        split: to translate.
         beam: settings of the search.
-        before_batch: called before each search; may raise in order to stop.
-        say: takes a line for the reader of the log.
+        before_batch: called before each search; may raise to stop.
+        say: logs a line.
 
     Raises:
         UserError: the split is not in the data folder.
@@ -142,10 +144,10 @@ class Search:
         )
 
     def translate(self, batch: np.ndarray) -> list[Translation]:
-        """Translate the sentences of these numbers, in this order; in halves what does not fit into memory.
+        """Translate sentences by number, in this order; batches that do not fit into memory are halved.
 
         Raises:
-            UserError: a single sentence does not fit.
+            UserError: a single sentence does not fit into memory.
         """
         self._before_batch()
         try:
@@ -158,7 +160,7 @@ class Search:
                     f"line {batch[0] + 1} of {self._split}: does not fit into memory, not even alone; ask for more "
                     "memory, lower the beam or the longest output, or pass --cpu"
                 ) from error
-        # from here on, and not before, the exception no longer holds what the search had allocated
+        # outside of the except clause, the exception no longer references the tensors of the search
         if self._translator.cuda:
             torch.cuda.empty_cache()
         if not self._halved:
@@ -170,7 +172,7 @@ class Search:
     def _search(self, batch: np.ndarray) -> list[Translation]:
         numbers = batch.tolist()
         sample = self._dataset.collater([self._dataset[number] for number in numbers])
-        sample = utils.move_to_cuda(sample) if self._translator.cuda else sample
+        sample = move_to_cuda(sample) if self._translator.cuda else sample
         found = self._generator.generate([self._translator.model], sample)
         best = {
             number: self._translation(hypotheses[0])
@@ -185,11 +187,11 @@ class Search:
 
 def _setup_task(config, data: Path) -> TranslationTask:
     try:
-        # a checkpoint trained without named languages has none; the file names in the data folder tell
+        # fairseq infers languages from the data folder; then a checkpoint does not name them
         if config.source_lang is None or config.target_lang is None:
             config.source_lang, config.target_lang = infer_language_pair(str(data))
         if config.source_lang is not None:
-            return tasks.setup_task(config)
+            return setup_task(config)
     except FileNotFoundError as error:
         raise UserError(f"{error.filename or data}: not found; pass the folder of binarised data as --data") from error
     raise UserError(f"{data}: holds no binarised data; pass the folder that binarize.py wrote as --data")
@@ -197,7 +199,7 @@ def _setup_task(config, data: Path) -> TranslationTask:
 
 def _load_state(model: Path, data: Path) -> dict:
     try:
-        return checkpoint_utils.load_checkpoint_to_cpu(str(model), {"data": str(data), "eval_bleu": False})
+        return load_checkpoint_to_cpu(str(model), {"data": str(data), "eval_bleu": False})
     except (FileNotFoundError, IsADirectoryError, PermissionError) as error:
         raise UserError(f"{model}: cannot be read ({error.strerror}); check the path and its permissions") from error
     except UNREADABLE as error:

@@ -1,7 +1,7 @@
-"""Dictionaries and binarised text in fairseq's formats, byte for byte as fairseq-preprocess makes them, but faster.
+"""Dictionaries and binarised text in fairseq's formats, byte for byte as fairseq-preprocess writes them, but faster.
 
-fairseq's binariser makes a tensor of every sentence and looks words up by a method call each; here a sentence costs one
-dictionary look-up a word, and memory does not grow with the corpus but for four bytes a sentence.
+fairseq's binariser makes a tensor of each sentence and calls a method for each word. Here a word costs one dictionary
+look-up, and memory grows by four bytes a sentence only.
 """
 
 from __future__ import annotations
@@ -14,8 +14,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy
-from fairseq.data import Dictionary
-from fairseq.data.indexed_dataset import MMapIndexedDataset, _dtype_header_code, best_fitting_int_dtype
+
+from kd.fairseq_api import Dictionary, MMapIndexedDataset, best_fitting_int_dtype, dtype_code
 
 PADDED_TO = 8  # dictionaries are padded to a multiple of this, fairseq's default
 BUFFERED = 1 << 16  # ids held before they are written
@@ -23,7 +23,7 @@ BUFFERED = 1 << 16  # ids held before they are written
 
 @dataclass(frozen=True)
 class Encoded:
-    """What one binarised side of a split holds. ``unknown`` counts tokens that the dictionary lacks."""
+    """Size of one binarised side of a split; ``unknown`` counts tokens that are not in the dictionary."""
 
     sentences: int
     tokens: int
@@ -31,10 +31,10 @@ class Encoded:
 
 
 def build_dictionary(counts: Counter[str], sentences: int) -> Dictionary:
-    """fairseq's dictionary of a training text: most frequent symbols first, equally frequent ones in order.
+    """fairseq's dictionary of a training text: symbols by frequency, highest first, ties in alphabetical order.
 
     Args:
-        counts: how often each token occurs.
+        counts: frequency of each token.
         sentences: number of lines, each of which ends with the end-of-sentence symbol.
     """
     dictionary = Dictionary()
@@ -45,11 +45,11 @@ def build_dictionary(counts: Counter[str], sentences: int) -> Dictionary:
 
 
 def encode(lines: Iterable[str], dictionary: Dictionary, prefix: str | Path) -> Encoded:
-    """Write ``{prefix}.bin`` and ``{prefix}.idx``, a memory-mapped data set of the ids of all lines.
+    """Write the token ids of all lines to ``{prefix}.bin`` and ``{prefix}.idx``, fairseq's memory-mapped format.
 
     Args:
         lines: tokens separated by white space.
-        dictionary: of their language; other tokens become the unknown symbol.
+        dictionary: of the language; tokens that it lacks become the unknown symbol.
         prefix: path of both files without the suffix.
     """
     dtype = numpy.dtype(best_fitting_int_dtype(len(dictionary)))
@@ -78,14 +78,14 @@ def encode(lines: Iterable[str], dictionary: Dictionary, prefix: str | Path) -> 
 
 
 def _write_index(path: str, lengths: numpy.ndarray, dtype: numpy.dtype) -> None:
-    """The index of a data set: sizes in tokens, end mark included, and byte offsets of the sentences.
+    """Write lengths in tokens, end of sentence included, and byte offsets of the sentences.
 
-    fairseq's own writer collects the offsets in a list, which takes forty bytes a sentence.
+    fairseq's writer collects the offsets in a list, which takes forty bytes a sentence.
     """
     offsets = numpy.zeros(len(lengths), dtype=numpy.int64)
     numpy.cumsum(lengths[:-1] * dtype.itemsize, dtype=numpy.int64, out=offsets[1:])
     with open(path, "wb") as handle:
         handle.write(MMapIndexedDataset.Index._HDR_MAGIC)
-        handle.write(struct.pack("<QBQ", 1, _dtype_header_code(dtype.type), len(lengths)))
+        handle.write(struct.pack("<QBQ", 1, dtype_code(dtype.type), len(lengths)))
         handle.write(lengths.tobytes())
         handle.write(offsets.tobytes())

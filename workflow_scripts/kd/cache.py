@@ -1,43 +1,46 @@
-"""A teacher's next-token distributions on disk: the format, its checks, and reading the rows of a batch.
+"""The teacher cache, a teacher's next-token distributions on disk: format, checks, and reading the rows of a batch.
 
-A cache is a folder. ``meta.json`` says of which teacher, dictionaries and corpus it is. Each split of the corpus has
-one record a target position, the end of sentence included, sentences in corpus order: whole sentences to a shard,
-``{split}.{number}.npy``; where each sentence begins is in ``{split}.starts.npy``. ``tails.npy`` has the teacher's
-average distribution over the tokens that a record does not name. Shards are mapped into memory and never held as a
-whole, so that a training's memory does not grow with the cache, and processes share the page cache.
+A cache is a folder. ``meta.json`` identifies its teacher, dictionaries and corpus. For each split it has one record a
+target position, end of sentence included, in corpus order: shards of whole sentences, ``{split}.{number}.npy``, and
+the first record of each sentence, ``{split}.starts.npy``. ``tails.npy`` is the teacher's average distribution over the
+tokens that a record does not store. Shards are mapped into memory and never read as a whole, so a training's memory
+does not grow with the cache, and processes share the page cache.
 """
 
 from __future__ import annotations
 
 import hashlib
-import json
 import mmap
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Literal
 
 import numpy as np
 import torch
 from numpy.lib import format as npy
+from pydantic import Field
 from torch import Tensor
+from typing_extensions import TypedDict
 
 from ekd_nmt.common.errors import UserError
 from ekd_nmt.common.files import sha256
+from ekd_nmt.common.json_files import read_json
 from kd.fused_loss import Teaching, TopK
 
 FORMAT = 1
 META = "meta.json"
 TAILS = "tails.npy"  # float32 (V), positive, sums to one; of the training set
-SPLITS = ("train", "valid")  # valid too, because a validation reports the distillation loss
-# Pages that were read stay mapped, and count as the process's memory, until they are released; a fault maps some
-# neighbours along.
+SPLITS = ("train", "valid")  # valid too, because validation reports the distillation loss
+# Pages that were read stay mapped, and count as the process's memory, until they are released; a page fault also maps
+# neighbouring pages.
 _FAULT_BYTES = 2**16
 _MAPPED_BYTES = 2**25
+_REBUILD = "delete {} and run again to rebuild it"
 
 
 def record_type(k: int | Literal["full"], vocabulary: int) -> np.dtype:
-    """What is stored of one target position.
+    """The record of one target position.
 
     ``id`` and ``logp`` are the k most likely tokens, most likely first, and their natural log-probabilities; ``tail``
     is the log-probability of all others together. For ``full``, ``logp`` has all tokens in the dictionary's order, in
@@ -51,17 +54,17 @@ def record_type(k: int | Literal["full"], vocabulary: int) -> np.dtype:
 
 
 def starts_file(split: str) -> str:
-    """Name of the file with the number of the first record of each sentence of a split, and their total; int64."""
+    """Name of the file with the index of the first record of each sentence, and the total; int64 ``(B + 1)``."""
     return f"{split}.starts.npy"
 
 
 def shard_file(split: str, number: int) -> str:
-    """Name of a shard."""
+    """Name of a shard's file."""
     return f"{split}.{number:05d}.npy"
 
 
 def corpus_hash(data: Path, split: str, languages: Sequence[str]) -> str:
-    """SHA-256 over those of the files of a binarised split.
+    """SHA-256 of a binarised split, over the SHA-256 of each of its files.
 
     Args:
         data: folder of the binarised corpus.
@@ -73,58 +76,88 @@ def corpus_hash(data: Path, split: str, languages: Sequence[str]) -> str:
     return hashlib.sha256("".join(sha256(data / name) for name in names).encode()).hexdigest()
 
 
+class FileEntry(TypedDict):
+    """A file of the cache in ``meta.json``."""
+
+    file: str
+    bytes: int
+    sha256: str
+
+
+class ShardEntry(TypedDict):
+    """A shard of the cache in ``meta.json``, with its keys in the order in which they are written."""
+
+    file: str
+    sentences: int
+    tokens: int
+    bytes: int
+    sha256: str
+
+
+class _Split(TypedDict):
+    corpus: str
+    sentences: int
+    tokens: int
+    starts: FileEntry
+    shards: list[ShardEntry]
+    coverage: dict[str, float]
+
+
+class _Meta(TypedDict):  # what is read of it
+    format: int
+    top_k: int | Literal["full"]
+    vocabulary: int
+    temperature: float
+    teacher: str
+    dictionaries: dict[str, str]
+    tails: FileEntry
+    splits: Annotated[dict[Literal["train", "valid"], _Split], Field(min_length=2)]
+
+
 @dataclass(frozen=True)
 class Identity:
-    """What a cache was made of, or what a training needs it to be made of."""
+    """What a cache was made from, or what a training requires it to be made from."""
 
     teacher: str  # SHA-256 of the model file
     dictionaries: dict[str, str]  # fingerprints, by side
     vocabulary: int
     temperature: float
-    corpora: dict[str, str]  # by split, as corpus_hash gives them
+    corpora: dict[str, str]  # corpus_hash, by split
 
 
 class TeacherCache:
     """A finished cache.
 
     Args:
-        folder: as the workflow's step ``cache_teacher`` writes it.
+        folder: written by the workflow's step ``cache_teacher``.
 
     Raises:
-        UserError: it is not there, or its ``meta.json`` is not of this format.
+        UserError: there is no cache, or its ``meta.json`` is damaged or has another format.
     """
 
     def __init__(self, folder: Path):
         self.folder = folder
         path = folder / META
-        try:
-            self.meta: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
-            version = self.meta["format"]
-            self.identity = Identity(
-                teacher=self.meta["teacher"],
-                dictionaries=self.meta["dictionaries"],
-                vocabulary=self.meta["vocabulary"],
-                temperature=self.meta["temperature"],
-                corpora={split: self.meta["splits"][split]["corpus"] for split in SPLITS},
-            )
-            self.top_k: int | Literal["full"] = self.meta["top_k"]
-            entries = [self.meta["splits"][split] for split in SPLITS]
-            self._parts = [
-                self.meta["tails"],
-                *(part for each in entries for part in (each["starts"], *each["shards"])),
-            ]
-        except OSError as error:
-            raise UserError(f"{path}: cannot be read ({error.strerror}); make the teacher's cache first") from error
-        except (ValueError, LookupError, TypeError) as error:
-            raise UserError(f"{path}: is no teacher cache's; {_AGAIN.format(folder)}") from error
-        if version != FORMAT:
-            raise UserError(f"{path}: has format {version!r}, this version reads {FORMAT}; {_AGAIN.format(folder)}")
+        self.meta = read_json(path, _Meta, _REBUILD.format(folder))
+        if (version := self.meta["format"]) != FORMAT:
+            raise UserError(f"{path}: has format {version!r}, this version reads {FORMAT}; {_REBUILD.format(folder)}")
+        splits = [self.meta["splits"][name] for name in SPLITS]
+        self.identity = Identity(
+            teacher=self.meta["teacher"],
+            dictionaries=self.meta["dictionaries"],
+            vocabulary=self.meta["vocabulary"],
+            temperature=self.meta["temperature"],
+            corpora={name: split["corpus"] for name, split in zip(SPLITS, splits, strict=True)},
+        )
+        self.top_k: int | Literal["full"] = self.meta["top_k"]
+        files = [file for split in splits for file in (split["starts"], *split["shards"])]
+        self._files: list[FileEntry | ShardEntry] = [self.meta["tails"], *files]
 
     def check(self, needed: Identity) -> None:
-        """Refuse a cache of another teacher, dictionary, temperature or corpus.
+        """Require a cache of the same teacher, dictionaries, temperature and corpus.
 
         Raises:
-            UserError: names what differs.
+            UserError: one of them differs.
         """
         own = self.identity
         differences = [
@@ -143,52 +176,49 @@ class TeacherCache:
         for text, there, here in differences:
             if there != here:
                 shown = (str(value)[:12] if "SHA" in text else value for value in (there, here))
-                raise UserError(f"{self.folder}: the cache is of {text.format(*shown)}; {_AGAIN.format(self.folder)}")
+                raise UserError(f"{self.folder}: the cache is of {text.format(*shown)}; {_REBUILD.format(self.folder)}")
 
     def verify(self) -> None:
         """Compare size and SHA-256 of every file with ``meta.json``.
 
         Raises:
-            UserError: a file is missing, truncated or altered; names it.
+            UserError: a file is missing, truncated or altered.
         """
-        for part in self._parts:
-            path = self.folder / part["file"]
+        for entry in self._files:
+            path = self.folder / entry["file"]
             if not path.is_file():
                 problem = "is missing"
-            elif (size := path.stat().st_size) != part["bytes"]:
-                problem = f"has {size:,} bytes instead of {part['bytes']:,}"
-            elif sha256(path) != part["sha256"]:
+            elif (size := path.stat().st_size) != entry["bytes"]:
+                problem = f"has {size:,} bytes instead of {entry['bytes']:,}"
+            elif sha256(path) != entry["sha256"]:
                 problem = "was altered: its SHA-256 is not that in meta.json"
             else:
                 continue
-            raise UserError(f"{path}: {problem}; {_AGAIN.format(self.folder)}")
+            raise UserError(f"{path}: {problem}; {_REBUILD.format(self.folder)}")
 
     def tails(self) -> Tensor:
         """The teacher's average distribution over the tokens that are not among the k, float32 ``(V)``."""
         return torch.from_numpy(np.load(self.folder / TAILS))
 
     def split(self, name: str) -> CachedSplit:
-        """The rows of a split, mapped into memory; the cache should have been checked and verified."""
+        """The records of a split, mapped into memory; check and verify the cache before."""
         entry = self.meta["splits"][name]
         return CachedSplit(
-            [self.folder / part["file"] for part in entry["shards"]],
+            [self.folder / shard["file"] for shard in entry["shards"]],
             self.folder / entry["starts"]["file"],
-            [part["tokens"] for part in entry["shards"]],
+            [shard["tokens"] for shard in entry["shards"]],
             record_type(self.top_k, self.identity.vocabulary),
         )
 
 
-_AGAIN = "delete {} and run again, then it is made anew"
-
-
 class CachedSplit:
-    """The records of one split, found by sentence.
+    """The records of one split, looked up by sentence.
 
     Args:
-        shards: their files, in order.
+        shards: files, in order.
         starts: see :func:`starts_file`.
-        tokens: records in each shard.
-        record: as :func:`record_type` gives it.
+        tokens: number of records in each shard.
+        record: see :func:`record_type`.
     """
 
     def __init__(self, shards: Sequence[Path], starts: Path, tokens: Sequence[int], record: np.dtype):
@@ -213,7 +243,7 @@ class CachedSplit:
         return len(self._starts) - 1
 
     def read(self, sentences: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Records of some sentences, one after the other ``(N)``, and how many each has.
+        """The concatenated records of some sentences ``(N)``, and the number of records of each ``(B)``.
 
         Args:
             sentences: int64 ``(B)``, rows of the binarised corpus.
@@ -232,7 +262,7 @@ class CachedSplit:
         return rows.view(self._record).reshape(-1), lengths
 
     def _release(self, touched: int) -> None:
-        """Unmap the pages read so far, now and then; they stay in the page cache of the kernel."""
+        """Unmap the pages read so far once they are many; they stay in the kernel's page cache."""
         self._touched += touched
         if self._touched > _MAPPED_BYTES:
             self._touched = 0
@@ -241,14 +271,15 @@ class CachedSplit:
 
 
 def as_teaching(records: np.ndarray, device: torch.device, tails: Tensor | None = None) -> Teaching:
-    """What :func:`kd.fused_loss.fused_loss` takes, from the records of N positions.
+    """The argument of :func:`kd.fused_loss.fused_loss` for the records of N positions.
 
-    Half precision rounds each log-probability; the k tokens and the rest are made to add up to one again.
+    Half precision rounds each log-probability, so the k tokens and the rest are normalised to a sum of one again.
 
     Args:
-        records: as :meth:`CachedSplit.read` gives them.
+        records: see :meth:`CachedSplit.read`.
         device: of the result.
-        tails: what the rest is spread in proportion to, ``(V)`` on the same device; None makes it one event.
+        tails: distribution ``(V)`` on the same device, in proportion to which the rest is redistributed; None makes
+            the rest one event.
     """
 
     def tensor(name: str, dtype: type) -> Tensor:

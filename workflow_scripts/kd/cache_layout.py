@@ -1,4 +1,4 @@
-"""The parts of writing a teacher's cache that need no model: shards, batches, records, and how much they cover."""
+"""Layout of a teacher cache: shards, batches, records, and the probability that these cover. Needs no model."""
 
 from __future__ import annotations
 
@@ -17,10 +17,10 @@ from torch import Tensor
 from ekd_nmt.common.files import atomic_write, sha256
 from kd.cache import shard_file
 
-MAX_SHARDS = 256  # about, of a split: each is a file that a training keeps open; larger caches have larger shards
+MAX_SHARDS = 256  # about, of a split: training keeps them all open, so larger caches have larger shards
 COVERAGE_STEPS = 10_000
-_UNIFORM_SHARE = 0.01  # of the tails' distribution, so that no token is without
-_BLOCK_BYTES = 2**22  # of the log-probabilities whose top k are taken at a time
+_UNIFORM_SHARE = 0.01  # of the tails' distribution, so that no token has probability zero
+_BLOCK_BYTES = 2**22  # of log-probabilities in one top-k operation
 
 
 @dataclass(frozen=True)
@@ -35,7 +35,7 @@ class Shard:
 
     @property
     def entry(self) -> dict[str, Any]:
-        """What ``meta.json`` says of it, but for its bytes."""
+        """Its entry in ``meta.json``, without size and SHA-256."""
         return {
             "file": shard_file(self.split, self.number),
             "sentences": self.end - self.first,
@@ -43,14 +43,14 @@ class Shard:
         }
 
 
-def plan(split: str, starts: np.ndarray, record_bytes: int, shard_bytes: int) -> list[Shard]:
-    """Cut a split into shards of whole sentences, each of about ``shard_bytes`` at most, or of one sentence.
+def plan_shards(split: str, starts: np.ndarray, record_bytes: int, shard_bytes: int) -> list[Shard]:
+    """Divide a split into shards of whole sentences, each of about ``shard_bytes`` at most, or of one sentence.
 
     Args:
         split: train or valid.
         starts: int64 ``(sentences + 1)``, see :func:`kd.cache.starts_file`.
         record_bytes: of one target position.
-        shard_bytes: exceeded where there would be more than ``MAX_SHARDS`` shards otherwise.
+        shard_bytes: raised for large splits, so that there are about ``MAX_SHARDS`` shards at most.
     """
     tokens = max(shard_bytes // record_bytes, math.ceil(starts[-1] / MAX_SHARDS))
     shards: list[Shard] = []
@@ -63,16 +63,16 @@ def plan(split: str, starts: np.ndarray, record_bytes: int, shard_bytes: int) ->
 
 
 def batches(source: np.ndarray, target: np.ndarray, max_tokens: int) -> list[np.ndarray]:
-    """Group sentences of similar length; none is left out, and one longer than ``max_tokens`` is alone.
+    """Batches of sentences of similar length. A sentence longer than ``max_tokens`` is a batch of its own.
 
-    fairseq's own batching drops what does not fit, and the end of a corpus that fills no batch.
+    fairseq's batching drops sentences that are too long, and the end of a corpus that fills no batch.
 
     Args:
-        source, target: tokens of each sentence, int ``(B)``.
-        max_tokens: source or target tokens of a batch, padding counted.
+        source, target: number of tokens of each sentence, int ``(B)``.
+        max_tokens: source or target tokens of a batch, padding included.
 
     Returns:
-        Indices into the sentences, every one once.
+        Indices of the sentences, each exactly once.
     """
     order = np.lexsort((source, target))
     cuts, begin, width = [], 0, 0
@@ -85,11 +85,11 @@ def batches(source: np.ndarray, target: np.ndarray, max_tokens: int) -> list[np.
 
 
 def to_records(log_probs: Tensor, record: np.dtype, tails: np.ndarray | None = None) -> np.ndarray:
-    """What is stored of N target positions ``(N)``.
+    """The records of N target positions ``(N)``.
 
     Args:
         log_probs: float32 ``(N, V)``.
-        record: as :func:`kd.cache.record_type` gives it.
+        record: see :func:`kd.cache.record_type`.
         tails: float64 ``(V)``; the probabilities of the tokens that are not stored are added to it.
     """
     records = np.empty(len(log_probs), dtype=record)
@@ -97,12 +97,12 @@ def to_records(log_probs: Tensor, record: np.dtype, tails: np.ndarray | None = N
         records["logp"] = log_probs.cpu().numpy()
         return records
     (k,) = record["id"].shape
-    # on a GPU all at once: each block costs a wait
+    # on a GPU in one block, because each block costs a synchronisation
     rows = max(1, _BLOCK_BYTES // (4 * log_probs.size(1)) if log_probs.device.type == "cpu" else len(log_probs))
     for begin in range(0, len(log_probs), rows):
         block = log_probs[begin : begin + rows]
         top = block.topk(k, dim=1)
-        # added up, not taken as 1 - Σ p, which loses all digits where the teacher is sure
+        # a sum, because 1 - Σ p has no digits left where the teacher is confident
         rest = block.scatter(1, top.indices, -math.inf)
         tail = rest.logsumexp(dim=1)
         if tails is not None:
@@ -114,7 +114,7 @@ def to_records(log_probs: Tensor, record: np.dtype, tails: np.ndarray | None = N
 
 
 def mass_statistics(records: np.ndarray) -> dict[str, Any]:
-    """What :func:`coverage` needs of a shard: the sum of the stored tokens' mass, and its histogram, by step."""
+    """Input of :func:`coverage` for a shard: sum and histogram of the stored tokens' probability, a key a step."""
     mass = -np.expm1(records["tail"].astype(np.float64)) if "tail" in records.dtype.names else np.ones(len(records))
     steps, counts = np.unique(np.rint(mass * COVERAGE_STEPS).astype(int), return_counts=True)
     histogram = dict(zip(map(str, steps.tolist()), counts.tolist(), strict=True))  # JSON has no other keys
@@ -122,10 +122,9 @@ def mass_statistics(records: np.ndarray) -> dict[str, Any]:
 
 
 def coverage(statistics: Sequence[dict[str, Any]]) -> dict[str, float]:
-    """Probability of the stored tokens together, over the positions of all shards: mean and 5th percentile.
+    """Total probability of the stored tokens of a position, over all shards: mean and 5th percentile.
 
-    The percentile comes from a histogram, so that no more than that is in memory: it is exact to half a step, that is
-    ``0.5 / COVERAGE_STEPS``.
+    The percentile is taken from a histogram, to save memory, and is exact to ``0.5 / COVERAGE_STEPS``.
     """
     histogram = Counter()
     for each in statistics:
@@ -152,8 +151,8 @@ def tails_distribution(sums: np.ndarray) -> np.ndarray:
 
 
 def write_array(path: Path, array: np.ndarray) -> dict[str, Any]:
-    """Write a .npy file; returns its size and SHA-256 as ``meta.json`` has them."""
+    """Write a .npy file; returns its size and SHA-256, as in ``meta.json``."""
     with atomic_write(path, "wb") as handle:
         npy.write_array_header_1_0(handle, npy.header_data_from_array_1_0(array))
-        handle.write(array.view(np.uint8))  # numpy's own writing does not tell a full disk from other failures
+        handle.write(array.view(np.uint8))  # numpy's own write hides the cause of an error, such as a full disk
     return {"bytes": path.stat().st_size, "sha256": sha256(path)}

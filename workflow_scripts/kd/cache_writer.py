@@ -1,16 +1,14 @@
-"""Write a teacher's cache: one pass over a corpus, shard by shard, that may be stopped or killed anywhere.
+"""Write a teacher cache: one pass over a corpus, shard by shard, that can be interrupted anywhere.
 
-The bytes of a shard depend on the shard alone, not on what was written before it, so a run that goes on after a kill
-ends in the files of an undisturbed one (on the same device, with as many threads). A finished shard has a sidecar,
-written after it, with its SHA-256 and what the coverage needs; without one that fits, a shard is computed again.
+The bytes of a shard depend on that shard alone, so a resumed run writes the same files as an uninterrupted one (on the
+same device, with the same number of threads). After each shard its sidecar is written, with SHA-256 and coverage; a
+shard without a matching sidecar is computed again.
 
-The folder of unfinished work holds ``cache``, which becomes the cache by a rename, and beside it what is not published:
-``sidecars``, ``seconds.json`` and the lock.
+The work folder holds ``cache``, which a rename publishes, and what is not published: ``sidecars``, ``seconds.json``.
 """
 
 from __future__ import annotations
 
-import json
 import shutil
 import time
 from collections.abc import Callable
@@ -20,31 +18,42 @@ from typing import Any, Literal
 
 import numpy as np
 import torch
-from fairseq import utils
+from typing_extensions import TypedDict
 
 from ekd_nmt.cluster.cache_size import amount
 from ekd_nmt.common.errors import UserError
 from ekd_nmt.common.files import sha256, write_json
+from ekd_nmt.common.json_files import read_json_if_valid
 from kd.binarized_corpus import load_task
-from kd.cache import FORMAT, META, SPLITS, TAILS, corpus_hash, record_type, starts_file
-from kd.cache_layout import Shard, batches, coverage, mass_statistics, plan, tails_distribution, to_records, write_array
+from kd.cache import FORMAT, META, SPLITS, TAILS, ShardEntry, corpus_hash, record_type, starts_file
+from kd.cache_layout import (
+    Shard,
+    batches,
+    coverage,
+    mass_statistics,
+    plan_shards,
+    tails_distribution,
+    to_records,
+    write_array,
+)
 from kd.dictionaries import fingerprints
+from kd.fairseq_api import move_to_cuda
 from kd.teacher import Teacher
 
-SHARD_BYTES = 2**24  # a kill loses the work of one shard at most, and one shard is held in memory
+SHARD_BYTES = 2**24  # held in memory, and lost by a kill
 
 
 @dataclass(frozen=True)
 class Request:
-    """What to cache, and how."""
+    """The options of a cache."""
 
     teacher: Path  # model.pt
     data: Path  # folder of the binarised corpus
     top_k: int | Literal["full"]
     temperature: float
-    max_tokens: int  # source or target tokens of a batch, padding counted
+    max_tokens: int  # source or target tokens of a batch, padding included
     shard_bytes: int = SHARD_BYTES  # about; whole sentences, at least one
-    cpu: bool = False  # even when there is a GPU
+    cpu: bool = False  # even if there is a GPU
 
     @property
     def cuda(self) -> bool:
@@ -57,15 +66,21 @@ class Request:
         return {"format": FORMAT} | {name: getattr(self, name) for name in names}
 
 
-class Caching:
-    """The writing of one cache.
+class _Sidecar(TypedDict):
+    entry: ShardEntry
+    mass: dict[str, Any]  # see mass_statistics
+    tails: str  # SHA-256
+
+
+class CacheWriter:
+    """Writes one cache.
 
     Args:
         request: what to cache.
         folder: of the unfinished work, held by this process.
         say: takes a line for the reader of the log.
         before_saving: called before files are written; may raise.
-        parts: for want of memory, batches are so many times smaller.
+        shrink: divisor of ``max_tokens``, above 1 after running out of memory.
 
     Raises:
         UserError: the corpus or the teacher cannot be used.
@@ -77,11 +92,11 @@ class Caching:
         folder: Path,
         say: Callable[[str], None] = print,
         before_saving: Callable[[], None] = lambda: None,
-        parts: int = 1,
+        shrink: int = 1,
     ):
         self._started = time.perf_counter()
         self.request, self.folder, self.say = request, folder, say
-        self._before_saving, self._max_tokens = before_saving, max(1, request.max_tokens // parts)
+        self._before_saving, self._max_tokens = before_saving, max(1, request.max_tokens // shrink)
         self.task = load_task(request.data)
         self.teacher = Teacher.load(request.teacher, self.task, request.temperature)
         self.vocabulary = len(self.task.target_dictionary)
@@ -90,11 +105,11 @@ class Caching:
         for split in SPLITS:
             sizes = self.task.dataset(split).tgt_sizes
             self.starts[split] = np.concatenate([[0], np.cumsum(sizes, dtype=np.int64)]).astype("<i8")
-            self.shards[split] = plan(split, self.starts[split], self.record.itemsize, request.shard_bytes)
+            self.shards[split] = plan_shards(split, self.starts[split], self.record.itemsize, request.shard_bytes)
         self._cache, self._sidecars = folder / "cache", folder / "sidecars"
-        for leftover in (path for part in (folder, self._cache, self._sidecars) for path in part.glob(".*.tmp")):
-            leftover.unlink()  # of a write that was killed
-        self._seconds_before = _read_json(folder / "seconds.json") or 0.0
+        for killed_write in (path for each in (folder, self._cache, self._sidecars) for path in each.glob(".*.tmp")):
+            killed_write.unlink()
+        self._seconds_before = read_json_if_valid(folder / "seconds.json", float) or 0.0
 
     @property
     def tokens(self) -> int:
@@ -103,24 +118,24 @@ class Caching:
 
     @property
     def seconds(self) -> float:
-        """Wall-clock seconds spent, those before an interruption included."""
+        """Wall-clock seconds so far, including those before an interruption."""
         return self._seconds_before + time.perf_counter() - self._started
 
     @property
     def device(self) -> str:
-        """Where the teacher runs, in words."""
+        """Name of the device that the teacher runs on."""
         return torch.cuda.get_device_name() if self.request.cuda else "cpu"
 
     @property
     def meta_sha256(self) -> str:
-        """Hexadecimal SHA-256 of ``meta.json``, when the cache is complete and not published yet."""
+        """Hexadecimal SHA-256 of ``meta.json``; call it after :meth:`run` and before :meth:`publish`."""
         return sha256(self._cache / META)
 
     def run(self, before_batch: Callable[[], None] = lambda: None) -> dict[str, Any]:
-        """Compute what is not there yet, and complete the cache in the folder of the unfinished work.
+        """Compute the missing shards, and complete the cache in the work folder.
 
         Args:
-            before_batch: called before each batch; may raise in order to stop.
+            before_batch: called before each batch; may raise to stop.
 
         Returns:
             The content of ``meta.json``.
@@ -140,7 +155,7 @@ class Caching:
         if self.request.top_k != "full" and self.request.top_k > self.vocabulary:
             self.say(f"warning: top_k {self.request.top_k} is above the vocabulary, {self.vocabulary}; use top_k: full")
         if sidecars:
-            self.say(f"going on: {len(sidecars)} of {len(shards)} shards are there")
+            self.say(f"resuming: {len(sidecars)} of {len(shards)} shards are finished")
         self._require_room(left * self.record.itemsize)
         begun, computed = time.perf_counter(), 0
         for shard in missing:
@@ -161,17 +176,16 @@ class Caching:
         """The folder to publish when :meth:`run` has returned."""
         return self._cache
 
-    def _finished(self, shard: Shard) -> dict[str, Any] | None:
+    def _finished(self, shard: Shard) -> _Sidecar | None:
         """The sidecar of a shard that is complete and unaltered, else None."""
-        sidecar, path = _read_json(self._sidecar(shard)), self._cache / shard.entry["file"]
+        sidecar, path = read_json_if_valid(self._sidecar(shard), _Sidecar), self._cache / shard.entry["file"]
+        if sidecar is None:
+            return None
         try:
-            entry = sidecar["entry"]
-            whole = sha256(self._tails(shard)) == sidecar["tails"] and entry == shard.entry | {
-                "bytes": path.stat().st_size,
-                "sha256": sha256(path),
-            }
+            written = shard.entry | {"bytes": path.stat().st_size, "sha256": sha256(path)}
+            whole = sidecar["entry"] == written and sidecar["tails"] == sha256(self._tails(shard))
             return sidecar if whole else None
-        except (OSError, LookupError, TypeError):
+        except OSError:
             return None
 
     def _require_room(self, needed: int) -> None:
@@ -182,18 +196,21 @@ class Caching:
                 "distillation.top_k, make room, or set distillation.teacher_mode: online"
             )
 
-    def _write(self, shard: Shard, before_batch: Callable[[], None]) -> dict[str, Any]:
+    def _write(self, shard: Shard, before_batch: Callable[[], None]) -> _Sidecar:
         tails = np.zeros(self.vocabulary)
         records = self._compute(shard, tails, before_batch)
         self._before_saving()
         path = self._cache / shard.entry["file"]
-        sidecar = {"entry": shard.entry | write_array(path, records), "mass": mass_statistics(records)}
-        sidecar["tails"] = write_array(self._tails(shard), tails)["sha256"]
-        write_json(self._sidecar(shard), sidecar)  # the last, because it says that all is there
+        sidecar: _Sidecar = {
+            "entry": shard.entry | write_array(path, records),
+            "mass": mass_statistics(records),
+            "tails": write_array(self._tails(shard), tails)["sha256"],
+        }
+        write_json(self._sidecar(shard), sidecar)  # last, because it marks the shard as finished
         return sidecar
 
     def _compute(self, shard: Shard, tails: np.ndarray, before_batch: Callable[[], None]) -> np.ndarray:
-        """The records of a shard, in corpus order; ``tails`` as for :func:`kd.cache_parts.to_records`."""
+        """The records of a shard, in corpus order; ``tails`` as in :func:`kd.cache_layout.to_records`."""
         dataset = self.task.dataset(shard.split)
         sizes = (each[shard.first : shard.end] for each in (dataset.src_sizes, dataset.tgt_sizes))
         starts = self.starts[shard.split]
@@ -206,7 +223,7 @@ class Caching:
             inside = torch.arange(sample["target"].size(1)) < torch.from_numpy(lengths).unsqueeze(1)
             rows = inside.flatten().nonzero().squeeze(1)
             if self.request.cuda:
-                sample, rows = utils.move_to_cuda(sample), rows.cuda()
+                sample, rows = move_to_cuda(sample), rows.cuda()
             found = to_records(
                 self.teacher.teach(sample, rows, dtype=torch.float32, training=False), self.record, tails
             )
@@ -216,14 +233,14 @@ class Caching:
                     f"teacher {self.request.teacher}: its probabilities are not finite in line "
                     f"{np.repeat(ids, lengths)[lost][0] + 1} of {shard.split}; its training diverged, train it again"
                 )
-            # of each position, its place in the sentence added to the sentence's in the shard
+            # index of a position in the shard: that of its sentence, plus that within the sentence
             ends = np.cumsum(lengths)
             offsets = starts[ids] - starts[shard.first] - (ends - lengths)
             records[np.repeat(offsets, lengths) + np.arange(ends[-1])] = found
         return records
 
-    def _complete(self, sidecars: dict[str, list[dict[str, Any]]]) -> dict[str, Any]:
-        """Write the files beside the shards, ``meta.json`` last."""
+    def _complete(self, sidecars: dict[str, list[_Sidecar]]) -> dict[str, Any]:
+        """Write all files other than shards, ``meta.json`` last."""
         languages = (self.task.cfg.source_lang, self.task.cfg.target_lang)
         splits = {}
         for split, starts in self.starts.items():
@@ -255,11 +272,3 @@ class Caching:
 
     def _tails(self, shard: Shard) -> Path:
         return self._sidecars / f"{shard.entry['file']}.tails.npy"
-
-
-def _read_json(path: Path) -> Any:
-    """The content of a file, or None if it is missing or damaged."""
-    try:
-        return json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        return None

@@ -1,7 +1,7 @@
-"""The fairseq criteria of this workflow: ``label_smoothed_rows`` and ``label_smoothed_kd``.
+"""The workflow's two fairseq criteria, ``label_smoothed_rows`` and ``label_smoothed_kd``.
 
-The first is fairseq's ``label_smoothed_cross_entropy``, computed on the positions that are not padding and in one pass;
-the second mixes it with word-level distillation:
+The first is fairseq's ``label_smoothed_cross_entropy``, computed in one pass over the positions that are not padding.
+The second adds word-level distillation:
 
     loss = α · CE_label-smoothed + (1 − α) · T² · D(p_teacher, p_student)
 
@@ -10,24 +10,24 @@ number of target tokens. D and the computation are those of :mod:`kd.fused_loss`
 T = 1). The teacher's distributions are read from a cache (:mod:`kd.cache`) or computed batch by batch.
 """
 
-# no "from __future__ import annotations" here: fairseq makes command-line options of the dataclass by its field types
+# no "from __future__ import annotations": fairseq derives command-line options from the dataclass's field types
 import math
 from dataclasses import dataclass, field
 from typing import Any
 
 import torch
-from fairseq.criterions import register_criterion
-from fairseq.criterions.label_smoothed_cross_entropy import (
-    LabelSmoothedCrossEntropyCriterion,
-    LabelSmoothedCrossEntropyCriterionConfig,
-)
-from fairseq.dataclass import ChoiceEnum
-from fairseq.logging import metrics
-from fairseq.tasks import FairseqTask
 from torch import Tensor, nn
 
 from ekd_nmt.common.errors import UserError
-from kd.fused_loss import Losses, Teaching, Weights, fused_loss
+from kd.fairseq_api import (
+    ChoiceEnum,
+    FairseqTask,
+    LabelSmoothedCrossEntropyCriterion,
+    LabelSmoothedCrossEntropyCriterionConfig,
+    metrics,
+    register_criterion,
+)
+from kd.fused_loss import Teaching, Weights, fused_loss
 from kd.projection import decoder_features, project
 from kd.teacher import CachedTeacher, Teacher
 
@@ -51,12 +51,12 @@ class LabelSmoothedRowsCriterion(LabelSmoothedCrossEntropyCriterion):
             FloatingPointError: the loss is not finite in training.
         """
         rows, target = self._target_rows(sample)
-        # before the student's work is queued on a GPU, so that nothing waits for it
+        # first, because it synchronises with the GPU, which the student's forward pass keeps busy
         teaching = self.teaching(model, sample, rows)
         logits = project(model, decoder_features(model, sample["net_input"], rows))
         losses = fused_loss(logits, target, self.weights, teaching, reduce=reduce)
         if self.training:
-            self.require_finite(losses)
+            _require_finite(ce=losses.nll, **({} if teaching is None else {"kd": losses.distillation}))
 
         sample_size = sample["target"].size(0) if self.sentence_avg else sample["ntokens"]
         logging_output = {
@@ -65,8 +65,9 @@ class LabelSmoothedRowsCriterion(LabelSmoothedCrossEntropyCriterion):
             "ntokens": sample["ntokens"],
             "nsentences": sample["target"].size(0),
             "sample_size": sample_size,
-            **self.further_logs(losses),
         }
+        if teaching is not None:
+            logging_output["kd_loss"] = losses.distillation.data
         if self.report_accuracy:
             logging_output["n_correct"] = logits.argmax(dim=-1).eq(target).sum().item()
             logging_output["total"] = target.numel()
@@ -74,27 +75,15 @@ class LabelSmoothedRowsCriterion(LabelSmoothedCrossEntropyCriterion):
 
     @property
     def weights(self) -> Weights:
-        """How the parts of the loss are mixed."""
+        """The weights of the loss terms."""
         return Weights(epsilon=self.eps)
 
     def teaching(self, model: nn.Module, sample: dict[str, Any], rows: Tensor) -> Teaching | None:
         """The teacher's distributions of the chosen target positions ``(N)``; None without a teacher."""
         return None
 
-    def further_logs(self, losses: Losses) -> dict[str, Tensor]:
-        """What is logged beside the cross-entropy."""
-        return {}
-
-    def require_finite(self, losses: Losses) -> None:
-        """Stop a training whose loss is lost, naming the part that went first.
-
-        Raises:
-            FloatingPointError: it is lost.
-        """
-        _require_finite(ce=losses.nll)
-
     def _target_rows(self, sample: dict[str, Any]) -> tuple[Tensor, Tensor]:
-        """Positions in the flattened target that enter the loss, int64 ``(N)``, and their tokens ``(N)``."""
+        """Positions of the flattened target that enter the loss, int64 ``(N)``, and their tokens ``(N)``."""
         target = sample["target"]
         scored = target.ne(self.padding_idx)
         scored[:, : self.ignore_prefix_size] = False
@@ -104,7 +93,7 @@ class LabelSmoothedRowsCriterion(LabelSmoothedCrossEntropyCriterion):
 
 @dataclass
 class LabelSmoothedKDCriterionConfig(LabelSmoothedCrossEntropyCriterionConfig):
-    """Options of ``label_smoothed_kd``, beside those of ``label_smoothed_cross_entropy``."""
+    """Options of ``label_smoothed_kd``, besides those of ``label_smoothed_cross_entropy``."""
 
     alpha: float = field(default=0.5, metadata={"help": "weight of the cross-entropy; distillation gets 1 - alpha"})
     temperature: float = field(default=1.0, metadata={"help": "temperature of both distributions in the distillation"})
@@ -113,7 +102,7 @@ class LabelSmoothedKDCriterionConfig(LabelSmoothedCrossEntropyCriterionConfig):
     )
     teacher: str = field(default="", metadata={"help": "the teacher's checkpoint, model.pt (required)"})
     teacher_cache: str = field(
-        default="", metadata={"help": "folder of that teacher's cache; without it, the teacher computes every batch"}
+        default="", metadata={"help": "folder of that teacher's cache; without it, the teacher runs on every batch"}
     )
     tail: ChoiceEnum(["redistribute", "bucket"]) = field(
         default="redistribute",
@@ -131,7 +120,7 @@ class LabelSmoothedKDCriterion(LabelSmoothedRowsCriterion):
     """See the module. Logs ``loss``, ``nll_loss`` (with ``ppl``) and ``kd_loss``, all in bits a token.
 
     Raises:
-        UserError: no teacher, a teacher or a cache that does not fit the task, or a weight or temperature out of range.
+        UserError: no teacher; a teacher or a cache that does not match the task; alpha or temperature out of range.
     """
 
     def __init__(
@@ -157,7 +146,7 @@ class LabelSmoothedKDCriterion(LabelSmoothedRowsCriterion):
         if not teacher:
             raise UserError("label_smoothed_kd has no teacher; give --teacher MODEL.pt")
         if teacher_cache and teacher_dropout:
-            raise UserError("--teacher-dropout draws anew in every batch, a cache cannot; give only one of the two")
+            raise UserError("--teacher-dropout is random in every batch, a cache is fixed; give only one of the two")
         self.alpha = alpha
         self.temperature = temperature
         self.divergence = str(divergence)
@@ -168,7 +157,7 @@ class LabelSmoothedKDCriterion(LabelSmoothedRowsCriterion):
 
     @property
     def weights(self) -> Weights:
-        """How the parts of the loss are mixed."""
+        """The weights of the loss terms."""
         return Weights(self.eps, self.alpha, self.temperature, reverse=self.divergence == "reverse_kl")
 
     def teaching(self, model: nn.Module, sample: dict[str, Any], rows: Tensor) -> Teaching:
@@ -176,30 +165,26 @@ class LabelSmoothedKDCriterion(LabelSmoothedRowsCriterion):
         dtype = next(model.parameters()).dtype
         return self.teacher.teach(sample, rows, dtype=dtype, training=self.training)
 
-    def further_logs(self, losses: Losses) -> dict[str, Tensor]:
-        """The distillation loss."""
-        return {"kd_loss": losses.distillation.data}
-
-    def require_finite(self, losses: Losses) -> None:
-        """As that of the plain criterion."""
-        _require_finite(ce=losses.nll, kd=losses.distillation)
-
     @classmethod
     def reduce_metrics(cls, logging_outputs: list[dict[str, Any]]) -> None:
-        """Aggregate over batches and processes; adds ``kd_loss`` to what the parent logs."""
+        """Aggregate over batches and ranks: the parent's values, and ``kd_loss``."""
         super().reduce_metrics(logging_outputs)
         kd_loss = sum(log.get("kd_loss", 0) for log in logging_outputs)
         ntokens = sum(log.get("ntokens", 0) for log in logging_outputs)
         metrics.log_scalar("kd_loss", kd_loss / ntokens / math.log(2), ntokens, round=3)
 
 
-def _require_finite(**parts: Tensor) -> None:
-    """See :meth:`LabelSmoothedRowsCriterion.require_finite`."""
-    # one test for the whole batch, because each costs a wait for the device
-    if torch.isfinite(sum(part.detach().sum() for part in parts.values())):
+def _require_finite(**terms: Tensor) -> None:
+    """Stop a training that diverged.
+
+    Raises:
+        FloatingPointError: names the loss terms that are not finite.
+    """
+    # one test for the whole batch, because each synchronises with the GPU
+    if torch.isfinite(sum(term.detach().sum() for term in terms.values())):
         return
-    broken = [name for name, part in parts.items() if not torch.isfinite(part).all()] or list(parts)
+    broken = [name for name, term in terms.items() if not torch.isfinite(term).all()] or list(terms)
     raise FloatingPointError(
-        f"the {' and '.join(broken)} part of the loss is not finite; lower the learning rate, lengthen the warm-up, "
-        "or train in fp32; if only kd is named, look at the teacher"
+        f"the {' and '.join(broken)} term of the loss is not finite; lower the learning rate, lengthen the warm-up, "
+        "or train in fp32; if only kd is named, check the teacher"
     )

@@ -1,14 +1,12 @@
-"""Whether a model and a binarised corpus speak of the same symbols."""
+"""Checks that a model and a binarised corpus have the same dictionaries."""
 
 from __future__ import annotations
 
 import hashlib
 from typing import Any
 
-from fairseq.data import Dictionary
-from fairseq.tasks import FairseqTask
-
 from ekd_nmt.common.errors import UserError
+from kd.fairseq_api import Dictionary, FairseqTask
 
 
 def dictionary_fingerprint(dictionary: Dictionary) -> str:
@@ -17,7 +15,7 @@ def dictionary_fingerprint(dictionary: Dictionary) -> str:
 
 
 def fingerprints(task: FairseqTask) -> dict[str, str]:
-    """Those of a task's source and target dictionary, as a model file keeps them."""
+    """Fingerprints of a task's source and target dictionary, as a model file records them."""
     return {
         "source": dictionary_fingerprint(task.source_dictionary),
         "target": dictionary_fingerprint(task.target_dictionary),
@@ -25,20 +23,20 @@ def fingerprints(task: FairseqTask) -> dict[str, str]:
 
 
 def recorded_fingerprints(state: dict[str, Any]) -> dict[str, str]:
-    """Those that a model file keeps; empty for a model that this workflow did not train."""
+    """The fingerprints that a model file records; empty for a model that this workflow did not train."""
     return (state.get("extra_state") or {}).get("dictionaries") or {}
 
 
 def check_dictionaries(state: dict[str, Any], task: FairseqTask, *, model: str, other: str, fix: str) -> None:
-    """Compare a model's dictionaries with the task's: by size, and symbol by symbol where the model file tells them.
+    """Compare a model's dictionaries with the task's: by size, and by fingerprint if the model file records it.
 
-    Other symbols, or the same ones in another order, would be used without any error, and give noise.
+    A model with other symbols, or the same ones in another order, would run without an error and produce noise.
 
     Args:
         state: a fairseq checkpoint.
-        task: holds the dictionaries to compare with.
-        model: what the error calls the model.
-        other: what it calls the owner of the task's dictionaries.
+        task: has the dictionaries to compare with.
+        model: how the error names the model.
+        other: how it names the owner of the task's dictionaries.
         fix: what to do.
 
     Raises:

@@ -1,4 +1,4 @@
-"""The connection between the processes that train one model together, the ranks."""
+"""Communication between the ranks, the processes that train one model together."""
 
 from __future__ import annotations
 
@@ -9,33 +9,33 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
-from fairseq.distributed import utils as distributed_utils
 
 from ekd_nmt.common.errors import UserError
+from kd.fairseq_api import all_reduce, distributed_init, get_data_parallel_group
 
 
 def connect(cfg: Any, ranks: int) -> None:
-    """Meet the other ranks that ``torchrun`` started, and tell fairseq about them; nothing to do for one rank.
+    """Connect to the other ranks that ``torchrun`` started, and configure fairseq for them; no-op for one rank.
 
-    Without CUDA, or with ``--cpu``, they are connected by gloo, otherwise by NCCL.
+    The backend is gloo without CUDA or with ``--cpu``, otherwise NCCL.
 
     Args:
-        cfg: fairseq's configuration; changed.
-        ranks: how many train together.
+        cfg: fairseq's configuration; changed in place.
+        ranks: number of ranks.
 
     Raises:
         UserError: this node has too few GPUs.
     """
     settings = cfg.distributed_training
-    settings.distributed_world_size = ranks  # fairseq's default is the number of GPUs that it sees
+    settings.distributed_world_size = ranks  # fairseq's default is the number of visible GPUs
     if ranks == 1:
         return
     here, local = int(os.environ["LOCAL_WORLD_SIZE"]), int(os.environ["LOCAL_RANK"])
     if not cfg.common.cpu:
         if here > torch.cuda.device_count():
             raise UserError(
-                f"training.gpus: {here} are asked for, and {socket.gethostname()} lets this job use "
-                f"{torch.cuda.device_count()}; set fewer, or ask the cluster for more"
+                f"training.gpus: {here} requested, and this job can use {torch.cuda.device_count()} of "
+                f"{socket.gethostname()}; set fewer, or request more from the cluster"
             )
         torch.cuda.set_device(local)
     settings.distributed_init_method = "env://"
@@ -43,19 +43,16 @@ def connect(cfg: Any, ranks: int) -> None:
     settings.device_id = local
     settings.distributed_no_spawn = True
     settings.distributed_backend = "gloo" if cfg.common.cpu else "nccl"
-    settings.ddp_backend = "legacy_ddp"  # adds up gradients once an update, however many batches each rank has
+    settings.ddp_backend = "legacy_ddp"  # reduces gradients once an update, however many batches each rank has
     cfg.checkpoint.load_checkpoint_on_all_dp_ranks = True
     level = logging.getLogger().level
-    distributed_utils.distributed_init(cfg)
-    logging.getLogger().setLevel(level)  # fairseq makes the first rank talk
+    distributed_init(cfg)
+    logging.getLogger().setLevel(level)  # fairseq sets it to INFO on the first rank
 
 
 @dataclass(frozen=True)
 class Ranks:
-    """This process among those that train together; alone it talks to nobody.
-
-    Each method must be called by all ranks, the same number of times.
-    """
+    """This process among the ranks. All ranks must call each method, equally often."""
 
     count: int
     rank: int
@@ -63,19 +60,19 @@ class Ranks:
 
     @property
     def first(self) -> bool:
-        """Whether this is the one that writes."""
+        """Whether this is the rank that writes files."""
         return self.rank == 0
 
     def largest(self, value: int) -> int:
-        """The largest value of all ranks."""
+        """The maximum over the ranks."""
         return self._reduce(value, "max")
 
     def total(self, value: int) -> int:
         """The sum over the ranks."""
         return self._reduce(value, "sum")
 
-    def part(self) -> None:
-        """End the connection, when all ranks have come here."""
+    def disconnect(self) -> None:
+        """Wait for all ranks, and end the connection."""
         if self.count > 1:
             self.total(0)
             torch.distributed.destroy_process_group()
@@ -84,4 +81,4 @@ class Ranks:
         if self.count == 1:
             return value
         numbers = torch.tensor([value], dtype=torch.int64, device=self.device)
-        return int(distributed_utils.all_reduce(numbers, distributed_utils.get_data_parallel_group(), operation).item())
+        return int(all_reduce(numbers, get_data_parallel_group(), operation).item())

@@ -1,25 +1,25 @@
 """Label-smoothed cross-entropy and word-level distillation in one pass over the student's logits, gradient included.
 
 Composed of separate operations, the two losses and their backward pass read and write the N x V matrix of a batch a
-dozen times, and a small model's step consists largely of that. Here everything is computed for a block of rows while
-it lies in the processor's cache: the exponentials once, from which the losses and the gradient follow in closed form.
+dozen times, which dominates a small model's step. Here each block of rows is processed while it is in the processor's
+cache: the exponentials are computed once, and losses and gradient follow from them in closed form.
 
 Notation, for one target position: student's logits z over V tokens; q = softmax(z); target token t; label smoothing ε,
-spread over the other tokens, ε' = ε / (V - 1); weight of the cross-entropy α; temperature T.
+distributed over the other tokens, ε' = ε / (V - 1); weight of the cross-entropy α; temperature T.
 
     CE    = (1 - ε - ε') (-log q_t) + ε' Σ_v (-log q_v)            as fairseq's label_smoothed_cross_entropy
     dCE/dz_v = q_v - (1 - ε - ε') [v = t] - ε'
 
-The teacher is given either whole (log-probabilities p of all V tokens), or by its k most likely tokens and the
-probability of all others together, p_R. With q = softmax(u) and u = z / T, the divergence is one of
+The teacher is either the whole distribution (log-probabilities p of all V tokens), or its k most likely tokens and the
+total probability of all others, p_R. With q = softmax(u) and u = z / T, the divergence is one of
 
     KL(p ‖ q) = Σ_e p_e (log p_e - log q_e)        dKL/du_v = q_v - p_v
     KL(q ‖ p) = Σ_e q_e (log q_e - log p_e)        dKL/du_v = q_v (log q_e - log p_e - KL), e the event of v
 
-over all tokens; or over k + 1 events, the last of them being any of the other tokens, with q_R = Σ q_v over these and
-dKL(p ‖ q)/du_v = q_v (1 - p_R / q_R) for each; or again over all tokens, p_R being spread over the others in
-proportion to a given distribution s, for example that of the teacher's tails on average: p_v = p_R s_v / s_R. A teacher
-that was trained with label smoothing keeps a tenth of its probability in its tails, and one event says little of it.
+over all tokens; or over k + 1 events, the last of which is any of the other tokens, with q_R = Σ q_v over these and
+dKL(p ‖ q)/du_v = q_v (1 - p_R / q_R) for each; or again over all tokens, with p_R redistributed over the others in
+proportion to a given distribution s, such as the teacher's average tail: p_v = p_R s_v / s_R. A teacher that was
+trained with label smoothing has a tenth of its probability in its tails, of which a single event keeps only the sum.
 
 The loss is α CE + (1 - α) T² KL (Hinton, Vinyals and Dean 2015; α = 0.5 and T = 1 in arXiv 2605.09924).
 """
@@ -33,9 +33,9 @@ import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
-BLOCK_BYTES = 2**20  # of the logits computed at a time on a CPU: about the cache of one core
-_TINY = 1e-36  # what is divided by it still is a number in single precision
-_LOG_OF_NOTHING = -1e4  # instead of -inf, which times a probability of 0 is no number
+BLOCK_BYTES = 2**20  # of the logits of a block on a CPU: about the cache of one core
+_TINY = 1e-36  # a denominator that does not overflow single precision
+_LOG_OF_NOTHING = -1e4  # instead of -inf, because 0 * -inf is NaN
 
 
 @dataclass(frozen=True)
@@ -45,7 +45,7 @@ class TopK:
     ids: Tensor  # int64 (N, k), distinct within a row
     log_probs: Tensor  # (N, k), at the temperature of the distillation
     tail: Tensor  # (N), log-probability of all other tokens together; -inf if there are none
-    shape: Tensor | None = None  # (V), positive: what the tail is spread in proportion to; None: it is one event
+    shape: Tensor | None = None  # (V), positive: the tail is redistributed in proportion to it; None: it is one event
 
     def __getitem__(self, rows: slice) -> TopK:
         return TopK(self.ids[rows], self.log_probs[rows], self.tail[rows], self.shape)
@@ -62,7 +62,7 @@ Teaching = Tensor | TopK  # (N, V) log-probabilities, or the k tokens and the re
 
 @dataclass(frozen=True)
 class Weights:
-    """What the losses are mixed by; the names are those of the module's notation."""
+    """Weights and temperature of the loss, named as in the module's notation."""
 
     epsilon: float = 0.0
     alpha: float = 1.0
@@ -84,10 +84,10 @@ def fused_loss(
     """The losses of N target positions.
 
     Args:
-        logits: the student's, ``(N, V)``, any floating type; computed with in float32, or float64 for float64.
+        logits: the student's, ``(N, V)``, any floating type; the computation is in float32, for float64 in float64.
         target: int64 ``(N)``.
-        weights: how they are mixed; ``alpha`` does not matter without a teacher.
-        teaching: the teacher's distributions at the temperature of ``weights``, without gradient; None for the
+        weights: see the class; ``alpha`` has no effect without a teacher.
+        teaching: the teacher's distributions at the temperature of ``weights``, without gradient; None computes the
             cross-entropy alone.
         reduce: sum over the positions.
     """
@@ -101,7 +101,7 @@ class _FusedLoss(torch.autograd.Function):
     ) -> tuple[Tensor, ...]:
         dtype = torch.promote_types(logits.dtype, torch.float32)
         losses = torch.zeros(len(Losses._fields), len(logits), dtype=dtype, device=logits.device)
-        # in half precision the small entries would vanish before the loss scale of the backward pass reaches them
+        # not in half precision, in which small entries would underflow before the backward pass applies the loss scale
         gradient = torch.empty_like(logits, dtype=dtype) if ctx.needs_input_grad[0] else None
         block = _rows_at_a_time(logits, dtype)
         for start in range(0, len(logits), block):
@@ -111,7 +111,7 @@ class _FusedLoss(torch.autograd.Function):
             _compute(logits[rows].to(dtype), target[rows, None], weights, taught, losses[:, rows], block_gradient)
         ctx.gradient, ctx.dtype = gradient, logits.dtype
         # copies, because fairseq changes a loss in place, which autograd forbids for views
-        results = tuple(part.clone() for part in (losses.sum(dim=1) if reduce else losses))
+        results = tuple(loss.clone() for loss in (losses.sum(dim=1) if reduce else losses))
         ctx.mark_non_differentiable(*results[1:])
         return results
 
@@ -119,14 +119,14 @@ class _FusedLoss(torch.autograd.Function):
     @once_differentiable
     def backward(ctx: Any, grad_total: Tensor, *_: Any) -> tuple[Tensor | None, ...]:
         gradient = ctx.gradient
-        # on the CPU, one pass over memory less in the usual case; on a GPU, looking would cost a wait
+        # usually 1, which saves a pass over memory on the CPU; on a GPU, the test would synchronise
         if grad_total.dim() or grad_total.device.type != "cpu" or grad_total.item() != 1:
             gradient = gradient * (grad_total.unsqueeze(1) if grad_total.dim() else grad_total)
         return gradient.to(ctx.dtype), None, None, None, None
 
 
 def _rows_at_a_time(logits: Tensor, dtype: torch.dtype) -> int:
-    """Those that fit into the cache of a core, or on a GPU, where starting a computation is dear, all."""
+    """Rows of a block: as many as fit into the cache of a core; on a GPU all, because launching kernels is costly."""
     count, size = logits.shape
     return max(1, BLOCK_BYTES // (size * dtype.itemsize) if logits.device.type == "cpu" else count)
 
@@ -134,7 +134,7 @@ def _rows_at_a_time(logits: Tensor, dtype: torch.dtype) -> int:
 def _compute(
     z: Tensor, target: Tensor, weights: Weights, teaching: Teaching | None, losses: Tensor, gradient: Tensor | None
 ) -> None:
-    """Fill ``losses`` ``(3, n)`` and, unless it is None, ``gradient`` ``(n, V)`` of a block of n positions."""
+    """Write ``losses`` ``(3, n)`` and, unless it is None, ``gradient`` ``(n, V)`` of a block of n positions."""
     size = z.size(1)
     alpha = 1.0 if teaching is None else weights.alpha
     other = weights.epsilon / (size - 1)
@@ -149,7 +149,7 @@ def _compute(
         slope = exps.div_(norm) if gradient is not None else None
     else:
         heat, weight = weights.temperature, 1 - alpha
-        if heat == 1.0:  # the same softmax serves both losses
+        if heat == 1.0:  # both losses share a softmax
             kl, slope = _divergence(z, exps, norm, log_norm, teaching, weights.reverse, alpha, weight)
         else:
             warm = z / heat
@@ -181,7 +181,7 @@ def _divergence(
     keep: float,
     weight: float,
 ) -> tuple[Tensor, Tensor]:
-    """The divergence ``(n, 1)`` of softmax(u), and ``keep · q + weight · dKL/du`` ``(n, V)``, written over ``exps``."""
+    """The divergence ``(n, 1)`` of softmax(u), and ``keep · q + weight · dKL/du`` ``(n, V)``; overwrites ``exps``."""
     if isinstance(teaching, TopK):
         if teaching.shape is None:
             return _divergence_of_events(u, exps, norm, log_norm, teaching, reverse, keep, weight)
@@ -201,12 +201,12 @@ def _divergence(
 def _divergence_of_events(
     u: Tensor, exps: Tensor, norm: Tensor, log_norm: Tensor, teaching: TopK, reverse: bool, keep: float, weight: float
 ) -> tuple[Tensor, Tensor]:
-    """As :func:`_divergence`, over the k tokens and the rest as one event."""
+    """:func:`_divergence` over the k tokens, and the rest as one event."""
     ids, log_p = teaching.ids, teaching.log_probs
     log_p_rest = teaching.tail.unsqueeze(1).clamp(min=_LOG_OF_NOTHING)
     log_q = u.gather(1, ids) - log_norm
     q = log_q.exp()
-    # the rest is added up, not taken as 1 - Σ q, which loses all digits where the student is sure
+    # a sum, because 1 - Σ q has no digits left where the student is confident
     rest = exps.scatter_(1, ids, 0.0).sum(dim=1, keepdim=True)
     q_rest = rest / norm
     log_q_rest = rest.clamp(min=torch.finfo(rest.dtype).tiny).log() - norm.log()
@@ -218,7 +218,7 @@ def _divergence_of_events(
         p, p_rest = log_p.exp(), log_p_rest.exp()
         kl = (p * (log_p - log_q)).sum(dim=1, keepdim=True) + p_rest * (log_p_rest - log_q_rest)
         slope = (keep + weight) * q - weight * p
-        # not by the ratio of p_rest to q_rest, which no number can hold where the student gives the rest nothing
+        # without p_rest / q_rest, which overflows where the student's probability of the rest is zero
         return kl, exps.mul_((keep + weight) / norm - weight * p_rest / rest.clamp(min=_TINY)).scatter_(1, ids, slope)
     return kl, exps.mul_(slope_rest / norm).scatter_(1, ids, slope)
 
@@ -226,15 +226,15 @@ def _divergence_of_events(
 def _divergence_of_spread_tail(
     u: Tensor, exps: Tensor, norm: Tensor, log_norm: Tensor, teaching: TopK, keep: float, weight: float
 ) -> tuple[Tensor, Tensor]:
-    """As :func:`_divergence`, KL(p ‖ q) over all tokens, without making the teacher's N x V distribution."""
+    """:func:`_divergence` KL(p ‖ q) over all tokens, without building the teacher's N x V distribution."""
     ids, log_p, shape = teaching.ids, teaching.log_probs, teaching.shape
     log_p_rest = teaching.tail.unsqueeze(1).clamp(min=_LOG_OF_NOTHING)
     p, p_rest = log_p.exp(), log_p_rest.exp()
     scores = u.gather(1, ids)
-    taken = shape[ids]  # what of s falls to the k tokens
+    taken = shape[ids]  # s_v of the k tokens
     rest = (1 - taken.sum(dim=1, keepdim=True)).clamp(min=torch.finfo(u.dtype).tiny)
     scale = p_rest / rest  # p_v = scale · s_v for the others
-    # Σ p_v u_v and Σ p_v log s_v over the others: that over all tokens, less that over the k
+    # Σ p_v u_v and Σ p_v log s_v over the others: the sum over all tokens minus that over the k
     linear = scale * ((u @ shape).unsqueeze(1) - (taken * scores).sum(dim=1, keepdim=True))
     entropy = scale * ((shape @ shape.log()) - (taken * taken.log()).sum(dim=1, keepdim=True))
     kl = (p * (log_p - scores + log_norm)).sum(dim=1, keepdim=True)

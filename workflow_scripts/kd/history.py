@@ -1,4 +1,4 @@
-"""What a training reports of an epoch: a record for its history, and a line for the reader of its log."""
+"""Records of a training's epochs, for its history file and as lines of its log."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ _REPORTED = {
 
 
 def record(event: str, *, epoch: int, updates: int, seconds: float, stats: Mapping[str, Any]) -> dict[str, Any]:
-    """A record of an epoch, fit for JSON, which has no infinity as the perplexity of a large loss is.
+    """The record of an epoch. JSON has no infinity, so values that are not finite are left out.
 
     Args:
         event: ``train`` or ``valid``.
-        epoch: its number, from 1; 0 is before the first.
-        updates: made so far.
+        epoch: from 1; 0 is the validation before the first.
+        updates: number of updates so far.
         seconds: of training and validation so far.
         stats: fairseq's averages.
     """
@@ -30,8 +30,8 @@ def record(event: str, *, epoch: int, updates: int, seconds: float, stats: Mappi
     return {"event": event, "epoch": epoch, "updates": updates, "seconds": round(seconds, 2), **reported}
 
 
-def describe_owner(entry: Mapping[str, Any]) -> str:
-    """A record as a line."""
+def describe(entry: Mapping[str, Any]) -> str:
+    """A record as a line of the log."""
     shown = [f"{key} {entry[key]:g}" for key in _REPORTED[entry["event"]] if key in entry]
     head = f"epoch {entry['epoch']:3d} {entry['event']:5s} | update {entry['updates']}"
     return f"{head} | {' | '.join(shown)} | {entry['seconds']:.0f} s"

@@ -1,4 +1,4 @@
-"""Keep large buffers in the process between training steps."""
+"""glibc's malloc, set to keep large buffers in the process between training steps."""
 
 from __future__ import annotations
 
@@ -8,10 +8,10 @@ _M_TRIM_THRESHOLD, _M_TOP_PAD, _M_MMAP_MAX = -1, -2, -4  # malloc.h of glibc
 
 
 def keep_freed_memory() -> bool:
-    """Make glibc's malloc reuse freed memory instead of giving it back to the kernel; True if that took effect.
+    """Make glibc's malloc reuse freed memory instead of returning it to the kernel; True if that took effect.
 
-    A step on the CPU allocates logits of tens of megabytes over and over. By default each comes fresh from mmap, and
-    the kernel zeroes every page of it again, which shows as system time.
+    Every step on the CPU allocates logits of tens of megabytes. By default each buffer is a new mmap, and the kernel
+    zeroes all its pages, which shows as system time.
     """
     try:
         mallopt = ctypes.CDLL(None).mallopt

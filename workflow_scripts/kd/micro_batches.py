@@ -1,4 +1,4 @@
-"""Batches in parts: the same sentences in an update, in less memory."""
+"""Micro-batches: the same sentences in an update, in less memory."""
 
 from __future__ import annotations
 
@@ -9,25 +9,24 @@ from typing import Any
 import torch
 
 
-def split(sample: dict[str, Any], parts: int, pad: int) -> Iterator[dict[str, Any]]:
-    """A batch in that many parts, as equal as they can be; fewer if it has fewer sentences.
+def split(sample: dict[str, Any], count: int, pad: int) -> Iterator[dict[str, Any]]:
+    """Split a batch into micro-batches of about equal size; into fewer if it has fewer sentences.
 
-    Gradients of parts add up to the gradient of the batch, and so do the numbers of their tokens, by which an update
-    divides. So an update stays what it was, but for rounding and for what dropout draws.
+    Their gradients and their token counts, by which an update divides, add up to those of the batch. So the update is
+    the same, except for rounding and for the random numbers of dropout.
 
     Args:
-        sample: a batch of fairseq's translation task; ``target`` is (sentences, positions).
-        parts: how many.
-        pad: index of the padding symbol, which ``ntokens`` leaves out.
+        sample: a batch of fairseq's translation task; ``target`` is ``(B, T)``.
+        count: number of micro-batches.
+        pad: index of the padding symbol, which ``ntokens`` does not count.
     """
     sentences = sample["nsentences"]
-    size = math.ceil(sentences / parts)
+    size = math.ceil(sentences / count)
     for first in range(0, sentences, size):
-        rows = slice(first, first + size)
-        part = _rows(sample, rows, sentences)
-        part["nsentences"] = len(part["target"])
-        part["ntokens"] = int(part["target"].ne(pad).sum())
-        yield part
+        micro_batch = _rows(sample, slice(first, first + size), sentences)
+        micro_batch["nsentences"] = len(micro_batch["target"])
+        micro_batch["ntokens"] = int(micro_batch["target"].ne(pad).sum())
+        yield micro_batch
 
 
 def _rows(value: Any, rows: slice, sentences: int) -> Any:

@@ -1,7 +1,7 @@
 """Vocabulary logits of chosen target positions only.
 
-The projection to the vocabulary and the softmax after it are the largest part of a small model's step. Padded
-positions never enter the loss, so they are dropped before the projection, not after it.
+The projection to the vocabulary and the softmax take most of a small model's step. Padded positions never enter the
+loss, so they are dropped before the projection.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from ekd_nmt.common.errors import UserError
 
 
 def decoder_features(model: nn.Module, net_input: dict[str, Any], rows: Tensor) -> Tensor:
-    """Run the model up to what :func:`project` needs, and keep the chosen positions.
+    """Run the model up to the input of :func:`project`, and keep the chosen positions.
 
     Args:
         model: a fairseq encoder-decoder, possibly wrapped for distributed training; it is called as a whole, so that
@@ -24,7 +24,7 @@ def decoder_features(model: nn.Module, net_input: dict[str, Any], rows: Tensor) 
         rows: int64 ``(N)``, indices into the B·T flattened target positions.
 
     Returns:
-        ``(N, C)``: the decoder's features, or for decoders that cannot stop before their projection, logits.
+        ``(N, C)``: the decoder's features, or logits of a decoder that cannot stop before its projection.
 
     Raises:
         UserError: the model has an adaptive softmax, whose output is no distribution over the whole vocabulary.
@@ -37,7 +37,7 @@ def decoder_features(model: nn.Module, net_input: dict[str, Any], rows: Tensor) 
 
 
 def project(model: nn.Module, features: Tensor) -> Tensor:
-    """Logits ``(N, V)`` from what :func:`decoder_features` returned."""
+    """Logits ``(N, V)`` from the result of :func:`decoder_features`."""
     return model.decoder.output_layer(features) if _stops_before_projection(model) else features
 
 

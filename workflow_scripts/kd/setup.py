@@ -1,4 +1,4 @@
-"""From resolved options to a training run, and from a finished run to a model file."""
+"""Build a training from resolved options, and write the model file of a finished one."""
 
 from __future__ import annotations
 
@@ -10,18 +10,21 @@ from typing import Any
 
 import numpy as np
 import torch
-from fairseq import checkpoint_utils
-from fairseq import options as fairseq_options
-from fairseq.dataclass.utils import convert_namespace_to_omegaconf
 
 from ekd_nmt.cluster.cache_size import amount
 from ekd_nmt.common.errors import UserError
 from ekd_nmt.config.types import count_ranks
-from kd.arguments import shared_batches, training_arguments
+from kd.arguments import batches_per_rank, training_arguments
 from kd.checkpoints import BEST, UNREADABLE, bytes_on_disk, first_line, save
 from kd.dictionaries import check_dictionaries, fingerprints
 from kd.distributed import connect
-from kd.training_loop import Driver
+from kd.fairseq_api import (
+    convert_namespace_to_omegaconf,
+    get_training_parser,
+    load_checkpoint_to_cpu,
+    parse_args_and_arch,
+)
+from kd.training_loop import TrainingLoop
 
 
 def prepare(
@@ -37,18 +40,18 @@ def prepare(
     halvings: int = 0,
     before_saving: Callable[[], None] = lambda: None,
     say: Callable[[str], None] = print,
-) -> Driver:
-    """Build the training run of one system, going on from the checkpoints of ``progress`` if there are any.
+) -> TrainingLoop:
+    """The training of one system, resumed from the checkpoints of ``progress`` if there are any.
 
-    If several ranks train the system, this process is one of them, started by ``torchrun``.
+    With several ranks, this process is one of them, started by ``torchrun``.
 
     Args:
-        halvings: times that batches are halved for want of memory; as many more of them make an update.
+        halvings: how often batches are halved after running out of memory; an update keeps its sentences.
         before_saving: called before checkpoints are replaced; may raise.
 
     Raises:
-        UserError: too few GPUs; half precision without a GPU; a teacher, a cache or an initial model that does not fit;
-            no room on the disk for the checkpoints.
+        UserError: too few GPUs; half precision without a GPU; a teacher, cache or initial model that does not match;
+            too little disk space for the checkpoints.
     """
     cpu = cpu or not torch.cuda.is_available()
     if cpu and options["training"]["precision"] != "fp32":
@@ -65,55 +68,56 @@ def prepare(
         init=None if init is None else str(init),
         cpu=cpu,
     )
-    parser = fairseq_options.get_training_parser()
-    cfg = convert_namespace_to_omegaconf(fairseq_options.parse_args_and_arch(parser, input_args=arguments))
-    cfg.common.tpu = False  # fairseq takes --bf16 for a wish to run on one
+    parser = get_training_parser()
+    cfg = convert_namespace_to_omegaconf(parse_args_and_arch(parser, input_args=arguments))
+    cfg.common.tpu = False  # fairseq sets it with --bf16
     training = options["training"]
     ranks = count_ranks(training)
     connect(cfg, ranks)
 
-    def check(built: Driver) -> None:
+    def check(built: TrainingLoop) -> None:
         _check_init(init, built)
         _check_room(built)
 
-    driver = Driver(cfg, say, before_loading=check, before_saving=before_saving, parts=2**halvings)
-    share = shared_batches(training, ranks)
-    _check_lengths(driver, training["max_tokens"], share["max_tokens"], ranks)
-    say(f"{options['system']}: {driver.parameters:,} parameters, seed {seed}, on {driver.device}")
+    loop = TrainingLoop(cfg, say, before_loading=check, before_saving=before_saving, micro_batches=2**halvings)
+    share = batches_per_rank(training, ranks)
+    _check_lengths(loop, training["max_tokens"], share["max_tokens"], ranks)
+    say(f"{options['system']}: {loop.parameters:,} parameters, seed {seed}, on {loop.device}")
     if ranks > 1:
         changes = [f"{key} {training[key]} -> {value}" for key, value in share.items() if value != training[key]]
         say(f"{ranks} ranks share an update, which stays about as large: {', '.join(changes)}")
     if halvings:
         say(
-            f"for want of memory each batch is split: max_tokens {share['max_tokens']} -> "
+            f"after running out of memory, each batch is split: max_tokens {share['max_tokens']} -> "
             f"{share['max_tokens'] // 2**halvings}, update_freq {share['update_freq']} -> "
             f"{share['update_freq'] * 2**halvings}; an update has the same sentences as before"
         )
-    return driver
+    return loop
 
 
-def _check_room(driver: Driver) -> None:
-    """The disk has room for the checkpoints that are kept, and the one that is being written."""
-    half = driver.cfg.common.fp16 or driver.cfg.common.bf16
-    # weights and Adam's two moments, in 4 bytes each; with half precision also a copy of the weights
-    a_checkpoint = driver.parameters * (16 if half else 12)
-    needed = 5 * a_checkpoint - bytes_on_disk(driver.folder)
-    if needed > (free := shutil.disk_usage(driver.folder).free):
+def _check_room(loop: TrainingLoop) -> None:
+    """The disk has room for the checkpoints that are kept and the one that is being written."""
+    half = loop.cfg.common.fp16 or loop.cfg.common.bf16
+    # 4 bytes each for weights and Adam's two moments; half precision adds a copy of the weights
+    a_checkpoint = loop.parameters * (16 if half else 12)
+    needed = 5 * a_checkpoint - bytes_on_disk(loop.folder)
+    if needed > (free := shutil.disk_usage(loop.folder).free):
         raise UserError(
-            f"{driver.folder}: the checkpoints of this training take {amount(needed)} more, {amount(free)} are free; "
-            "make room there (make clean-stale removes what is of no use any more), and run again"
+            f"{loop.folder}: the checkpoints of this training take {amount(needed)} more, {amount(free)} are free; "
+            "make room there (make clean-stale removes obsolete files), and run again"
         )
 
 
-def _check_lengths(driver: Driver, configured: int, share: int, ranks: int) -> None:
-    """The ranks leave out no training sentence that one process would not, and each validation sentence fits the model.
+def _check_lengths(loop: TrainingLoop, configured: int, share: int, ranks: int) -> None:
+    """Several ranks train on the same sentences as one process, and all validation sentences fit the model.
 
-    fairseq leaves a sentence out that is longer than a batch may be, and stops at the other kind after an epoch.
+    fairseq skips training sentences longer than a batch, and fails after an epoch on validation sentences longer than
+    the model takes.
 
     Args:
-        configured, share: most tokens of a batch as configured, and of one rank's.
+        configured, share: maximum tokens of a batch, as configured and of one rank.
     """
-    train, valid = (driver.task.dataset(split) for split in ("train", "valid"))
+    train, valid = (loop.task.dataset(split) for split in ("train", "valid"))
     lengths = np.maximum(train.src_sizes, train.tgt_sizes)
     longest = int(lengths[lengths <= configured].max(initial=0))
     if longest > share:
@@ -121,7 +125,7 @@ def _check_lengths(driver: Driver, configured: int, share: int, ranks: int) -> N
             f"training.gpus: {ranks} ranks leave {share} tokens a batch, and a training sentence has {longest}; "
             "raise training.update_freq or training.max_tokens, or set fewer GPUs"
         )
-    lengths, limit = np.maximum(valid.src_sizes, valid.tgt_sizes), min(driver.model.max_positions())
+    lengths, limit = np.maximum(valid.src_sizes, valid.tgt_sizes), min(loop.model.max_positions())
     if (longest := int(lengths.max(initial=0))) > limit:
         raise UserError(
             f"validation set: sentence {int(lengths.argmax()) + 1} has {longest} tokens, and the model takes {limit}; "
@@ -129,16 +133,16 @@ def _check_lengths(driver: Driver, configured: int, share: int, ranks: int) -> N
         )
 
 
-def _check_init(path: Path | None, driver: Driver) -> None:
-    """The initial model has the student's tensors, shape by shape, and its dictionaries, symbol by symbol."""
+def _check_init(path: Path | None, loop: TrainingLoop) -> None:
+    """The initial model has tensors of the same names and shapes as the student, and the same dictionaries."""
     if path is None:
         return
     try:
-        state = checkpoint_utils.load_checkpoint_to_cpu(str(path))
+        state = load_checkpoint_to_cpu(str(path))
         other = {name: tuple(value.shape) for name, value in state["model"].items()}
     except UNREADABLE as error:
         raise UserError(f"{path}: not a readable fairseq checkpoint ({first_line(error)}); train it again") from error
-    own = {name: tuple(value.shape) for name, value in driver.model.state_dict().items()}
+    own = {name: tuple(value.shape) for name, value in loop.model.state_dict().items()}
     for name in sorted(own.keys() | other.keys()):
         if own.get(name) != other.get(name):
             raise UserError(
@@ -146,19 +150,20 @@ def _check_init(path: Path | None, driver: Driver) -> None:
                 "a stage can only start from a model of the same architecture and dictionaries"
             )
     check_dictionaries(
-        state, driver.task, model=str(path), other="the corpus'", fix="train both stages on the same binarised corpus"
+        state, loop.task, model=str(path), other="the corpus'", fix="train both stages on the same binarised corpus"
     )
 
 
-def publish_model(driver: Driver, path: Path) -> None:
-    """Write the best checkpoint as a model file: weights, options and dictionaries' fingerprints, and nothing that
-    differs between two runs of the same training (times, folders, the optimizer's state).
+def publish_model(loop: TrainingLoop, path: Path) -> None:
+    """Write the best checkpoint as a model file: weights, options and dictionaries' fingerprints.
+
+    Two runs of the same training write the same bytes: times, folders and the optimizer's state are left out.
     """
-    state = checkpoint_utils.load_checkpoint_to_cpu(str(driver.folder / BEST))
-    cfg = driver.cfg_as_dict()
+    state = load_checkpoint_to_cpu(str(loop.folder / BEST))
+    cfg = loop.cfg_as_dict()
     folders = {"save_dir": None, "finetune_from_model": None}
     cfg["checkpoint"] |= folders
-    cfg["model"] = Namespace(**vars(cfg["model"]) | folders)  # fairseq keeps all arguments once more as the model's
+    cfg["model"] = Namespace(**vars(cfg["model"]) | folders)  # fairseq keeps a copy of all arguments as the model's
     model = {
         "args": None,
         "cfg": cfg,
@@ -167,9 +172,9 @@ def publish_model(driver: Driver, path: Path) -> None:
         "optimizer_history": state["optimizer_history"][-1:],
         "task_state": {},
         "extra_state": {
-            # what fairseq asks for when a later stage starts from this model
+            # required by fairseq when a later stage starts from this model
             "train_iterator": {"version": 2, "epoch": 1, "iterations_in_epoch": 0, "shuffle": True},
-            "dictionaries": fingerprints(driver.task),
+            "dictionaries": fingerprints(loop.task),
         },
         "last_optimizer_state": None,
     }

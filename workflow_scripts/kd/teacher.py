@@ -1,4 +1,4 @@
-"""The teacher of a distillation, checked against the student's task: a trained fairseq model, frozen, or its cache."""
+"""The teacher of a distillation, a frozen model or its cache, checked against the student's task."""
 
 from __future__ import annotations
 
@@ -9,8 +9,6 @@ from typing import Any
 
 import numpy as np
 import torch
-from fairseq import checkpoint_utils, models
-from fairseq.tasks import FairseqTask
 from torch import Tensor, nn
 
 from ekd_nmt.common.errors import UserError
@@ -18,6 +16,7 @@ from ekd_nmt.common.files import sha256
 from kd.cache import SPLITS, Identity, TeacherCache, as_teaching, corpus_hash
 from kd.checkpoints import UNREADABLE, first_line
 from kd.dictionaries import check_dictionaries, fingerprints, recorded_fingerprints
+from kd.fairseq_api import FairseqTask, build_model, load_checkpoint_to_cpu
 from kd.fused_loss import Teaching
 from kd.projection import decoder_features, project
 
@@ -25,16 +24,16 @@ logger = logging.getLogger(__name__)
 
 
 class Teacher:
-    """A frozen model that gives its distributions for chosen target positions.
+    """A frozen model that computes its distributions of chosen target positions.
 
-    Not an ``nn.Module`` on purpose: what holds it (the criterion) must neither register its parameters with the
-    optimizer, nor save them in the student's checkpoints, nor switch it to training mode.
+    Not an ``nn.Module`` on purpose: the criterion that owns it must not register its parameters with the optimizer,
+    save them in the student's checkpoints, or switch it to training mode.
 
     Args:
-        model: a fairseq encoder-decoder; its parameters are frozen and it is put into eval mode.
+        model: a fairseq encoder-decoder; it is frozen and put into eval mode.
         temperature: of the softmax.
-        dropout: keep the teacher's dropout active while the student trains (off during validation), as the reference
-            code does. By default the teacher is deterministic.
+        dropout: keep the teacher's dropout active while the student trains (not in validation), as the reference code
+            does. By default the teacher is deterministic.
     """
 
     def __init__(self, model: nn.Module, temperature: float = 1.0, *, dropout: bool = False):
@@ -48,15 +47,15 @@ class Teacher:
 
         Args:
             path: the teacher's ``model.pt``.
-            task: the student's task, whose dictionaries the teacher must share.
+            task: the student's task; the teacher must have the same dictionaries.
             temperature, dropout: see the class.
 
         Raises:
-            UserError: the file is missing or is no fairseq checkpoint, or its dictionaries are not the task's.
+            UserError: the file is missing or no fairseq checkpoint, or its dictionaries are not the task's.
         """
         _require_file(path)
         try:
-            state = checkpoint_utils.load_checkpoint_to_cpu(str(path))
+            state = load_checkpoint_to_cpu(str(path))
             configuration, weights = state["cfg"].model, state["model"]
         except UNREADABLE as error:
             raise UserError(f"teacher {path}: not a readable fairseq checkpoint ({first_line(error)})") from error
@@ -71,8 +70,8 @@ class Teacher:
             other="the student's",
             fix="train teacher and student on the same binarised data (same corpus, BPE codes and dictionaries)",
         )
-        # not task.build_model: the translation task would make *this* model the one whose validation BLEU it measures
-        model = models.build_model(configuration, task, from_checkpoint=True)
+        # not task.build_model: the translation task would then measure validation BLEU of *this* model
+        model = build_model(configuration, task, from_checkpoint=True)
         try:
             model.load_state_dict(weights, strict=True, model_cfg=configuration)
         except RuntimeError as error:
@@ -85,16 +84,16 @@ class Teacher:
 
         Args:
             sample: a fairseq batch.
-            rows: int64 ``(N)``, indices into the flattened target positions; its device is where the teacher runs.
-            dtype: type of the student's parameters; the teacher computes in the same precision.
-            training: whether the student trains (and not validates); matters to ``dropout`` alone.
+            rows: int64 ``(N)``, indices into the flattened target positions; the teacher runs on their device.
+            dtype: of the student's parameters; the teacher computes in the same precision.
+            training: whether the student trains rather than validates; affects ``dropout`` alone.
         """
         parameter = next(self.model.parameters())
         if (parameter.device, parameter.dtype) != (rows.device, dtype):
             self.model.to(device=rows.device, dtype=dtype)
         if self.model.training != (training and self.dropout):
             self.model.train(training and self.dropout)
-        # no inference mode: what is made in it cannot be part of the student's backward pass
+        # not inference mode, whose tensors cannot be used in the student's backward pass
         with torch.no_grad():
             logits = project(self.model, decoder_features(self.model, sample["net_input"], rows))
             wide = torch.promote_types(logits.dtype, torch.float32)
@@ -104,7 +103,7 @@ class Teacher:
 
 
 class CachedTeacher:
-    """The distributions of a teacher that were computed before, by the workflow's step ``cache_teacher``.
+    """A teacher's distributions, computed before by the workflow's step ``cache_teacher``.
 
     Args:
         cache: checked against what the training needs.
@@ -130,12 +129,12 @@ class CachedTeacher:
         Args:
             folder: of the cache.
             task: the student's, with its dictionaries and the folder of its corpus.
-            teacher: the teacher's ``model.pt``; compared with the one that was cached, not loaded.
+            teacher: the teacher's ``model.pt``; its SHA-256 is compared, it is not loaded.
             temperature: of the distillation.
             tail: see the class.
 
         Raises:
-            UserError: the cache is of something else, incomplete or altered.
+            UserError: the cache has another origin, is incomplete or was altered.
         """
         cache = TeacherCache(Path(folder))
         _require_file(teacher)
@@ -148,23 +147,23 @@ class CachedTeacher:
             corpora={split: corpus_hash(data, split, languages) for split in SPLITS},
         )
         cache.check(needed)
-        if os.environ.get("LOCAL_RANK", "0") == "0":  # once a node
+        if os.environ.get("LOCAL_RANK", "0") == "0":  # once per node
             cache.verify()
         logger.info("teacher's cache %s: top_k %s, temperature %s", folder, cache.top_k, temperature)
         return cls(cache, tail)
 
     def teach(self, sample: dict[str, Any], rows: Tensor, *, dtype: torch.dtype, training: bool) -> Teaching:
-        """As :meth:`Teacher.teach`, or the k most likely tokens and the rest, whatever the cache has.
+        """As :meth:`Teacher.teach`, or the k most likely tokens and the rest, depending on the cache.
 
         Args:
             sample: a fairseq batch; its ``id`` are rows of the training set in training, else of the validation set.
             rows: int64 ``(N)``, indices into the flattened target positions, which are padded on the right.
-            dtype: not used; the cache is what it is.
+            dtype: not used.
             training: which of the two sets.
         """
         target = sample["target"]
         records, lengths = self.splits["train" if training else "valid"].read(sample["id"].cpu().numpy())
-        if len(records) != len(rows):  # the first positions of each sentence are left out (ignore_prefix_size)
+        if len(records) != len(rows):  # ignore_prefix_size drops the first positions of each sentence
             inside = np.arange(target.size(1)) < lengths[:, None]
             wanted = np.zeros(inside.shape, dtype=bool)
             wanted.reshape(-1)[rows.cpu().numpy()] = True

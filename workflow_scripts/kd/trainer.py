@@ -1,4 +1,4 @@
-"""fairseq's Trainer without its post-mortem of a lost loss; several ranks validate as one process does."""
+"""fairseq's Trainer with errors of its own, micro-batches, and the same validation on any number of ranks."""
 
 from __future__ import annotations
 
@@ -7,14 +7,18 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from fairseq import utils
-from fairseq.data.iterators import CountingIterator, EpochBatchIterator
-from fairseq.tasks import FairseqTask
-from fairseq.trainer import Trainer as FairseqTrainer
 from torch import Tensor, nn
 
 from ekd_nmt.resume.out_of_memory import is_out_of_memory
 from kd.checkpoints import first_line, save
+from kd.fairseq_api import (
+    CountingIterator,
+    EpochBatchIterator,
+    FairseqTask,
+    FairseqTrainer,
+    move_to_cpu,
+    resolve_max_positions,
+)
 from kd.micro_batches import split
 
 
@@ -23,34 +27,35 @@ class NotFinite(ArithmeticError):
 
 
 class OutOfMemory(MemoryError):
-    """Memory, of the GPU or the machine, did not suffice for a batch."""
+    """A batch did not fit into the memory of the GPU or the machine."""
 
 
 class Trainer(FairseqTrainer):
     """Raises :class:`NotFinite` and :class:`OutOfMemory`, in training and in validation, and splits batches.
 
-    For want of memory, each batch is split into ``parts``, and those of the validation are so many times smaller.
+    Training batches are split into ``micro_batches``, and validation batches are that many times smaller, to save
+    memory.
 
-    Each rank validates on all of the validation set. The numbers of the first one are everyone's: to the last bit those
-    of a single process, and the same ones everywhere, so that all ranks decide alike.
+    Each rank validates on the whole validation set, and all use the numbers of the first rank. So these are bit for bit
+    those of a single process, and all ranks make the same decisions.
 
-    fairseq's own writes ``crash.pt``, as large as a checkpoint, and repeats the batch with hooks that current versions
-    of torch break on, so that the error which arrives is another one. Of a batch that does not fit into memory it makes
-    no more than a warning, and leaves the batch out.
+    When a loss is not finite, fairseq's Trainer writes ``crash.pt``, as large as a checkpoint, and repeats the batch
+    with hooks that fail in current versions of torch, which hides the error. When a batch does not fit into memory, it
+    logs a warning and skips the batch.
     """
 
-    parts = 1
+    micro_batches = 1
 
-    def __init__(self, cfg: Any, task: FairseqTask, model: nn.Module, criterion: nn.Module, parts: int = 1):
+    def __init__(self, cfg: Any, task: FairseqTask, model: nn.Module, criterion: nn.Module, micro_batches: int = 1):
         super().__init__(cfg, task, model, criterion)
-        self.parts, self._pad = parts, task.target_dictionary.pad()
-        # Between loss and validation BLEU: the beam search of a model that gives NaN ends in an assertion of its own.
+        self.micro_batches, self._pad = micro_batches, task.target_dictionary.pad()
+        # a hook, because it runs before validation BLEU, whose beam search fails an assertion on NaN
         criterion.register_forward_hook(_require_finite_validation)
 
     def train_step(self, samples: list[dict[str, Any]], raise_oom: bool = False) -> Any:
         """One update. Raises NotFinite, also for the FloatingPointError of a criterion, and OutOfMemory."""
-        # At the end of an epoch a rank may lack its last batch. fairseq would then count none of the update's tokens.
-        samples = [part for sample in samples if sample for part in self._split(sample)] or samples[:1]
+        # at the end of an epoch a rank may lack its last batch; fairseq would then count none of the update's tokens
+        samples = [each for sample in samples if sample for each in self._split(sample)] or samples[:1]
         try:
             return super().train_step(samples, raise_oom=True)
         except FloatingPointError as error:
@@ -60,7 +65,7 @@ class Trainer(FairseqTrainer):
             raise
 
     def valid_step(self, sample: dict[str, Any], raise_oom: bool = False) -> Any:
-        """Losses of a batch of the validation set, and its translation. Raises OutOfMemory."""
+        """Losses of a validation batch, and its translation. Raises OutOfMemory."""
         try:
             return super().valid_step(sample, raise_oom=True)
         except (RuntimeError, MemoryError) as error:
@@ -68,20 +73,20 @@ class Trainer(FairseqTrainer):
             raise
 
     def _log_oom(self, exc: Exception) -> None:
-        """Nothing; fairseq's own prints pages of tables."""
+        """Nothing, where fairseq prints pages of tables."""
 
     def clip_grad_norm(self, clip_norm: float) -> Tensor:
         """The gradient's norm before clipping, a scalar."""
         try:
             norm = super().clip_grad_norm(clip_norm)
-        except FloatingPointError as error:  # fp16's loss scale cannot be lowered any more
+        except FloatingPointError as error:  # fp16's loss scale is at its minimum
             raise NotFinite(str(error)) from error
         if not torch.isfinite(norm).all():
             raise NotFinite("the gradient")
         return norm
 
     def cumulative_training_time(self) -> float:
-        """Seconds of training and validation; with several ranks fairseq's own lacks those since the last update."""
+        """Seconds of training and validation; fairseq's sum over ranks lacks those since the last update."""
         return self._local_cumulative_training_time()
 
     def _aggregate_logging_outputs(self, logging_outputs: list, *sums: Any, ignore: bool = False) -> Any:
@@ -89,56 +94,56 @@ class Trainer(FairseqTrainer):
         return super()._aggregate_logging_outputs(logging_outputs, *sums, ignore=ignore or only_first)
 
     def get_train_iterator(self, epoch: int, *args: Any, **kwargs: Any) -> EpochBatchIterator:
-        """The batches of the training set, the same ones whichever epoch a run goes on from.
+        """The batches of the training set, whichever epoch a training resumes from.
 
-        fairseq draws which sentences share a batch once a process, with a seed to which it adds the epoch of the start:
-        a run that went on would train on other batches. The driver sets the position, the epoch included.
+        fairseq groups sentences into batches once per process, and adds the first epoch to the seed, so a resumed
+        training would have other batches. The training loop sets the position, including the epoch.
         """
         return super().get_train_iterator(1, *args, **kwargs)
 
     def _split(self, sample: dict[str, Any]) -> Iterable[dict[str, Any]]:
-        return split(sample, self.parts, self._pad) if self.parts > 1 else [sample]
+        return split(sample, self.micro_batches, self._pad) if self.micro_batches > 1 else [sample]
 
     def reset_dummy_batch(self, batch: Any) -> None:
-        """What a rank computes along that lacks its last batch; it must fit into memory as well."""
+        """The batch that a rank computes when it lacks its last one; it must fit into memory too."""
         super().reset_dummy_batch(next(iter(self._split(batch))) if isinstance(batch, dict) and batch else batch)
 
     def get_whole_valid_iterator(self) -> CountingIterator:
         """Batches of all sentences of the validation set.
 
-        fairseq's own would leave out up to seven: it drops the end of a corpus that does not fill a batch of a multiple
-        of eight sentences.
+        fairseq's iterator may drop up to seven, because it makes batches of a multiple of eight sentences.
         """
         cfg, dataset = self.cfg.dataset, self.task.dataset("valid")
         longest = int(max(dataset.src_sizes.max(), dataset.tgt_sizes.max()))
+        max_tokens = max(cfg.max_tokens_valid // self.micro_batches, longest)  # a longer sentence is a batch of its own
         batches = self.task.get_batch_iterator(
             dataset=dataset,
-            max_tokens=max(cfg.max_tokens_valid // self.parts, longest),  # a longer sentence is a batch by itself
-            max_sentences=max(1, cfg.batch_size_valid // self.parts),
-            max_positions=utils.resolve_max_positions(self.task.max_positions(), self.model.max_positions()),
+            max_tokens=max_tokens,
+            max_sentences=max(1, cfg.batch_size_valid // self.micro_batches),
+            max_positions=resolve_max_positions(self.task.max_positions(), self.model.max_positions()),
             required_batch_size_multiple=1,
             seed=self.cfg.common.seed,
         )
         return batches.next_epoch_itr(shuffle=False, set_dataset_epoch=False)
 
     def save_checkpoint(self, filename: str, extra_state: dict[str, Any]) -> str | None:
-        """Write all training state to a file, on the first rank, unless it is the one of a crash.
+        """Write the training state to a file, on the first rank; a ``crash.pt`` is not written.
 
-        fairseq's own tries again where a failed attempt has left off, and does not wait for the disk.
+        fairseq's method retries into the same file after an error, and does not wait for the disk.
 
         Raises:
-            OSError: the file cannot be written; nothing is left of it.
+            OSError: the file cannot be written; no file remains.
         """
         if Path(filename).name == "crash.pt" or not self.should_save_checkpoint_on_current_rank:
             return None
-        state = utils.move_to_cpu(self.state_dict())
+        state = move_to_cpu(self.state_dict())
         state["extra_state"].update(extra_state)
         save(state, Path(filename))
         return filename
 
 
 def _raise_out_of_memory(error: Exception) -> None:
-    """Raise OutOfMemory if that is what an error is about."""
+    """Raise OutOfMemory if an error is about memory."""
     if is_out_of_memory(error):
         raise OutOfMemory(first_line(error)) from error
 

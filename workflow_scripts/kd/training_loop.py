@@ -1,16 +1,16 @@
-"""The training loop: fairseq's Trainer, driven so that a run can be stopped anywhere and goes on as if it had not been.
+"""The training loop around fairseq's Trainer: exact resuming after an interruption at any point.
 
-fairseq's own command-line loop keeps the state of early stopping in function attributes, cannot be asked to save at
-the next update, and writes the last checkpoint by a copy that a kill can cut in half. This one drives the same
-Trainer (same batches, same random numbers, same losses) and
-  - writes every checkpoint under a temporary name and renames it; all that a run needs to go on is in that one file,
-  - saves every so many updates or minutes, also within an epoch or a validation,
-  - after SIGTERM, SIGINT or SIGUSR1 saves and leaves at the next update, or the next batch of a validation,
-  - goes on from an older checkpoint when the last one is damaged,
-  - can make an update of more and smaller batches, of the same sentences.
+fairseq's loop keeps the state of early stopping in function attributes, cannot save on request, and copies the last
+checkpoint in a way that a kill can truncate. This loop uses the same Trainer (same batches, random numbers and losses)
+and
+  - writes checkpoints atomically, each a single file with the whole state of the training,
+  - saves at intervals of updates or minutes, also within an epoch or a validation,
+  - on SIGTERM, SIGINT or SIGUSR1 saves and stops at the next update, or the next batch of a validation,
+  - resumes from an older checkpoint if the last one is damaged,
+  - can split each batch into micro-batches.
 
-Where several ranks train together, each has a driver, and all take the same steps: they agree on stopping, each
-validates on all of the validation set, and the first one writes what is written.
+With several ranks, each has a training loop and all make the same decisions: they agree on stopping, each validates on
+the whole validation set, and the first one writes the files.
 """
 
 from __future__ import annotations
@@ -24,9 +24,6 @@ from typing import Any
 
 import numpy as np
 import torch
-from fairseq import checkpoint_utils, tasks, utils
-from fairseq.data.iterators import GroupedIterator
-from fairseq.logging import metrics
 from omegaconf import OmegaConf
 
 from ekd_nmt.common.errors import Interrupted
@@ -35,31 +32,32 @@ from kd import history
 from kd.attempts import Attempt
 from kd.checkpoints import LAST, new_name, newest_as_last, put_in_place
 from kd.distributed import Ranks
+from kd.fairseq_api import GroupedIterator, load_checkpoint, metrics, set_torch_seed, setup_task
 from kd.trainer import NotFinite, Trainer
 
 _DUE = 1  # below the number of each stop signal
 
 
-class Driver:
+class TrainingLoop:
     """One training run.
 
     Args:
         cfg: fairseq's configuration (``convert_namespace_to_omegaconf``).
-        say: takes a line for the reader of the log.
-        before_loading: called once the model is built and before any weights are loaded; may raise.
+        say: logs a line.
+        before_loading: called after the model is built and before weights are loaded; may raise.
         before_saving: called before checkpoints are replaced; may raise.
-        parts: that each batch is split into, for want of memory.
+        micro_batches: number that each batch is split into, to save memory.
 
-    After construction the newest checkpoint of ``cfg.checkpoint.save_dir`` is loaded, if there is one.
+    The newest checkpoint of ``cfg.checkpoint.save_dir`` is loaded, if there is one.
     """
 
     def __init__(
         self,
         cfg: Any,
         say: Callable[[str], None] = print,
-        before_loading: Callable[[Driver], None] = lambda driver: None,
+        before_loading: Callable[[TrainingLoop], None] = lambda loop: None,
         before_saving: Callable[[], None] = lambda: None,
-        parts: int = 1,
+        micro_batches: int = 1,
     ):
         self.cfg = cfg
         self.say = say
@@ -72,64 +70,64 @@ class Driver:
 
         metrics.reset()
         np.random.seed(cfg.common.seed)
-        utils.set_torch_seed(cfg.common.seed)
-        self.task = tasks.setup_task(cfg.task)
+        set_torch_seed(cfg.common.seed)
+        self.task = setup_task(cfg.task)
         self.model = self.task.build_model(cfg.model)
         self.task.load_dataset("valid", combine=False, epoch=1)
-        self.trainer = Trainer(cfg, self.task, self.model, self.task.build_criterion(cfg.criterion), parts)
+        self.trainer = Trainer(cfg, self.task, self.model, self.task.build_criterion(cfg.criterion), micro_batches)
 
         before_loading(self)
         trainer = self.trainer
         self.ranks = Ranks(trainer.data_parallel_world_size, trainer.data_parallel_rank, trainer.device)
-        # the others wait here until the first one has seen to the files that all then read
+        # all ranks wait here until the first one has repaired the checkpoints that they then read
         resumed = bool(self.ranks.largest(self.ranks.first and newest_as_last(self.folder, say)))
-        loaded, self.batches = checkpoint_utils.load_checkpoint(cfg.checkpoint, trainer)
-        state: dict[str, Any] = loaded if resumed else {}  # without a checkpoint, that of the initial model
+        loaded, self.batches = load_checkpoint(cfg.checkpoint, trainer)
+        state: dict[str, Any] = loaded if resumed else {}  # without a checkpoint, `loaded` is of the initial model
         self.best: float | None = state.get("best")
         self.best_updates: int | None = state.get("best_updates")
         self.since_best: int = state.get("since_best", 0)
-        self.unvalidated: int | None = state.get("unvalidated")  # epoch whose updates are made, and no more
+        self.unvalidated: int | None = state.get("unvalidated")  # epoch that is trained and not yet validated
         self.history: list[dict[str, Any]] = state.get("history", [])
-        self.target_tokens: int = state.get("target_tokens", 0)  # trained on, and the seconds that took
+        self.target_tokens: int = state.get("target_tokens", 0)  # trained on, of all ranks
         self.update_seconds: float = state.get("update_seconds", 0.0)
-        self._own_tokens = 0  # of this rank, which `target_tokens` lacks
+        self._own_tokens = 0  # of this rank, not in `target_tokens` yet
         self._position: dict[str, Any] | None = state.get("train_iterator")
         self.attempt = Attempt(self.folder, self.updates, self.ranks.first)
         self._saved_updates, self._saved_at = self.updates, time.monotonic()
         self._every: tuple[float, float] = (math.inf, math.inf)
         if resumed:
-            self.say(f"going on from update {self.updates} ({self.folder / LAST})")
+            self.say(f"resuming from update {self.updates} ({self.folder / LAST})")
         if self.attempt.repeated:
-            self.say(f"made before and made again: {self.attempt.repeated} of the updates that follow")
+            self.say(f"repeating {self.attempt.repeated} updates that no checkpoint has")
 
     @property
     def updates(self) -> int:
-        """Updates made so far."""
+        """Number of updates so far."""
         return self.trainer.get_num_updates()
 
     @property
     def seconds(self) -> float:
-        """Wall-clock seconds of training and validation so far, those before an interruption included."""
+        """Wall-clock seconds of training and validation, including those before an interruption."""
         return self.trainer.cumulative_training_time()
 
     @property
     def tokens_per_second(self) -> float:
-        """Target tokens trained on a second, validation left out."""
+        """Target tokens trained on per second, without validation."""
         return self.target_tokens / self.update_seconds if self.update_seconds else 0.0
 
     @property
     def device(self) -> str:
-        """Where it trains, in words."""
+        """Name of the device, and number of ranks if several."""
         name = torch.cuda.get_device_name() if self.trainer.cuda else "cpu"
         return name if self.ranks.count == 1 else f"{self.ranks.count} x {name}"
 
     def cfg_as_dict(self) -> dict[str, Any]:
-        """fairseq's configuration as plain containers, as its checkpoints hold it."""
+        """fairseq's configuration as plain containers, as in its checkpoints."""
         return OmegaConf.to_container(self.cfg, resolve=True, enum_to_str=True)
 
     @property
     def parameters(self) -> int:
-        """Trained parameters; shared embeddings count once."""
+        """Number of trained parameters; shared embeddings count once."""
         return sum(p.numel() for p in self.model.parameters() if p.requires_grad)
 
     def run(
@@ -144,15 +142,15 @@ class Driver:
         """Train to the end.
 
         Args:
-            max_epoch: epochs.
-            max_update: updates after which training ends within an epoch, or None.
+            max_epoch: number of epochs.
+            max_update: number of updates after which training ends within an epoch, or None.
             interval: epochs between validations.
-            patience: validations without a new best after which training ends; 0 never.
-            checkpoint_updates: updates after which there is a new checkpoint, beside those at the ends of epochs.
-            checkpoint_minutes: the same, in minutes.
+            patience: validations without a new best score after which training ends; 0 for no early stopping.
+            checkpoint_updates: updates between checkpoints within an epoch.
+            checkpoint_minutes: minutes between checkpoints within an epoch.
 
         Raises:
-            Interrupted: a stop signal came; progress is saved.
+            Interrupted: on a stop signal; progress is saved.
             NotFinite: the loss or a gradient is not finite.
             OutOfMemory: a batch does not fit into memory.
         """
@@ -168,16 +166,16 @@ class Driver:
             ):
                 if self.unvalidated is None:
                     self.unvalidated = self._train_epoch(limit)
-                    self._attend()
+                    self._save_or_stop()
                 epoch = self.unvalidated
                 final = epoch == max_epoch or self.updates >= limit
-                is_best = self._judge(self._validate(epoch)) if final or epoch % interval == 0 else False
+                is_best = self._update_best(self._validate(epoch)) if final or epoch % interval == 0 else False
                 self.unvalidated = None
                 self._save(is_best)
                 self.batches = self.trainer.get_train_iterator(self.batches.next_epoch_idx, load_dataset=False)
 
     def _train_epoch(self, limit: float) -> int:
-        """Make the updates of an epoch, or what is left of it; returns its number."""
+        """Train for the rest of the epoch; returns its number."""
         frequency = self.cfg.optimization.update_freq
         epoch = self.batches.next_epoch_idx
         batches = GroupedIterator(
@@ -191,8 +189,8 @@ class Driver:
                 self._position = self.batches.state_dict()
                 if self.updates >= limit:
                     break
-                if batches.has_next():  # otherwise the epoch has ended, and its record is due first
-                    self._attend()
+                if batches.has_next():  # at the end of the epoch, its record comes first
+                    self._save_or_stop()
             self._record("train", epoch, metrics.get_smoothed_values("train"))
             metrics.reset_meters("train")
         self.trainer.lr_step(epoch)
@@ -206,16 +204,16 @@ class Driver:
             cause = str(error).partition(";")[0]
             raise NotFinite(f"the loss is not finite at update {self.updates + 1} ({cause})") from error
         self.update_seconds += time.perf_counter() - started
-        self._own_tokens += sum(sample["ntokens"] for sample in samples if sample)  # the last may be missing here
-        self.attempt.made(self.updates)
+        self._own_tokens += sum(sample["ntokens"] for sample in samples if sample)  # a rank may lack the last one
+        self.attempt.record(self.updates)
 
     def _validate(self, epoch: int) -> float:
-        """Losses and BLEU on the validation set; returns the metric that chooses the best checkpoint."""
+        """Validate; returns the metric that selects the best checkpoint."""
         self.trainer.begin_valid_epoch(epoch)
         batches = self.trainer.get_whole_valid_iterator()
         with metrics.aggregate(new_root=True) as values:
             for sample in batches:
-                self._attend()
+                self._save_or_stop()
                 try:
                     self.trainer.valid_step(sample)
                 except NotFinite as error:
@@ -224,15 +222,15 @@ class Driver:
         self._record("valid", epoch, stats)
         return float(stats[self.metric])
 
-    def _judge(self, score: float) -> bool:
-        """Whether ``score`` is at least as good as any before it; keeps the count of early stopping."""
+    def _update_best(self, score: float) -> bool:
+        """Whether ``score`` is at least as good as all before it; updates the state of early stopping."""
         is_best = self.best is None or (score >= self.best if self.maximize else score <= self.best)
         self.best, self.best_updates = (score, self.updates) if is_best else (self.best, self.best_updates)
         self.since_best = 0 if is_best else self.since_best + 1
         return is_best
 
-    def _attend(self) -> None:
-        """Save and leave if a stop signal came to any rank, and save if one finds that a checkpoint is due."""
+    def _save_or_stop(self) -> None:
+        """Save and stop if any rank got a stop signal; save if a checkpoint is due on any rank."""
         number = self.ranks.largest(self.stop_signal or (_DUE if self._is_due() else 0))
         if number <= _DUE:
             if number:
@@ -240,21 +238,21 @@ class Driver:
             return
         name = signal.Signals(number).name
         if self.updates == 0:
-            message = f"{name} before the first update: there is nothing to save"
+            message = f"{name} before the first update: nothing to save"
         else:
             self._save(is_best=False)
             message = f"{name} at update {self.updates}: progress is saved"
-        self.ranks.part()  # none leaves before the checkpoint is written
+        self.ranks.disconnect()  # waits until the checkpoint is written
         raise Interrupted(message)
 
     def _is_due(self) -> bool:
-        """Whether as much has been done since the last checkpoint as may be lost."""
+        """Whether the interval between checkpoints is over."""
         updates, seconds = self._every
         unsaved = self.updates - self._saved_updates
         return unsaved > 0 and (unsaved >= updates or time.monotonic() - self._saved_at >= seconds)
 
     def _save(self, is_best: bool) -> None:
-        """Write the last checkpoint, and the best one if that is what this is."""
+        """Write a checkpoint, as the last one and, if it is, as the best one."""
         if self.ranks.first:
             self._before_saving()
         self.target_tokens += self.ranks.total(self._own_tokens)
@@ -274,14 +272,14 @@ class Driver:
         new = new_name(self.folder)
         self.trainer.save_checkpoint(str(new), state)
         if self.ranks.first:
-            self._before_saving()  # once more: writing may have taken long
+            self._before_saving()  # again, because writing may take long
             put_in_place(new, is_best)
         self._saved_updates, self._saved_at = self.updates, time.monotonic()
 
     def _record(self, event: str, epoch: int, stats: dict[str, Any]) -> None:
         entry = history.record(event, epoch=epoch, updates=self.updates, seconds=self.seconds, stats=stats)
         self.history.append(entry)
-        self.say(history.describe_owner(entry))
+        self.say(history.describe(entry))
 
     def _on_signal(self, number: int, frame: Any) -> None:
         self.stop_signal = number

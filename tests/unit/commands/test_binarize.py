@@ -1,4 +1,4 @@
-"""binarize.py: what fairseq reads back is the text, and bad input leaves the earlier result alone."""
+"""binarize.py: fairseq reads back the text, and bad input leaves an earlier result as it is."""
 
 import json
 import logging
@@ -37,8 +37,10 @@ def write_text(folder: Path, text: dict[str, list[str]]) -> Path:
 
 
 def read_back(binarized: Path, language: str) -> dict[str, list[str]]:
-    """The text of each split with unknown tokens as <unk>, read as fairseq's training reads it."""
-    from fairseq.data import Dictionary, data_utils
+    """The text of each split with unknown tokens as <unk>, as fairseq's training reads it."""
+    from fairseq.data import data_utils
+
+    from kd.fairseq_api import Dictionary
 
     dictionary = Dictionary.load(str(binarized / f"dict.{language}.txt"))
     text = {}
@@ -51,7 +53,7 @@ def read_back(binarized: Path, language: str) -> dict[str, list[str]]:
 
 @pytest.fixture(autouse=True)
 def quiet_fairseq():
-    """As in the command line, where logging is set up before fairseq is imported."""
+    """As on the command line, where logging is configured before fairseq is imported."""
     level = logging.getLogger().level
     logging.getLogger().setLevel(logging.WARNING)
     yield
@@ -81,7 +83,6 @@ def test_fairseq_reads_back_the_text(tmp_path, bpe_dir, joined):
     same = (tmp_path / "bin/dict.de.txt").read_bytes() == (tmp_path / "bin/dict.en.txt").read_bytes()
     assert same is joined
     summary = describe(report)
-    # 'maus' is one of the three and 'eine' is known; 'katzen' is one of three tokens; 'm@@ ouse' two of four after 'a'
     assert report["splits"]["valid"]["en"] == {"sentences": 2, "tokens": 7, "unknown": 2}
     assert report["joined"] is joined
     assert "train 3 sentences (unknown: de 0.000%, en 0.000%)" in summary
@@ -117,7 +118,6 @@ def test_any_number_of_workers_gives_the_same_bytes(tmp_path):
 @pytest.mark.parametrize("vocabulary", [50, 70_000], ids=["16-bit ids", "32-bit ids"])
 @pytest.mark.parametrize("joined", [False, True])
 def test_the_bytes_are_those_of_fairseq_preprocess(tmp_path, monkeypatch, joined, vocabulary):
-
     monkeypatch.setattr(binarization, "BUFFERED", 100)
     generator = random.Random(vocabulary)
     words = [f"w{n}" for n in range(vocabulary)] + ["</s>", "<unk>", "ü@@", "straße", "&amp;"]
@@ -125,7 +125,7 @@ def test_the_bytes_are_those_of_fairseq_preprocess(tmp_path, monkeypatch, joined
     text = {}
     for split in SPLITS:
         for language in LANGUAGES:
-            known = iter(generator.sample(words, len(words)))  # in training each word at least once
+            known = iter(generator.sample(words, len(words)))  # each word at least once in training
             text[f"{split}.{language}"] = [
                 " ".join(next(known, words[n % 7]) if split == "train" else f"w{n * k % 97}" for k in range(n % 9 + 5))
                 for n in range(lines[split])
@@ -156,7 +156,7 @@ def contents(folder: Path) -> dict[str, bytes]:
     return {path.name: path.read_bytes() for path in folder.iterdir()}
 
 
-def test_an_earlier_result_is_replaced_whole(tmp_path, bpe_dir):
+def test_an_earlier_result_is_replaced(tmp_path, bpe_dir):
     output = tmp_path / "bin"
     output.mkdir()
     (output / "dict.fr.txt").write_text("old")
@@ -166,7 +166,7 @@ def test_an_earlier_result_is_replaced_whole(tmp_path, bpe_dir):
     assert {path.name for path in tmp_path.iterdir()} == {"bpe", "bin"}
 
 
-def test_what_a_kill_leaves_of_the_earlier_result_is_found(tmp_path, monkeypatch):
+def test_an_earlier_result_that_a_kill_orphaned_is_found(tmp_path, monkeypatch):
     (tmp_path / "bin").mkdir()
     (tmp_path / "new").mkdir()
     monkeypatch.setattr("binarize.shutil.rmtree", lambda path: None)  # killed before
@@ -175,7 +175,7 @@ def test_what_a_kill_leaves_of_the_earlier_result_is_found(tmp_path, monkeypatch
     assert list(temporaries(tmp_path)) == [left]
 
 
-def test_a_failed_rename_brings_the_earlier_result_back(tmp_path):
+def test_a_failed_rename_restores_the_earlier_result(tmp_path):
     (tmp_path / "bin").mkdir()
     (tmp_path / "bin" / "dict.de.txt").write_text("old")
     with pytest.raises(FileNotFoundError):
@@ -185,10 +185,10 @@ def test_a_failed_rename_brings_the_earlier_result_back(tmp_path):
 
 
 @pytest.mark.parametrize("entry", ["thesis.tex", "folder"])
-def test_a_folder_with_other_things_is_never_replaced(tmp_path, entry):
+def test_a_folder_with_other_files_is_never_replaced(tmp_path, entry):
     (tmp_path / "dict.de.txt").touch()
     (tmp_path / entry).mkdir() if entry == "folder" else (tmp_path / entry).touch()
-    with pytest.raises(UserError, match=f"holds {entry}, which is not binarised data"):
+    with pytest.raises(UserError, match=f"contains {entry}, which is not binarised data"):
         check_replaceable(tmp_path)
 
 
@@ -207,7 +207,7 @@ def damage(bpe_dir: Path, kind: str) -> None:
         ("empty", r"valid\.en: is empty; each of train, valid, test needs at least one line"),
         ("short", r"valid: 2 lines in \.de but 1 in \.en"),
         ("latin1", r"valid\.en, line 2: not UTF-8"),
-        ("return", r"valid\.en, line 2: holds a carriage return"),
+        ("return", r"valid\.en, line 2: contains a carriage return"),
     ],
 )
 def test_bad_text_is_refused_and_the_earlier_result_stays(tmp_path, bpe_dir, kind, message):
@@ -220,7 +220,7 @@ def test_bad_text_is_refused_and_the_earlier_result_stays(tmp_path, bpe_dir, kin
     assert {path.name for path in tmp_path.iterdir()} == {"bpe", "bin"}
 
 
-def test_bad_input_is_told_before_fairseq_is_imported(tmp_path):
+def test_bad_input_is_reported_before_fairseq_is_imported(tmp_path):
     flags = ["--bpe-dir", "nowhere", "--source-lang", "de", "--target-lang", "en", "--output-dir", tmp_path / "bin"]
     code = f"import sys; sys.argv = {['binarize.py', *map(str, flags)]!r}\n"
     code += "import atexit, binarize; from ekd_nmt.common import command\n"

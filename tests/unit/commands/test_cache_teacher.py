@@ -150,7 +150,7 @@ def test_killed_in_the_middle_of_a_shard_and_then_stopped(command, tmp_path):
     assert done.returncode == 75, done.stderr
     lines = done.stderr.splitlines()
     assert all(re.match(r"\d\d:\d\d:\d\d ", line) for line in lines), "fairseq's chatter is in the log"
-    assert re.search(rf": {len(kept)} of \d+ shards are there$", lines[2])
+    assert re.search(rf": {len(kept)} of \d+ shards are finished$", lines[2])
     assert lines[0].endswith("was killed; resuming its work")
     assert lines[-1].endswith("SIGTERM: progress is saved; run the same command again to resume (exit status 75)")
     assert {path: path.stat().st_mtime_ns for path in kept} == kept

@@ -28,17 +28,17 @@ def summary(model: Path) -> dict:
 
 
 def train_until(update: int, *arguments, **files) -> None:
-    """Train, and get a stop signal just after an update."""
-    from kd.training_loop import Driver
+    """Train, and be asked to stop just after an update."""
+    from kd.training_loop import TrainingLoop
 
-    original = Driver._update
+    original = TrainingLoop._update
 
     def stopping(self, samples):
         original(self, samples)
         if self.updates == update:
             self.stop_signal = signal.SIGUSR1
 
-    with mock.patch.object(Driver, "_update", stopping), pytest.raises(SystemExit) as stop:
+    with mock.patch.object(TrainingLoop, "_update", stopping), pytest.raises(SystemExit) as stop:
         tiny.run_training(*arguments, **files)
     assert stop.value.code == 75
 
@@ -104,7 +104,7 @@ def test_a_stopped_run_resumes(tiny_corpus, plain, tmp_path, update, capsys):
     train_until(update, tiny_corpus, tmp_path, tiny.options("plain"))
     assert not (tmp_path / "model.pt").exists()
     again = tiny.run_training(tiny_corpus, tmp_path, tiny.options("plain"))
-    assert f"from update {update} (" in capsys.readouterr().err
+    assert f"resuming from update {update}" in capsys.readouterr().err
     assert again.read_bytes() == plain.read_bytes()
     assert tiny.history(tmp_path) == tiny.history(plain.parent)
 
@@ -113,7 +113,7 @@ def test_a_stopped_run_resumes(tiny_corpus, plain, tmp_path, update, capsys):
 def test_other_options_start_from_scratch(tiny_corpus, plain, tmp_path, capsys):
     train_until(6, tiny_corpus, tmp_path, tiny.options("plain", lr=0.02))
     model = tiny.run_training(tiny_corpus, tmp_path, tiny.options("plain"))
-    assert "from update" not in capsys.readouterr().err
+    assert "resuming" not in capsys.readouterr().err
     assert model.read_bytes() == plain.read_bytes()
     assert len(tiny.progress_files(tmp_path, "checkpoint_last.pt")) == 2
 
@@ -163,9 +163,9 @@ def test_init_is_not_loaded_again(tiny_corpus, plain, teacher, tmp_path):
 @pytest.mark.slow
 @pytest.mark.parametrize(("metric", "best", "epochs"), [("bleu", 2, 4), ("loss", 1, 3)])
 def test_best_checkpoint_and_patience(tiny_corpus, tmp_path, metric, best, epochs):
-    from kd.training_loop import Driver
+    from kd.training_loop import TrainingLoop
 
-    scores, original = {1: 3.0, 2: 9.0, 3: 5.0, 4: 4.0}, Driver._record
+    scores, original = {1: 3.0, 2: 9.0, 3: 5.0, 4: 4.0}, TrainingLoop._record
 
     def scripted(self, event, epoch, stats):
         if event == "valid":
@@ -173,7 +173,7 @@ def test_best_checkpoint_and_patience(tiny_corpus, tmp_path, metric, best, epoch
         original(self, event, epoch, stats)
 
     validation = {"metric": metric, "patience": 2}
-    with mock.patch.object(Driver, "_record", scripted):
+    with mock.patch.object(TrainingLoop, "_record", scripted):
         model = tiny.run_training(tiny_corpus, tmp_path / "all", tiny.options(max_epoch=6, validation=validation))
         short = tiny.run_training(tiny_corpus, tmp_path / "short", tiny.options(max_epoch=best, validation=validation))
     found = summary(model)

@@ -1,13 +1,13 @@
-"""config/iwslt14.yaml and the arguments of fairseq made of it are the reference's, option by option."""
+"""kd/arguments.py: fairseq's arguments for config/iwslt14.yaml equal the reference's, option by option."""
 
 import json
 
 import pytest
 
-from kd.arguments import shared_batches, training_arguments
+from kd.arguments import batches_per_rank, training_arguments
 from reference import DISTILLATION, EPOCHS, INITS, MODELS, TEACHERS, TRAINING, WIDTHS, iwslt14
 
-# The same as fairseq's options. One that is not named here is one that the workflow must not set.
+# The reference's options as fairseq's arguments; the workflow must set no others.
 FLAGS = {
     "--task": "translation",
     "--arch": "transformer",
@@ -35,14 +35,14 @@ FLAGS = {
     "--eval-bleu-args": '{"beam": 5, "max_len_a": 1.2, "max_len_b": 10}',
     "--eval-bleu-detok": "moses",
     "--best-checkpoint-metric": "bleu",
-    # nothing of the reference: where things are, and how this workflow runs and logs
+    # not the reference's: paths, and how this workflow runs and logs
     "--save-dir": "out",
     "--seed": "1",
     "--num-workers": "0",
     "--log-format": "none",
 }
 KD_FLAGS = {"--criterion": "label_smoothed_kd", "--alpha": "0.5", "--temperature": "1.0", "--divergence": "forward_kl"}
-HYDRA = pytest.mark.filterwarnings("ignore::UserWarning")  # hydra's notes on how fairseq calls it
+HYDRA = pytest.mark.filterwarnings("ignore::UserWarning")  # hydra's warnings about fairseq's calls
 SWITCHES = {
     "--share-decoder-input-output-embed",
     "--eval-bleu",
@@ -67,7 +67,7 @@ def arguments(options: dict, **changes) -> list[str]:
 
 
 def split(command: list[str]) -> tuple[list[str], dict[str, str], set[str]]:
-    """Positional arguments, flags with their values, and switches; nothing is given twice."""
+    """Positional arguments, flags with their values, and switches, each given once."""
     positional, flags, switches = [], {}, set()
     rest = list(command)
     while rest:
@@ -155,8 +155,8 @@ def test_options_become_flags():
         (1, 2048, (1, 2, 1)),
     ],
 )
-def test_an_update_of_several_ranks_is_as_large_as_that_of_one(update_freq, ranks, expected):
-    batches = shared_batches(TRAINING | {"update_freq": update_freq}, ranks)
+def test_an_update_of_several_ranks_is_as_large_as_that_of_one_process(update_freq, ranks, expected):
+    batches = batches_per_rank(TRAINING | {"update_freq": update_freq}, ranks)
     assert tuple(batches.values()) == expected
     assert list(batches) == ["update_freq", "max_tokens", "max_sentences"]
     assert ranks * batches["update_freq"] * batches["max_tokens"] == update_freq * TRAINING["max_tokens"]
@@ -168,7 +168,7 @@ def test_ranks_share_the_batches_of_training_and_not_those_of_validation():
     assert [flags[name] for name in names] == ["1", "2048", "512", "4096", "1024"]
 
 
-def test_choice_by_loss_takes_no_bleu():
+def test_selection_by_loss_computes_no_bleu():
     flags, switches = changed(validation=TRAINING["validation"] | {"metric": "loss"})
     assert not any("bleu" in word for word in [*flags, *switches])
     assert switches == {"--share-decoder-input-output-embed", "--no-progress-bar"}
@@ -181,7 +181,7 @@ def test_teacher_dropout_and_cpu():
     assert split(arguments(options, cpu=True))[2] == SWITCHES | {"--teacher-dropout", "--cpu"}
 
 
-def test_the_options_are_left_as_they_are():
+def test_the_options_are_not_changed():
     options = iwslt14().options("master_student")
     before = json.dumps(options)
     arguments(options)
@@ -190,11 +190,8 @@ def test_the_options_are_left_as_they_are():
 
 @pytest.fixture(scope="module")
 def parse():
-    """fairseq's own reading of a command line."""
-    from fairseq.dataclass.utils import convert_namespace_to_omegaconf
-    from fairseq.options import get_training_parser, parse_args_and_arch
-
-    import kd  # noqa: F401  registers label_smoothed_kd
+    """Parses a command line as fairseq does."""
+    from kd.fairseq_api import convert_namespace_to_omegaconf, get_training_parser, parse_args_and_arch
 
     def read(command: list[str]):
         namespace = parse_args_and_arch(get_training_parser(), input_args=command)
@@ -204,7 +201,7 @@ def parse():
 
 
 @HYDRA
-def test_fairseq_reads_them_as_meant(parse):
+def test_fairseq_parses_distillation_as_meant(parse):
     args, cfg = parse(arguments(iwslt14().options("master_student")))
     assert args.data == "bin"
     assert (args.encoder_embed_dim, args.decoder_embed_dim, args.decoder_output_dim) == (128, 128, 128)
@@ -242,7 +239,7 @@ def test_fairseq_reads_them_as_meant(parse):
 
 
 @HYDRA
-def test_fairseq_reads_plain_training_as_meant(parse):
+def test_fairseq_parses_plain_training_as_meant(parse):
     options = iwslt14().options("senior_teacher")
     options["training"] |= {"max_update": 70, "validation": TRAINING["validation"] | {"metric": "loss"}}
     args, cfg = parse(arguments(options))

@@ -1,4 +1,4 @@
-"""Beam search over batches that do not fit into memory."""
+"""kd/beam_search.py: batches that do not fit into memory."""
 
 import numpy as np
 import pytest
@@ -19,7 +19,7 @@ def translator(plain, tiny_corpus):
 
 @pytest.fixture
 def small_memory(monkeypatch):
-    """Lets searches of more sentences than there is room for fail; keeps the sizes of the batches in ``sizes``."""
+    """Searches of more than ``room`` sentences fail with ``error``; ``sizes`` records the batch sizes."""
     from kd.beam_search import SequenceGenerator
 
     generate = SequenceGenerator.generate
@@ -48,10 +48,10 @@ def out_of_memory(kind: str) -> Exception:
     }[kind]
 
 
-def search(translator, said=None):
+def search(translator, log=None):
     from kd.beam_search import Beam, Search
 
-    return Search(translator, "train", Beam(2), say=[].append if said is None else said.append)
+    return Search(translator, "train", Beam(2), say=[].append if log is None else log.append)
 
 
 @pytest.mark.parametrize("kind", ["gpu", "cpu", "python"])
@@ -59,18 +59,18 @@ def test_batches_that_do_not_fit_are_halved(translator, small_memory, kind):
     order = np.random.default_rng(1).permutation(SENTENCES)
     wanted = search(translator).translate(order)
     small_memory.room, small_memory.error, small_memory.sizes = 5, out_of_memory(kind), []
-    said = []
-    halving = search(translator, said)
-    for _ in range(2):  # the log has it once
+    log = []
+    halving = search(translator, log)
+    for _ in range(2):  # logged once
         found = halving.translate(order)
         assert [each.text for each in found] == [each.text for each in wanted]
         assert [each.score for each in found] == pytest.approx([each.score for each in wanted], abs=1e-5)
-    assert said == [f"a batch of {SENTENCES} sentences did not fit into memory; batches are halved"]
+    assert log == [f"a batch of {SENTENCES} sentences did not fit into memory; batches are halved"]
     once = [32, 16, 8, 4, 4, 8, 4, 4, 16, 8, 4, 4, 8, 4, 4]
     assert small_memory.sizes == once * 2
 
 
-def test_a_stop_signal_is_heeded_between_halves(translator, small_memory):
+def test_a_stop_signal_stops_between_halves(translator, small_memory):
     from kd.beam_search import Beam, Search
 
     small_memory.room, small_memory.error, small_memory.sizes = 1, out_of_memory("gpu"), []
@@ -90,7 +90,7 @@ def test_a_sentence_that_does_not_fit_is_an_error(translator, small_memory):
         search(translator).translate(np.array([7, 3, 5]))
 
 
-def test_other_failures_are_not_taken_for_want_of_memory(translator, small_memory):
+def test_other_errors_are_not_taken_for_out_of_memory(translator, small_memory):
     small_memory.room, small_memory.error, small_memory.sizes = 0, RuntimeError("shapes do not fit"), []
     with pytest.raises(RuntimeError, match="shapes do not fit"):
         search(translator).translate(np.arange(4))

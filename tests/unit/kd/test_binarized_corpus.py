@@ -1,10 +1,9 @@
-"""kd/corpus.py: what it refuses; that it reads a corpus is seen in the tests of what caches are made of."""
+"""kd/binarized_corpus.py: missing and incomplete corpora."""
 
 import shutil
 
 import pytest
 
-import kd  # noqa: F401  before fairseq, as the workflow's own steps do
 from ekd_nmt.common.errors import UserError
 from kd.binarized_corpus import load_task
 

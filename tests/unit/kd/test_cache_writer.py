@@ -1,4 +1,4 @@
-"""kd/caching.py: what is stored of each position, and how the work is cut, what it refuses."""
+"""kd/cache_writer.py and kd/cache_layout.py: the records, shards and batches, and errors."""
 
 import json
 import math
@@ -15,14 +15,14 @@ from ekd_nmt.common.errors import UserError
 from ekd_nmt.common.files import sha256
 from kd.binarized_corpus import load_task
 from kd.cache import TeacherCache, record_type
-from kd.cache_layout import batches, coverage, mass_statistics, plan, to_records
-from kd.cache_writer import Caching
+from kd.cache_layout import batches, coverage, mass_statistics, plan_shards, to_records
+from kd.cache_writer import CacheWriter
 
 pytestmark = pytest.mark.filterwarnings("ignore")  # models are built by fairseq, whose warnings are not ours
 
 
 def stored(cache) -> dict[str, list[np.ndarray]]:
-    """Records of each sentence, by split, as they lie in the files."""
+    """Records of each sentence, by split, read from the files."""
     meta = json.loads((cache / "meta.json").read_text())
     found = {}
     for split, entry in meta["splits"].items():
@@ -34,7 +34,7 @@ def stored(cache) -> dict[str, list[np.ndarray]]:
     return found
 
 
-# What is stored
+# Records
 
 
 @pytest.mark.parametrize("temperature", [1.0, 2.0])
@@ -65,7 +65,7 @@ def test_records_are_the_teachers_probabilities(cached_model, tiny_corpus, tmp_p
         assert np.isfinite(found["train"][0]["tail"]).all() == (k == 5)
 
 
-def test_a_sure_teachers_tail_keeps_its_digits():
+def test_a_confident_teachers_tail_keeps_its_digits():
     logits = torch.tensor([[40.0, 0.0, 1.0, -1.0], [0.0, 1.0, 30.0, 2.0]])
     records = to_records(logits.log_softmax(1), record_type(1, 4))
     assert records["id"][:, 0].tolist() == [0, 2]
@@ -86,8 +86,8 @@ def test_blocks_of_rows_change_nothing(monkeypatch):
     assert to_records(log_probs, record).tobytes() == whole.tobytes()
 
 
-def test_meta_says_what_it_is_of(cached_model, tiny_corpus, cache_request, undisturbed_cache):
-    meta = json.loads(undisturbed_cache["meta.json"])
+def test_meta_identifies_teacher_and_lists_all_files(cached_model, tiny_corpus, cache_request, uninterrupted_cache):
+    meta = json.loads(uninterrupted_cache["meta.json"])
     task = load_task(tiny_corpus)
     expected = {"format": 1, "top_k": 5, "vocabulary": len(task.target_dictionary), "temperature": 1.0}
     assert {key: meta[key] for key in expected} == expected
@@ -97,21 +97,21 @@ def test_meta_says_what_it_is_of(cached_model, tiny_corpus, cache_request, undis
     assert [shard["file"] for shard in shards] == [f"train.{number:05d}.npy" for number in range(len(shards))]
     size = record_type(5, meta["vocabulary"]).itemsize
     assert all(shard["tokens"] * size <= tiny.SHARD_BYTES for shard in shards)
-    listed = {part["file"] for entry in meta["splits"].values() for part in (entry["starts"], *entry["shards"])}
-    assert undisturbed_cache.keys() == listed | {"meta.json", meta["tails"]["file"]}, "something else is published"
+    listed = {file["file"] for entry in meta["splits"].values() for file in (entry["starts"], *entry["shards"])}
+    assert uninterrupted_cache.keys() == listed | {"meta.json", meta["tails"]["file"]}, "other files are published"
 
 
 @pytest.mark.parametrize("k", [5, 1000, "full"], ids=["top 5", "more than there are", "full"])
-def test_tails_are_the_average_of_what_the_training_sets_records_leave_out(cached_model, tiny_corpus, tmp_path, k):
+def test_tails_are_the_average_of_what_the_training_records_leave_out(cached_model, tiny_corpus, tmp_path, k):
     cache = tiny.write(tiny.request(cached_model, tiny_corpus, top_k=k), tmp_path)
     tails = TeacherCache(cache).tails().double()
     log_probs = torch.cat(tiny.reference(cached_model, tiny_corpus)["train"])
     size = log_probs.size(1)
-    expected = torch.full((size,), 1 / size, dtype=torch.float64)  # nothing is left out
+    expected = torch.full((size,), 1 / size, dtype=torch.float64)  # every token is stored
     if k == 5:
         left_out = log_probs.scatter(1, log_probs.topk(5, dim=1).indices, -math.inf).exp().sum(dim=0)
         expected = 0.99 * left_out / left_out.sum() + 0.01 / size
-        assert expected.max() > 3 * expected.min(), "this teacher's tails are too even for this test to mean anything"
+        assert expected.max() > 3 * expected.min(), "the teacher's tails are too uniform for this test"
     torch.testing.assert_close(tails, expected, rtol=1e-5, atol=1e-8)
 
 
@@ -129,11 +129,11 @@ def test_coverage_of_several_shards_is_that_of_one():
     draw = np.random.default_rng(3)
     records = np.zeros(1000, record_type(2, 9))
     records["tail"] = np.log(draw.uniform(0.01, 0.99, len(records)))
-    parts = [json.loads(json.dumps(mass_statistics(part))) for part in np.split(records, [300, 301, 900])]
-    assert coverage(parts) == coverage([mass_statistics(records)])
+    shards = [json.loads(json.dumps(mass_statistics(shard))) for shard in np.split(records, [300, 301, 900])]
+    assert coverage(shards) == coverage([mass_statistics(records)])
     mass = 1 - np.exp(records["tail"].astype(float))
-    assert coverage(parts)["mean"] == pytest.approx(mass.mean(), abs=1e-6)
-    assert coverage(parts)["p5"] == pytest.approx(np.percentile(mass, 5, method="inverted_cdf"), abs=0.5e-4)
+    assert coverage(shards)["mean"] == pytest.approx(mass.mean(), abs=1e-6)
+    assert coverage(shards)["p5"] == pytest.approx(np.percentile(mass, 5, method="inverted_cdf"), abs=0.5e-4)
 
 
 def test_full_covers_everything(cached_model, tiny_corpus, tmp_path):
@@ -143,13 +143,13 @@ def test_full_covers_everything(cached_model, tiny_corpus, tmp_path):
     }
 
 
-# How the work is cut
+# Shards and batches
 
 
 def test_shards_are_whole_sentences_in_order():
     lengths = np.array([3, 4, 9, 1, 1, 1, 30, 2])
     starts = np.concatenate([[0], np.cumsum(lengths)])
-    shards = plan("train", starts, record_bytes=2, shard_bytes=20)
+    shards = plan_shards("train", starts, record_bytes=2, shard_bytes=20)
     assert [(shard.first, shard.end, shard.tokens) for shard in shards] == [
         (0, 2, 7), (2, 4, 10), (4, 6, 2), (6, 7, 30), (7, 8, 2),
     ]  # fmt: skip
@@ -158,11 +158,11 @@ def test_shards_are_whole_sentences_in_order():
 
 def test_a_large_corpus_has_a_bounded_number_of_shards():
     starts = np.arange(0, 10_000_001, 10)
-    assert len(plan("train", starts, record_bytes=4, shard_bytes=40)) < 520
+    assert len(plan_shards("train", starts, record_bytes=4, shard_bytes=40)) < 520
 
 
 @pytest.mark.parametrize("max_tokens", [1, 40, 10_000])
-def test_batches_leave_no_sentence_out(max_tokens):
+def test_batches_have_every_sentence(max_tokens):
     draw = random.Random(4)
     source, target = (np.array([draw.randint(1, 30) for _ in range(101)]) for _ in range(2))
     found = batches(source, target, max_tokens)
@@ -174,16 +174,14 @@ def test_batches_leave_no_sentence_out(max_tokens):
     assert np.concatenate(widths).tolist() == sorted(target.tolist()), "not of similar length"
 
 
-def test_batch_sizes_change_no_more_than_rounding(
-    cached_model, tiny_corpus, tmp_path, cache_request, undisturbed_cache
-):
+def test_batch_size_changes_only_rounding(tmp_path, cache_request):
     single = stored(tiny.write(replace(cache_request, max_tokens=1), tmp_path / "single"))
     large = stored(tiny.write(replace(cache_request, max_tokens=4096), tmp_path / "large"))
     for one, other in zip(single["train"], large["train"], strict=True):
         np.testing.assert_allclose(one["logp"].astype(float), other["logp"].astype(float), rtol=2**-10)
 
 
-# Refusals
+# Errors
 
 
 def test_a_diverged_teacher(cached_model, tiny_corpus, tmp_path):
@@ -197,6 +195,6 @@ def test_a_diverged_teacher(cached_model, tiny_corpus, tmp_path):
 @pytest.mark.parametrize(("top_k", "warned"), [(5, False), (1000, True), ("full", False)])
 def test_top_k_above_the_vocabulary_is_reported(cached_model, tiny_corpus, tmp_path, top_k, warned):
     lines = []
-    Caching(tiny.request(cached_model, tiny_corpus, top_k=top_k), tmp_path, say=lines.append).run()
+    CacheWriter(tiny.request(cached_model, tiny_corpus, top_k=top_k), tmp_path, say=lines.append).run()
     warnings = [line for line in lines if line.startswith("warning: top_k 1000 is above the vocabulary, ")]
     assert len(warnings) == warned

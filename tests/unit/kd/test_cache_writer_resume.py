@@ -1,4 +1,4 @@
-"""kd/caching.py: a stopped, killed or damaged run goes on, and ends in the bytes of an undisturbed one."""
+"""kd/cache_writer.py: after an interruption or damage, a resumed run writes the bytes of an uninterrupted one."""
 
 import json
 import shutil
@@ -17,7 +17,7 @@ class Stopped(Exception):
 
 
 def stop_after(calls: int):
-    """To be called before each batch; raises when that many have been computed."""
+    """A ``before_batch`` that raises after so many batches."""
     left = iter(range(calls))
 
     def check() -> None:
@@ -27,7 +27,7 @@ def stop_after(calls: int):
     return check
 
 
-def test_stopped_at_every_batch(cache_request, undisturbed_cache, tmp_path):
+def test_stopped_at_every_batch(cache_request, uninterrupted_cache, tmp_path):
     total = []
     tiny.write(cache_request, tmp_path / "counted", before_batch=lambda: total.append(1))
     assert len(total) > 8
@@ -36,11 +36,11 @@ def test_stopped_at_every_batch(cache_request, undisturbed_cache, tmp_path):
         with pytest.raises(Stopped):
             tiny.write(cache_request, folder, before_batch=stop_after(calls))
         assert not (folder / "cache").exists()
-        assert tiny.content(tiny.write(cache_request, folder)) == undisturbed_cache
-        assert not list((folder / "progress").iterdir()), "something is left of the unfinished work"
+        assert tiny.content(tiny.write(cache_request, folder)) == uninterrupted_cache
+        assert not list((folder / "progress").iterdir()), "the work folder is not empty"
 
 
-def test_finished_shards_are_not_touched_again(cache_request, undisturbed_cache, tmp_path):
+def test_finished_shards_are_not_touched_again(cache_request, uninterrupted_cache, tmp_path):
     batches_of_all = []
     tiny.write(cache_request, tmp_path / "counted", before_batch=lambda: batches_of_all.append(1))
     with pytest.raises(Stopped):
@@ -69,18 +69,18 @@ DAMAGES = {
 
 
 @pytest.mark.parametrize(("name", "damage"), DAMAGES.values(), ids=DAMAGES)
-def test_damage_to_the_unfinished_work_is_mended(cache_request, undisturbed_cache, tmp_path, name, damage):
+def test_damage_in_the_work_folder_is_repaired(cache_request, uninterrupted_cache, tmp_path, name, damage):
     tiny.start(cache_request, tmp_path).run()
     damage(tmp_path / "progress" / name)
-    assert tiny.content(tiny.write(cache_request, tmp_path)) == undisturbed_cache
+    assert tiny.content(tiny.write(cache_request, tmp_path)) == uninterrupted_cache
 
 
-def test_leftovers_of_killed_writes_are_not_published(cache_request, undisturbed_cache, tmp_path):
+def test_half_written_files_are_not_published(cache_request, uninterrupted_cache, tmp_path):
     with pytest.raises(Stopped):
         tiny.write(cache_request, tmp_path, before_batch=stop_after(8))
-    for part in ("cache/.train.00003.npy.abc.tmp", ".seconds.json.abc.tmp", "sidecars/.train.00000.npy.json.x.tmp"):
-        (tmp_path / "progress" / part).write_bytes(b"half")
-    assert tiny.content(tiny.write(cache_request, tmp_path)) == undisturbed_cache
+    for name in ("cache/.train.00003.npy.abc.tmp", ".seconds.json.abc.tmp", "sidecars/.train.00000.npy.json.x.tmp"):
+        (tmp_path / "progress" / name).write_bytes(b"half")
+    assert tiny.content(tiny.write(cache_request, tmp_path)) == uninterrupted_cache
 
 
 def test_seconds_add_up_over_interruptions(cache_request, tmp_path):
@@ -91,14 +91,14 @@ def test_seconds_add_up_over_interruptions(cache_request, tmp_path):
     assert 1000 < work.seconds < 1100
 
 
-def test_an_earlier_cache_gives_way_only_to_a_complete_one(cache_request, undisturbed_cache, tmp_path):
+def test_an_earlier_cache_is_replaced_only_by_a_complete_one(cache_request, uninterrupted_cache, tmp_path):
     earlier = tmp_path / "cache"
     earlier.mkdir()
     (earlier / "meta.json").write_text("earlier")
     with pytest.raises(Stopped):
         tiny.write(cache_request, tmp_path, before_batch=stop_after(3))
     assert tiny.content(earlier) == {"meta.json": b"earlier"}
-    assert tiny.content(tiny.write(cache_request, tmp_path)) == undisturbed_cache
+    assert tiny.content(tiny.write(cache_request, tmp_path)) == uninterrupted_cache
     assert sorted(path.name for path in tmp_path.iterdir()) == ["cache", "progress"]
 
 

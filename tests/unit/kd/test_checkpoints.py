@@ -1,4 +1,4 @@
-"""kd/checkpoints.py: which file a training goes on from when some are damaged, and what is kept of them."""
+"""kd/checkpoints.py: which checkpoint a training resumes from when some are damaged, and which files are kept."""
 
 import json
 import os
@@ -8,11 +8,10 @@ from types import SimpleNamespace
 
 import pytest
 
-from ekd_nmt.common.errors import UserError
+from ekd_nmt.common.errors import Interrupted, UserError
 from kd import checkpoints
 from kd.checkpoints import BEST, BEST_COPY, LAST, PREVIOUS, newest_as_last
-from kd.training_loop import Interrupted
-from tiny_driver import UPDATES, call_after, result, run
+from tiny_loop import UPDATES, call_after, result, run
 from tiny_training import UPDATES_AN_EPOCH
 
 NAMES = (LAST, PREVIOUS, BEST, BEST_COPY)
@@ -21,71 +20,71 @@ pytestmark = [pytest.mark.slow, pytest.mark.filterwarnings("ignore")]  # they tr
 
 
 def truncate(path) -> None:
-    """As `truncate` of the shell does, which damages all names of a file."""
+    """Truncate in place, which damages all hard links of a file."""
     os.truncate(path, path.stat().st_size // 2)
 
 
 def interrupted_at(start, update: int, **changes):
     """A training that was stopped at an update."""
-    driver = start()
-    call_after(driver.trainer, "train_step", update, lambda: os.kill(os.getpid(), signal.SIGTERM))
+    loop = start()
+    call_after(loop.trainer, "train_step", update, lambda: os.kill(os.getpid(), signal.SIGTERM))
     with pytest.raises(Interrupted):
-        run(driver, **changes)
-    return driver
+        run(loop, **changes)
+    return loop
 
 
-def test_the_checkpoint_before_a_damaged_one_stands_in(start, undisturbed_training):
+def test_resumes_from_the_checkpoint_before_a_damaged_one(start, uninterrupted_training):
     folder = interrupted_at(start, UPDATES - 1, checkpoint_updates=1).folder
     truncate(folder / LAST)
-    driver = start()
-    assert driver.updates == UPDATES - 2
-    assert driver.said[0].startswith(f"warning: {folder / LAST} is damaged and will not be used (")
-    assert driver.said[1:] == [
-        f"taking {folder / PREVIOUS} instead; the updates after it are repeated",
-        f"going on from update {UPDATES - 2} ({folder / LAST})",
-        "made before and made again: 1 of the updates that follow",
+    loop = start()
+    assert loop.updates == UPDATES - 2
+    assert loop.log[0].startswith(f"warning: {folder / LAST} is damaged and will not be used (")
+    assert loop.log[1:] == [
+        f"using {folder / PREVIOUS} instead; the updates after it are repeated",
+        f"resuming from update {UPDATES - 2} ({folder / LAST})",
+        "repeating 1 updates that no checkpoint has",
     ]
-    assert result(run(driver)) == undisturbed_training
+    assert result(run(loop)) == uninterrupted_training
 
 
-def test_the_best_checkpoint_stands_in_for_two_damaged_ones(start, undisturbed_training):
+def test_resumes_from_the_best_checkpoint_if_two_are_damaged(start, uninterrupted_training):
     folder = interrupted_at(start, UPDATES - 1, checkpoint_updates=1).folder
     for name in (LAST, PREVIOUS):
         truncate(folder / name)
-    driver = start()
-    assert driver.updates == UPDATES_AN_EPOCH
-    assert f"taking {folder / BEST} instead; the updates after it are repeated" in driver.said
-    assert result(run(driver)) == undisturbed_training
+    loop = start()
+    assert loop.updates == UPDATES_AN_EPOCH
+    assert f"using {folder / BEST} instead; the updates after it are repeated" in loop.log
+    assert result(run(loop)) == uninterrupted_training
 
 
 @pytest.mark.parametrize("damage", [truncate, lambda path: path.write_bytes(b"")])
-def test_without_a_usable_checkpoint_it_starts_anew(start, undisturbed_training, damage):
+def test_starts_from_scratch_without_a_usable_checkpoint(start, uninterrupted_training, damage):
     folder = run(start()).folder
     for name in NAMES:
         damage(folder / name)
-    driver = start()
-    assert driver.updates == 0
-    assert f"warning: {folder}: no usable checkpoint is left (kept as *.unusable); training starts anew" in driver.said
+    loop = start()
+    assert loop.updates == 0
+    assert f"warning: {folder}: no checkpoint is usable (kept as *.unusable); training starts from scratch" in loop.log
     assert {path.name for path in folder.glob("*.unusable")} == {f"{name}.unusable" for name in NAMES}
-    assert result(run(driver)) == undisturbed_training
+    assert result(run(loop)) == uninterrupted_training
 
 
-def test_a_damaged_best_checkpoint_is_restored_from_its_twin(start, undisturbed_training):
+def test_a_damaged_best_checkpoint_is_restored_from_its_twin(start, uninterrupted_training):
     folder = run(start(), max_epoch=1).folder
     truncate(folder / BEST)
-    driver = start()
-    assert driver.updates == UPDATES_AN_EPOCH
+    loop = start()
+    assert loop.updates == UPDATES_AN_EPOCH
     assert (folder / BEST).read_bytes() == (folder / LAST).read_bytes()
-    assert result(run(driver)) == undisturbed_training
+    assert result(run(loop)) == uninterrupted_training
 
 
-def test_a_damaged_best_checkpoint_is_restored_from_its_copy(start, undisturbed_training):
+def test_a_damaged_best_checkpoint_is_restored_from_its_copy(start, uninterrupted_training):
     folder = interrupted_at(start, UPDATES - 1, checkpoint_updates=1).folder
     truncate(folder / BEST)
-    driver = start()
-    assert driver.updates == UPDATES - 1
+    loop = start()
+    assert loop.updates == UPDATES - 1
     assert (folder / BEST).read_bytes() == (folder / BEST_COPY).read_bytes()
-    assert result(run(driver)) == undisturbed_training
+    assert result(run(loop)) == uninterrupted_training
 
 
 def state(updates: int, best: float, best_updates: int) -> str:
@@ -99,21 +98,21 @@ OLD, NEW = state(10, 5.0, 10), state(20, 6.0, 20)
 @pytest.mark.parametrize(
     ("found", "left"),
     [
-        pytest.param([NEW, OLD, OLD, OLD], [NEW, OLD, NEW, NEW], id="killed before the best one was replaced"),
-        pytest.param([NEW, OLD, NEW, OLD], [NEW, OLD, NEW, NEW], id="killed before its copy was"),
+        pytest.param([NEW, OLD, OLD, OLD], [NEW, OLD, NEW, NEW], id="killed before the best one is replaced"),
+        pytest.param([NEW, OLD, NEW, OLD], [NEW, OLD, NEW, NEW], id="killed before its copy is replaced"),
         pytest.param(
             [state(20, 5.0, 20), OLD, OLD, OLD],
             [state(20, 5.0, 20), OLD, state(20, 5.0, 20), state(20, 5.0, 20)],
-            id="one that is as good as the one before",
+            id="as good as the one before",
         ),
-        pytest.param([state(15, 5.0, 10), OLD, NEW, OLD], [state(15, 5.0, 10), OLD, OLD, OLD], id="best one of later"),
-        pytest.param([state(15, 5.0, 10), NEW, NEW, NEW], [NEW] * 4, id="all others of later"),
-        pytest.param([state(15, 6.0, 10), None, OLD, OLD], None, id="best one of another run"),
+        pytest.param([state(15, 5.0, 10), OLD, NEW, OLD], [state(15, 5.0, 10), OLD, OLD, OLD], id="best one is newer"),
+        pytest.param([state(15, 5.0, 10), NEW, NEW, NEW], [NEW] * 4, id="all others are newer"),
+        pytest.param([state(15, 6.0, 10), None, OLD, OLD], None, id="the best one is of another run"),
     ],
 )
 def test_the_best_checkpoint_is_the_best_of_the_last(found, left, tmp_path, monkeypatch):
     monkeypatch.setattr(
-        "kd.checkpoints.checkpoint_utils.load_checkpoint_to_cpu",
+        "kd.checkpoints.load_checkpoint_to_cpu",
         lambda path: json.loads(Path(path).read_text(encoding="utf-8")),
     )
     for name, text in zip(NAMES, found, strict=True):
@@ -125,31 +124,31 @@ def test_the_best_checkpoint_is_the_best_of_the_last(found, left, tmp_path, monk
         assert (tmp_path / LAST).read_text(encoding="utf-8") == (tmp_path / BEST).read_text(encoding="utf-8") == OLD
 
 
-def test_without_the_best_checkpoint_it_starts_anew_and_keeps_the_others(start, undisturbed_training):
+def test_starts_from_scratch_without_the_best_checkpoint_and_keeps_the_others(start, uninterrupted_training):
     folder = interrupted_at(start, UPDATES - 1, checkpoint_updates=1).folder
     last = (folder / LAST).read_bytes()
     for name in (BEST, BEST_COPY):
         truncate(folder / name)
-    driver = start()
-    assert driver.updates == 0
+    loop = start()
+    assert loop.updates == 0
     assert (folder / f"{LAST}.unusable").read_bytes() == last
-    assert result(run(driver)) == undisturbed_training
+    assert result(run(loop)) == uninterrupted_training
 
 
-def test_want_of_memory_is_no_damage(start, monkeypatch):
+def test_out_of_memory_is_no_damage(start, monkeypatch):
     folder = interrupted_at(start, UPDATES - 1).folder
     before = {path.name: path.stat().st_mtime_ns for path in folder.glob("checkpoint*")}
 
     def fail(path):
         raise RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried to allocate 9 bytes.")
 
-    monkeypatch.setattr("kd.checkpoints.checkpoint_utils.load_checkpoint_to_cpu", fail)
+    monkeypatch.setattr("kd.checkpoints.load_checkpoint_to_cpu", fail)
     with pytest.raises(UserError, match="does not fit into memory while it is read"):
         start()
     assert {path.name: path.stat().st_mtime_ns for path in folder.glob("checkpoint*")} == before
 
 
-def test_what_only_an_interruption_needs_is_removed(start):
+def test_checkpoints_for_interruptions_are_removed_at_the_end(start):
     folder = run(start()).folder
     assert {path.name for path in folder.iterdir()} >= set(NAMES)
     checkpoints.remove_spare(folder)
@@ -157,12 +156,12 @@ def test_what_only_an_interruption_needs_is_removed(start):
     assert checkpoints.bytes_on_disk(folder) == (folder / BEST).stat().st_size + (folder / LAST).stat().st_size
 
 
-def test_a_file_that_may_not_be_read_is_not_given_up(tmp_path, monkeypatch):
+def test_a_file_without_read_permission_is_kept(tmp_path, monkeypatch):
     def refuse(path):
         raise PermissionError(13, "Permission denied", path)
 
     (tmp_path / LAST).touch()
-    monkeypatch.setattr("kd.checkpoints.checkpoint_utils.load_checkpoint_to_cpu", refuse)
+    monkeypatch.setattr("kd.checkpoints.load_checkpoint_to_cpu", refuse)
     with pytest.raises(PermissionError):
         newest_as_last(tmp_path, print)
     assert (tmp_path / LAST).exists()

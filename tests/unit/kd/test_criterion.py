@@ -5,9 +5,9 @@ from copy import deepcopy
 
 import pytest
 import torch
-from fairseq.logging import metrics
 
 from ekd_nmt.common.errors import UserError
+from kd.fairseq_api import metrics
 from tiny_models import assert_same_gradients, gradients, make_criterion, make_model
 
 
@@ -49,7 +49,7 @@ def test_loss_and_gradients_equal_float64(make_kd, student, sample, alpha, tempe
     assert loss.item() == pytest.approx(expected.item(), rel=1e-6)
     assert log["nll_loss"].item() == pytest.approx(nll.item(), rel=1e-6)
     assert log["kd_loss"].item() == pytest.approx(kd.item(), rel=1e-5)
-    assert kd.item() > 1, "teacher and student are too similar for this test to mean anything"
+    assert kd.item() > 1, "teacher and student are too similar for this test"
     assert_same_gradients(gradients(student), gradients(other))
 
 
@@ -93,12 +93,12 @@ def test_reduce_false_gives_one_value_a_token(make_kd, student, sample):
     assert loss.sum().item() == pytest.approx(criterion(student, sample)[0].item(), rel=1e-6)
 
 
-def test_what_stands_in_padded_positions_never_counts(make_kd, student, sample):
+def test_padded_positions_do_not_count(make_kd, student, sample):
     criterion = make_kd().train()
     other, changed = deepcopy(student), deepcopy(sample)
     loss, _, _ = criterion(student, sample)
     loss.backward()
-    # other tokens where the target is padding, and three more columns of it
+    # other tokens at padded positions, and three more padded columns
     previous, target = changed["net_input"]["prev_output_tokens"], changed["target"]
     previous[target.eq(1)] = 6
     changed["net_input"]["prev_output_tokens"] = torch.nn.functional.pad(previous, (0, 3), value=8)
@@ -113,7 +113,7 @@ def test_what_stands_in_padded_positions_never_counts(make_kd, student, sample):
 def test_a_batch_is_the_sum_of_its_sentences(make_kd, student, sample):
     criterion = make_kd()
     whole = criterion(student, sample)[0].item()
-    parts = 0.0
+    total = 0.0
     for row in range(3):
         source = sample["net_input"]["src_tokens"][row]
         target = sample["target"][row]
@@ -127,11 +127,11 @@ def test_a_batch_is_the_sum_of_its_sentences(make_kd, student, sample):
                 "prev_output_tokens": sample["net_input"]["prev_output_tokens"][row][None, :length],
             },
         }
-        parts += criterion(student, single)[0].item()
-    assert whole == pytest.approx(parts, rel=1e-5)
+        total += criterion(student, single)[0].item()
+    assert whole == pytest.approx(total, rel=1e-5)
 
 
-def test_only_the_rows_that_count_are_projected(make_kd, student, sample):
+def test_only_scored_rows_are_projected(make_kd, student, sample):
     criterion = make_kd()
     seen = {}
     for name, model in {"student": student, "teacher": criterion.teacher.model}.items():
@@ -144,7 +144,7 @@ def test_only_the_rows_that_count_are_projected(make_kd, student, sample):
 
 def test_a_decoder_without_separate_projection_gives_the_same_loss(make_kd, student, sample):
     class Whole(torch.nn.Module):
-        """A decoder that only gives logits, as fairseq's convolutional one."""
+        """A decoder that returns logits only, as fairseq's convolutional one does."""
 
         def __init__(self, decoder):
             super().__init__()
@@ -175,18 +175,18 @@ def test_half_precision(make_kd, student, sample, dtype):
     assert all(torch.isfinite(p.grad).all() and p.grad.dtype == dtype for p in student.parameters())
 
 
-def test_a_loss_that_is_not_finite_names_its_part(make_kd, student, sample):
+def test_a_loss_that_is_not_finite_names_its_term(make_kd, student, sample):
     criterion = make_kd().train()
     weight = criterion.teacher.model.decoder.output_projection.weight
     kept = weight.data.clone()
     weight.data[5] = math.nan
-    with pytest.raises(FloatingPointError, match="the kd part of the loss is not finite"):
+    with pytest.raises(FloatingPointError, match="the kd term of the loss is not finite"):
         criterion(student, sample)
     weight.data = kept
     student.decoder.output_projection.weight.data[5] = math.inf
-    with pytest.raises(FloatingPointError, match="the ce and kd part"):
+    with pytest.raises(FloatingPointError, match="the ce and kd term"):
         criterion(student, sample)
-    assert not torch.isfinite(criterion.eval()(student, sample)[0]), "validation reports, and does not stop"
+    assert not torch.isfinite(criterion.eval()(student, sample)[0]), "validation stopped"
 
 
 def test_metrics_are_in_bits_a_token_and_can_be_summed(make_kd):
@@ -229,7 +229,7 @@ def test_adaptive_softmax_is_refused(make_kd, student, sample):
 
 
 def test_training_towards_the_teacher_works(make_kd, task, sample):
-    """Not a value but the purpose: on pure distillation, the student comes close to the teacher."""
+    """With pure distillation, the student comes close to the teacher."""
     criterion, student = make_kd(alpha=0.0).train(), make_model(task, seed=5)
     optimizer = torch.optim.Adam(student.parameters(), lr=0.02)
     losses = []

@@ -1,4 +1,4 @@
-"""The divergences of the fused loss against an evaluation in numpy float64 that shares no code with them."""
+"""kd/fused_loss.py: values of the divergences against an independent evaluation in numpy float64."""
 
 import math
 
@@ -25,7 +25,7 @@ def kl(p, q):
 
 
 def distillation_loss(teacher, student, *, divergence="forward_kl", temperature=1.0):
-    """The distillation alone, a value a row; the teacher's logits are turned into what the loss takes."""
+    """The distillation loss of each row, from the logits of both."""
     wide = teacher.to(torch.promote_types(teacher.dtype, torch.float32))
     weights = Weights(alpha=0.0, temperature=temperature, reverse=divergence == "reverse_kl")
     target = torch.zeros(len(student), dtype=torch.int64)
@@ -34,16 +34,13 @@ def distillation_loss(teacher, student, *, divergence="forward_kl", temperature=
     return losses.total
 
 
-def tensors(dtype=torch.float32):
-    return torch.tensor(TEACHER, dtype=dtype), torch.tensor(STUDENT, dtype=dtype)
-
-
 @pytest.mark.parametrize("temperature", [0.5, 1.0, 2.0, 7.0])
-@pytest.mark.parametrize("divergence", ["forward_kl", "reverse_kl"])
+@pytest.mark.parametrize("divergence", DIVERGENCES)
 def test_values(divergence, temperature):
     p, q = probabilities(TEACHER, temperature), probabilities(STUDENT, temperature)
     expected = temperature**2 * (kl(p, q) if divergence == "forward_kl" else kl(q, p))
-    value = distillation_loss(*tensors(), divergence=divergence, temperature=temperature)
+    logits = (torch.tensor(values, dtype=torch.float32) for values in (TEACHER, STUDENT))
+    value = distillation_loss(*logits, divergence=divergence, temperature=temperature)
     assert value.dtype == torch.float32
     np.testing.assert_allclose(value.numpy(), expected, rtol=2e-5)
 
@@ -57,43 +54,6 @@ def test_known_value():
     forward, reverse = both([0.75, 0.25], [0.5, 0.5])
     assert forward == pytest.approx(0.75 * math.log(1.5) + 0.25 * math.log(0.5))
     assert reverse == pytest.approx(0.5 * math.log(1 / 1.5) + 0.5 * math.log(2))
-
-
-@pytest.mark.parametrize("temperature", [1.0, 2.0])
-@pytest.mark.parametrize("divergence", DIVERGENCES)
-def test_zero_for_equal_distributions(divergence, temperature):
-    teacher, _ = tensors()
-    shifted = teacher + 5  # other logits, the same distribution
-    loss = distillation_loss(teacher, shifted, divergence=divergence, temperature=temperature)
-    np.testing.assert_allclose(loss.numpy(), 0, atol=1e-5)
-
-
-@pytest.mark.parametrize("temperature", [1.0, 2.0])
-@pytest.mark.parametrize("divergence", DIVERGENCES)
-def test_gradient(divergence, temperature):
-    teacher, student = tensors(torch.float64)
-    teacher, student = teacher[:3, :9], student[:3, :9].requires_grad_()
-
-    def loss(logits):
-        return distillation_loss(teacher, logits, divergence=divergence, temperature=temperature)
-
-    assert torch.autograd.gradcheck(loss, (student,))
-
-
-@pytest.mark.parametrize("temperature", [1.0, 2.0])
-def test_forward_kl_gradient_in_closed_form(temperature):
-    teacher, student = tensors()
-    distillation_loss(teacher, student.requires_grad_(), temperature=temperature).sum().backward()
-    expected = temperature * (probabilities(STUDENT, temperature) - probabilities(TEACHER, temperature))
-    np.testing.assert_allclose(student.grad.numpy(), expected, atol=1e-6)
-
-
-def test_high_temperature_keeps_the_size_of_the_gradient():
-    """Hinton et al., section 2.1: for large T the gradient tends to the difference of centred logits over V."""
-    teacher, student = tensors(torch.float64)
-    distillation_loss(teacher, student.requires_grad_(), temperature=1e4).sum().backward()
-    centred = (STUDENT - STUDENT.mean(-1, keepdims=True)) - (TEACHER - TEACHER.mean(-1, keepdims=True))
-    np.testing.assert_allclose(student.grad.numpy(), centred / STUDENT.shape[-1], rtol=1e-2, atol=1e-4)
 
 
 @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])

@@ -1,4 +1,4 @@
-"""The fused loss against the same losses composed of separate operations in float64, gradients by autograd."""
+"""kd/fused_loss.py: losses and gradients against separate operations in float64 with autograd."""
 
 import itertools
 import math
@@ -93,11 +93,11 @@ def test_losses_and_gradient_are_those_of_separate_operations(reverse, temperatu
 
 
 @pytest.mark.parametrize("kind", ["3 tokens", "3 tokens, spread", "dense", None])
-def test_blocks_do_not_show(kind, monkeypatch):
+def test_block_size_changes_nothing(kind, monkeypatch):
     weights = Weights(epsilon=0.1, alpha=0.5)
     logits, target, teacher_logits = draw(torch.float32)
     results = []
-    for size in (1, 4 * SIZE * 10, 2**30):  # a row at a time, blocks of 10 with a rest of 7, all at once
+    for size in (1, 4 * SIZE * 10, 2**30):  # blocks of one row, of 10 rows and the last of 7, of all rows
         monkeypatch.setattr(fused_loss, "BLOCK_BYTES", size)
         own = logits.clone().requires_grad_()
         losses = fused_loss.fused_loss(own, target, weights, teaching(teacher_logits, weights, kind), reduce=False)
@@ -110,33 +110,37 @@ def test_blocks_do_not_show(kind, monkeypatch):
 @pytest.mark.parametrize("reverse", [False, True])
 @pytest.mark.parametrize("kind", ["1 token", "all", "1 token, spread", "all, spread", "dense"])
 @pytest.mark.parametrize("spread", [60.0, 400.0])
-def test_a_sure_student_and_a_sure_teacher_give_finite_numbers(reverse, kind, spread):
+def test_confident_students_and_teachers_give_finite_numbers(reverse, kind, spread):
     weights = Weights(epsilon=0.1, alpha=0.5, reverse=reverse)
     logits, target, teacher_logits = draw(torch.float32, spread)
     logits.requires_grad_()
     losses = fused_loss.fused_loss(logits, target, weights, teaching(teacher_logits, weights, kind))
     losses.total.backward()
-    assert all(torch.isfinite(part).all() for part in (*losses, logits.grad))
+    assert all(torch.isfinite(values).all() for values in (*losses, logits.grad))
 
 
-def test_a_student_equal_to_its_teacher_has_no_distillation_loss_and_no_slope():
+@pytest.mark.parametrize("reverse", [False, True])
+@pytest.mark.parametrize("temperature", [1.0, 2.0])
+@pytest.mark.parametrize("kind", ["3 tokens", "dense"])
+def test_a_student_equal_to_its_teacher_has_no_distillation_loss_and_no_gradient(kind, temperature, reverse):
     logits, target, _ = draw()
     logits.requires_grad_()
-    weights = Weights(alpha=0.0)
-    losses = fused_loss.fused_loss(logits, target, weights, teaching(logits.detach(), weights, "3 tokens"))
+    weights = Weights(alpha=0.0, temperature=temperature, reverse=reverse)
+    teacher = logits.detach() + 5  # other logits, the same distribution
+    losses = fused_loss.fused_loss(logits, target, weights, teaching(teacher, weights, kind))
     losses.total.backward()
     assert losses.distillation.item() == pytest.approx(0, abs=1e-12)
     assert logits.grad.abs().max() < 1e-12
 
 
 @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
-def test_half_precision_is_widened_for_the_sums_and_its_gradient_survives_the_loss_scale(dtype):
+def test_half_precision_is_summed_in_float32_and_its_gradient_survives_the_loss_scale(dtype):
     weights = Weights(epsilon=0.1, alpha=0.5)
     logits, target, teacher_logits = draw(torch.float32)
     half = logits.to(dtype)
     wide = half.float().requires_grad_()
     half.requires_grad_()
-    small, scale = 1e-9, 2.0**20  # what a large vocabulary and fp16's loss scale do to the entries
+    small, scale = 1e-9, 2.0**20  # the effect of a large vocabulary and of fp16's loss scale
     for own in (half, wide):
         losses = fused_loss.fused_loss(own, target, weights, teaching(teacher_logits, weights, "3 tokens"))
         assert losses.total.dtype == torch.float32
@@ -145,15 +149,15 @@ def test_half_precision_is_widened_for_the_sums_and_its_gradient_survives_the_lo
 
 
 def test_without_gradient_none_is_computed(monkeypatch):
-    asked, compute = [], fused_loss._compute
-    monkeypatch.setattr(fused_loss, "_compute", lambda *parts: (asked.append(parts[-1] is not None), compute(*parts)))
+    computed, compute = [], fused_loss._compute
+    monkeypatch.setattr(fused_loss, "_compute", lambda *args: (computed.append(args[-1] is not None), compute(*args)))
     logits, target, _ = draw(torch.float32)
     for needed in (True, False):
         fused_loss.fused_loss(logits.requires_grad_(needed), target, Weights(0.1))
-    assert asked == [True, False]
+    assert computed == [True, False]
 
 
-def test_the_rest_of_a_sure_student_keeps_its_digits():
+def test_the_rest_of_a_confident_student_keeps_its_digits():
     weights = Weights(alpha=0.0)
     logits, target, teacher_logits = draw(torch.float32, 25.0)
     exact = fused_loss.fused_loss(
@@ -163,7 +167,7 @@ def test_the_rest_of_a_sure_student_keeps_its_digits():
     torch.testing.assert_close(found.total.double(), exact.total, rtol=1e-4, atol=1e-4)
 
 
-def test_a_student_that_gives_the_rest_nothing_has_a_finite_gradient():
+def test_the_gradient_is_finite_if_the_student_gives_the_rest_no_probability():
     logits = torch.full((1, 50), -95.0)
     logits[:, :8] = 0.0
     logits.requires_grad_()

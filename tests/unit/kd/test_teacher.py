@@ -1,4 +1,4 @@
-"""The teacher: loaded safely, checked, frozen, out of the trainer's reach."""
+"""kd/teacher.py: a teacher is loaded safely, checked, frozen, and not part of the criterion's modules."""
 
 import hashlib
 import importlib
@@ -12,11 +12,12 @@ import fairseq.utils
 import numpy as np
 import pytest
 import torch
-from fairseq.data import Dictionary, indexed_dataset
 
 import kd
 from ekd_nmt.common.errors import UserError
+from kd.binarization import encode
 from kd.dictionaries import dictionary_fingerprint, fingerprints
+from kd.fairseq_api import Dictionary
 from kd.teacher import Teacher
 from tiny_models import make_model, make_task, model_options, save_checkpoint
 
@@ -61,7 +62,7 @@ def test_teacher_is_in_eval_mode_while_the_criterion_trains(make_kd, student, sa
 def test_teacher_dropout_is_on_in_training_and_off_in_validation(make_kd, student, sample):
     criterion = make_kd(teacher_dropout=True)
     deterministic = make_kd()(student, sample)[2]["kd_loss"].item()
-    for _ in range(2):  # fairseq goes back and forth
+    for _ in range(2):  # fairseq alternates
         criterion.train()
         losses = {criterion(student, sample)[2]["kd_loss"].item() for _ in range(3)}
         assert len(losses) == 3
@@ -77,7 +78,7 @@ def test_loads_the_saved_weights(task, teacher_path):
 
 
 def test_loading_leaves_the_tasks_validation_generator_alone(task, teacher_path):
-    """fairseq measures validation BLEU of the last model that task.build_model made; that must stay the student."""
+    """fairseq measures validation BLEU of the last model that task.build_model built, which must be the student."""
     task.cfg.eval_bleu = True
     task.cfg.eval_bleu_args = "{}"
     task.cfg.eval_bleu_detok = "space"
@@ -90,7 +91,7 @@ def test_fingerprint_is_of_the_symbols_in_order():
     dictionary = make_task(source_words=2).source_dictionary
     expected = hashlib.sha256(b"<s>\n<pad>\n</s>\n<unk>\nw0\nw1").hexdigest()
     assert dictionary_fingerprint(dictionary) == expected
-    dictionary.add_symbol("w0", n=100)  # a count is no symbol
+    dictionary.add_symbol("w0", n=100)  # counts do not matter
     assert dictionary_fingerprint(dictionary) == expected
     other = Dictionary()
     for symbol in ("w1", "w0"):
@@ -106,7 +107,7 @@ def test_fingerprint_is_of_the_symbols_in_order():
         ({"prefix": "v"}, "its source dictionary has 13 symbols, as the student's, but other symbols or another order"),
     ],
 )
-def test_another_dictionary_is_refused(teacher_path, other, message):
+def test_another_dictionary(teacher_path, other, message):
     with pytest.raises(UserError, match=message) as error:
         Teacher.load(teacher_path, make_task(**other))
     assert str(teacher_path) in str(error.value)
@@ -169,7 +170,7 @@ def test_safe_globals_cover_fairseqs_checkpoints_and_nothing_else(tmp_path):
     path = tmp_path / "state.pt"
     state = {
         "cfg": Namespace(arch="x"),
-        "bleu": [np.array([3, 2, 1]), np.array([3.0, 2.0])],  # one process, and summed over several
+        "bleu": [np.array([3, 2, 1]), np.array([3.0, 2.0])],  # of one process, and summed over several
     }
     torch.save(state, path)
     loaded = torch.load(path)
@@ -191,23 +192,19 @@ def test_user_dir_after_import_changes_nothing():
 
 
 def write_binarised(folder: Path, task) -> None:
-    """What fairseq-preprocess writes, for 24 training and 8 validation pairs."""
+    """24 training and 8 validation pairs of random words."""
     rng = np.random.default_rng(0)
     folder.mkdir()
     for language, dictionary in (("de", task.source_dictionary), ("en", task.target_dictionary)):
         dictionary.save(str(folder / f"dict.{language}.txt"))
         for split, size in (("train", 24), ("valid", 8)):
-            prefix = str(folder / f"{split}.de-en.{language}")
-            builder = indexed_dataset.make_builder(f"{prefix}.bin", impl="mmap", vocab_size=len(dictionary))
-            for _ in range(size):
-                words = rng.integers(4, len(dictionary), rng.integers(1, 6))
-                builder.add_item(torch.tensor([*words, dictionary.eos()], dtype=torch.int32))
-            builder.finalize(f"{prefix}.idx")
+            lines = [" ".join(rng.choice(dictionary.symbols[4:], rng.integers(1, 6))) for _ in range(size)]
+            encode(lines, dictionary, folder / f"{split}.de-en.{language}")
 
 
 @pytest.mark.slow
 def test_fairseq_train_with_the_plugin(task, teacher_path, tmp_path):
-    """Options, training, validation BLEU and resuming through fairseq's own command line."""
+    """Options, training, validation BLEU and resuming on fairseq's command line."""
     write_binarised(tmp_path / "bin", task)
     options = f"""bin --user-dir {PLUGIN} --source-lang de --target-lang en --arch transformer_iwslt_de_en
         --encoder-layers 1 --decoder-layers 1 --encoder-embed-dim 8 --decoder-embed-dim 8 --encoder-ffn-embed-dim 8

@@ -1,4 +1,4 @@
-"""The training loop: when it validates, what it keeps as the best, when it ends."""
+"""kd/training_loop.py: when it validates, which checkpoint is the best, when it ends."""
 
 import json
 import os
@@ -7,10 +7,11 @@ import signal
 import pytest
 import torch
 
+from ekd_nmt.common.errors import Interrupted
 from kd.checkpoints import BEST, BEST_COPY, LAST
 from kd.trainer import NotFinite
-from kd.training_loop import Driver, Interrupted
-from tiny_driver import call_after, result, run, same
+from kd.training_loop import TrainingLoop
+from tiny_loop import call_after, result, run, same
 from tiny_training import UPDATES_AN_EPOCH
 
 pytestmark = [pytest.mark.slow, pytest.mark.filterwarnings("ignore")]  # they train, through fairseq
@@ -26,28 +27,28 @@ def test_history_has_every_epoch_once(start):
     json.dumps(history, allow_nan=False)
 
 
-# Scores of the validations, what makes the best, and the epoch that is
+# scores of the validations, whether a higher one is better, and the best epoch
 @pytest.mark.parametrize(
     ("scores", "maximize", "best"),
     [([1.0, 3.0, 3.0, 2.0], True, 3), ([1.0, 3.0, 3.0, 2.0], False, 1), ([2.0, 1.0, 1.0, 4.0], False, 3)],
 )
 def test_best_checkpoint(start, scores, maximize, best):
-    driver = start(maximize_best_checkpoint_metric=maximize)
+    loop = start(maximize_best_checkpoint_metric=maximize)
     given, snapshots = iter(scores), {}
 
     def validate(epoch):
-        snapshots[epoch] = {name: value.clone() for name, value in driver.model.state_dict().items()}
+        snapshots[epoch] = {name: value.clone() for name, value in loop.model.state_dict().items()}
         return next(given)
 
-    driver._validate = validate
-    run(driver, max_epoch=len(scores))
-    assert same(torch.load(driver.folder / BEST)["model"], snapshots[best])
-    assert same(torch.load(driver.folder / LAST)["model"], snapshots[len(scores)])
+    loop._validate = validate
+    run(loop, max_epoch=len(scores))
+    assert same(torch.load(loop.folder / BEST)["model"], snapshots[best])
+    assert same(torch.load(loop.folder / LAST)["model"], snapshots[len(scores)])
     assert not same(snapshots[best], snapshots[len(scores)])
 
 
-def validated(driver: Driver) -> list[int]:
-    return [record["epoch"] for record in driver.history if record["event"] == "valid"]
+def validated(loop: TrainingLoop) -> list[int]:
+    return [record["epoch"] for record in loop.history if record["event"] == "valid"]
 
 
 def test_validation_interval_and_the_last_epoch(start):
@@ -55,35 +56,35 @@ def test_validation_interval_and_the_last_epoch(start):
 
 
 def test_max_update_ends_within_an_epoch(start):
-    driver = run(start(), max_update=UPDATES_AN_EPOCH + 1)
-    assert (driver.updates, validated(driver)) == (UPDATES_AN_EPOCH + 1, [1, 2])
-    whole = result(driver)
-    driver = start("stopped")
-    call_after(driver.trainer, "train_step", UPDATES_AN_EPOCH + 1, lambda: os.kill(os.getpid(), signal.SIGTERM))
+    loop = run(start(), max_update=UPDATES_AN_EPOCH + 1)
+    assert (loop.updates, validated(loop)) == (UPDATES_AN_EPOCH + 1, [1, 2])
+    whole = result(loop)
+    loop = start("stopped")
+    call_after(loop.trainer, "train_step", UPDATES_AN_EPOCH + 1, lambda: os.kill(os.getpid(), signal.SIGTERM))
     with pytest.raises(Interrupted):
-        run(driver, max_update=UPDATES_AN_EPOCH + 1)
+        run(loop, max_update=UPDATES_AN_EPOCH + 1)
     assert result(run(start("stopped"), max_update=UPDATES_AN_EPOCH + 1)) == whole
 
 
 def test_patience_survives_a_resume(start):
-    def scored(name: str, scores: list[float]) -> Driver:
-        driver = start(name)
-        validate, given = driver._validate, iter(scores)
-        driver._validate = lambda epoch: (validate(epoch), next(given))[1]
-        return driver
+    def scored(name: str, scores: list[float]) -> TrainingLoop:
+        loop = start(name)
+        validate, given = loop._validate, iter(scores)
+        loop._validate = lambda epoch: (validate(epoch), next(given))[1]
+        return loop
 
-    scores = [1.0, 2.0, 1.5, 1.9, 5.0]  # the fifth is out of its reach
-    driver = run(scored("whole", scores), max_epoch=9, patience=2)
-    assert validated(driver) == [1, 2, 3, 4]
-    whole = result(driver)
+    scores = [1.0, 2.0, 1.5, 1.9, 5.0]  # the fifth is not reached
+    loop = run(scored("whole", scores), max_epoch=9, patience=2)
+    assert validated(loop) == [1, 2, 3, 4]
+    whole = result(loop)
 
-    driver = scored("stopped", scores)
-    call_after(driver.trainer, "train_step", 3 * UPDATES_AN_EPOCH + 1, lambda: os.kill(os.getpid(), signal.SIGTERM))
+    loop = scored("stopped", scores)
+    call_after(loop.trainer, "train_step", 3 * UPDATES_AN_EPOCH + 1, lambda: os.kill(os.getpid(), signal.SIGTERM))
     with pytest.raises(Interrupted):
-        run(driver, max_epoch=9, patience=2)
-    driver = scored("stopped", scores[3:])
-    assert (driver.best, driver.since_best) == (2.0, 1)
-    assert result(run(driver, max_epoch=9, patience=2)) == whole
+        run(loop, max_epoch=9, patience=2)
+    loop = scored("stopped", scores[3:])
+    assert (loop.best, loop.since_best) == (2.0, 1)
+    assert result(run(loop, max_epoch=9, patience=2)) == whole
 
 
 def poison_weight(weight: torch.Tensor) -> None:
@@ -96,33 +97,33 @@ def poison_gradient(weight: torch.Tensor) -> None:
 
 @pytest.mark.parametrize(
     ("poison", "cause"),
-    [(poison_weight, "the ce part of the loss is not finite"), (poison_gradient, "the gradient")],
+    [(poison_weight, "the ce term of the loss is not finite"), (poison_gradient, "the gradient")],
 )
-def test_lost_loss_names_the_update_and_leaves_the_progress(start, poison, cause):
-    driver = start()
-    weight = next(driver.model.parameters())
-    call_after(driver.trainer, "train_step", UPDATES_AN_EPOCH + 1, lambda: poison(weight))
+def test_divergence_names_the_update_and_keeps_the_checkpoints(start, poison, cause):
+    loop = start()
+    weight = next(loop.model.parameters())
+    call_after(loop.trainer, "train_step", UPDATES_AN_EPOCH + 1, lambda: poison(weight))
     with pytest.raises(NotFinite, match=rf"not finite at update {UPDATES_AN_EPOCH + 2} \({cause}\)"):
-        run(driver)
-    assert {path.name for path in driver.folder.iterdir()} == {LAST, BEST, BEST_COPY, "attempts.jsonl", "pulse"}
+        run(loop)
+    assert {path.name for path in loop.folder.iterdir()} == {LAST, BEST, BEST_COPY, "attempts.jsonl", "pulse"}
     assert start().updates == UPDATES_AN_EPOCH
 
 
-def test_lost_loss_in_validation(start):
-    driver = start()
+def test_divergence_in_validation(start):
+    loop = start()
     call_after(
-        driver.trainer,
+        loop.trainer,
         "train_step",
         UPDATES_AN_EPOCH,
-        lambda: driver.model.decoder.embed_tokens.weight.data.fill_(float("inf")),
+        lambda: loop.model.decoder.embed_tokens.weight.data.fill_(float("inf")),
     )
     with pytest.raises(NotFinite, match=rf"at update {UPDATES_AN_EPOCH} \(on the validation set\)"):
-        run(driver)
-    assert not (driver.folder / BEST).exists()
+        run(loop)
+    assert not (loop.folder / BEST).exists()
 
 
 def test_infinite_perplexity_is_left_out(start):
-    driver = start()
-    driver._record("valid", 1, {"loss": 2000.0, "nll_loss": 2000.0, "ppl": float("inf")})
-    assert "ppl" not in driver.history[-1]
-    assert driver.history[-1]["loss"] == 2000
+    loop = start()
+    loop._record("valid", 1, {"loss": 2000.0, "nll_loss": 2000.0, "ppl": float("inf")})
+    assert "ppl" not in loop.history[-1]
+    assert loop.history[-1]["loss"] == 2000

@@ -110,7 +110,7 @@ def test_killed_and_stopped_trainings_resume(tiny_corpus, together, tmp_path):
     assert not any(line.startswith("error: ") or "Traceback" in line for line in lines[:-1])
 
     process = start(tiny_corpus, tmp_path)
-    read_until(process, "from update")
+    read_until(process, "resuming from update")
     read_until(process, "epoch +5 train")
     process.send_signal(signal.SIGTERM)
     lines = process.communicate(timeout=SECONDS)[1].splitlines()
@@ -118,7 +118,7 @@ def test_killed_and_stopped_trainings_resume(tiny_corpus, together, tmp_path):
     assert re.search(r"SIGTERM at update \d+: progress is saved; run the same command again to resume", lines[-1])
 
     process = start(tiny_corpus, tmp_path)
-    read_until(process, "from update")
+    read_until(process, "resuming from update")
     read_until(process, "epoch +9 train")
     process.kill()
     # the pipe is closed once the ranks, which write to it as well, are gone
@@ -127,7 +127,7 @@ def test_killed_and_stopped_trainings_resume(tiny_corpus, together, tmp_path):
     assert not (tmp_path / "model.pt").exists()
 
     process = start(tiny_corpus, tmp_path)
-    read_until(process, "from update")
+    read_until(process, "resuming from update")
     lines = process.communicate(timeout=SECONDS)[1].splitlines()
     assert process.returncode == 0
     assert all(re.match(r"\d\d:\d\d:\d\d epoch", line) for line in lines[2:]), lines
@@ -230,16 +230,14 @@ def test_more_ranks_than_gpus_are_refused(monkeypatch):
     for name, value in {"LOCAL_WORLD_SIZE": "4096", "LOCAL_RANK": "0"}.items():
         monkeypatch.setenv(name, value)
     cfg = SimpleNamespace(common=SimpleNamespace(cpu=False), distributed_training=SimpleNamespace())
-    with pytest.raises(
-        UserError, match=r"training\.gpus: 4096 are asked for, and \S+ lets this job use \d+; set fewer"
-    ):
+    with pytest.raises(UserError, match=r"training\.gpus: 4096 requested, and this job can use \d+ of \S+; set fewer"):
         connect(cfg, 4096)
 
 
 def test_a_single_process_communicates_with_no_other():
     alone = Ranks(1, 0, torch.device("cpu"))
     assert (alone.largest(3), alone.total(4), alone.first) == (3, 4, True)
-    alone.part()
+    alone.disconnect()
 
 
 def test_an_update_whose_last_batch_is_missing_counts_the_others(monkeypatch):
