@@ -50,7 +50,7 @@ lint: env-dev ## check style, types, imports between modules, and the workflow's
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/snakefmt --check Snakefile rules
-	$(BIN)/lint-imports
+	PYTHONPATH=workflow_scripts $(BIN)/lint-imports --no-logo
 	$(BIN)/mypy
 	$(BIN)/snakemake --lint
 
