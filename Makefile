@@ -54,7 +54,7 @@ lint: env-dev ## check style, types, imports between modules, and the workflow's
 	$(BIN)/mypy
 	$(BIN)/snakemake --lint
 
-dag: env-dev ## draw results/dag.svg and results/rulegraph.svg with graphviz
+dag: env ## draw results/dag.svg and results/rulegraph.svg with graphviz
 	$(BIN)/python dev/draw_dag.py dag results/dag.svg $(ARGS)
 	$(BIN)/python dev/draw_dag.py rulegraph results/rulegraph.svg $(ARGS)
 
