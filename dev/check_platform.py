@@ -1,7 +1,6 @@
-"""Say in one line whether this Python and this machine can run the workflow.
+"""Report in one line why this Python or this machine cannot run the workflow.
 
-Runs before the environment exists and under Pythons that are too old, so it uses the standard library and plain
-syntax only, and does not import its neighbours.
+Runs before the environment exists, and under Pythons that are too old: standard library and old syntax only.
 """
 
 import platform
@@ -15,7 +14,7 @@ MACHINES = ("x86_64", "amd64")
 def unsupported(version: tuple, system: str, machine: str) -> str:
     """Why the workflow cannot run there, in one line; empty when it can.
 
-    ``version`` is (major, minor, …) of the interpreter; ``system`` and ``machine`` are as ``platform`` names them.
+    ``version`` is (major, minor, …) of the interpreter; ``system`` and ``machine`` are as ``platform`` returns them.
     """
     if system != SYSTEM or machine.lower() not in MACHINES:
         return (

@@ -7,7 +7,6 @@ from expected_jobs import TABLES, TEACHERS, cached, evaluated, trained
 from workflow_runs import dry_run, snakemake
 
 from configurations import PRESETS, SYSTEMS
-from dag_graph import complete_wildcards, parse
 from ekd_nmt.config.manifest import load_manifest
 from ekd_nmt.config.types import SPLITS
 from project_copy import ROOT
@@ -115,10 +114,7 @@ def test_graphs_are_plain_dot_with_every_training(fresh_clone):
     dag = snakemake(fresh_clone, "--dag")
     rules = snakemake(fresh_clone, "--rulegraph")
     assert (dag.returncode, rules.returncode) == (0, 0), dag.stderr + rules.stderr
-    graph = parse(dag.stdout)
-    complete_wildcards(graph)
-    trained = [job.wildcards for job in graph.jobs.values() if job.rule == "train"]
-    assert sorted(wildcards["system"] for wildcards in trained) == sorted(SYSTEMS)
-    assert [job.rule for job in parse(rules.stdout).jobs.values()].count("train") == 1
-    caches = [job.wildcards for job in graph.jobs.values() if job.rule == "cache_teacher"]
-    assert sorted(wildcards["system"] for wildcards in caches) == TEACHERS
+    trained = re.findall(r'label = "train\\n(?:seed: 1\\n)?system: (\w+)"', dag.stdout)
+    assert sorted(trained) == sorted(SYSTEMS)
+    assert dag.stdout.count('label = "cache_teacher') == len(TEACHERS)
+    assert rules.stdout.count('label = "train"') == 1

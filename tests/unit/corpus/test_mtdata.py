@@ -1,4 +1,4 @@
-"""The manifest compared with the packages mtdata and sacrebleu, offline."""
+"""The manifest's entries of published corpora agree with those of mtdata and sacrebleu. Needs no network."""
 
 import json
 import os
@@ -19,8 +19,8 @@ FILES = [
 INDEXED = [pytest.param(item, id=f"{name}-{item.name}") for name, item in FILES if item.mtdata]
 TEST_SETS = [pytest.param(item, id=f"{name}-{item.name}") for name, item in FILES if item.test_set]
 
-# mtdata makes and caches the index of all its 290,000 entries when mtdata.index is imported. This loads the entries of
-# one group into a stand-in for that module; they are made by mtdata's own code from mtdata's own data.
+# Importing mtdata.index builds and caches an index of 290,000 entries. This replaces that module by a stand-in and lets
+# mtdata's own code load the entries of one group into it.
 DUMP = r"""
 import importlib, json, sys, types
 import mtdata
@@ -58,7 +58,7 @@ json.dump({"entries": entries, "codes": codes}, sys.stdout)
 
 @pytest.fixture(scope="module")
 def mtdata(tmp_path_factory):
-    """Entries of the group Statmt by id, and mtdata's codes of our languages."""
+    """Entries of the group Statmt by id, and mtdata's codes for our languages."""
     folder = tmp_path_factory.mktemp("mtdata")
     environment = os.environ | {"MTDATA": str(folder / "cache"), "HOME": str(folder)}
     command = [sys.executable, "-c", DUMP, "statmt"]
@@ -72,13 +72,13 @@ def without_scheme(url: str) -> str:
     return url.split("://")[1]
 
 
-def test_the_index_is_mtdatas(mtdata):
+def test_the_index_has_the_group_of_every_id(mtdata):
     assert len(mtdata["entries"]) > 1000
     assert {item.mtdata.split("-")[0] for _, item in FILES if item.mtdata} == {"Statmt"}
 
 
 @pytest.mark.parametrize("item", INDEXED)
-def test_an_id_names_the_same_url_and_the_same_texts(mtdata, item):
+def test_an_id_has_the_same_url_and_texts(mtdata, item):
     published = mtdata["entries"][item.mtdata]
     assert without_scheme(published["url"]) == without_scheme(item.url)
     if item.members:

@@ -1,4 +1,4 @@
-"""`make env` builds once, rebuilds what is broken or outdated, and never removes what it did not make."""
+"""`make env` installs once, rebuilds what is broken or outdated, and never removes what it did not make."""
 
 import subprocess
 import sys
@@ -7,123 +7,128 @@ from pathlib import Path
 import pytest
 
 import build_env
-from ekd_nmt.common.errors import UserError
 
-LOCKED = """\
-snakemake==9.27.1 \\
-    --hash=sha256:00
-    # via -r envs/requirements.in
-PyYAML==6.0.3 \\
-    --hash=sha256:11
-"""
+ROOT = Path(__file__).parents[3]
+BOTH = ["runtime", "development"]
 
 
 @pytest.fixture
 def root(tmp_path):
     (tmp_path / "envs").mkdir()
-    (tmp_path / build_env.LOCK).write_text(LOCKED)
-    (tmp_path / build_env.TORCH).write_text("torch==2.13.0\n")
+    for files in build_env.GROUPS.values():
+        for file in files:
+            (tmp_path / file).write_text("snakemake==9.27.1\n")
     return tmp_path
 
 
 @pytest.fixture
-def built(monkeypatch):
-    """Replace the installation by a bare environment; the list counts the builds."""
-    builds = []
-
-    def steps(root, venv, constraints):
-        builds.append(constraints.read_text())
-        return [("creating", [sys.executable, "-m", "venv", "--without-pip", venv])]
-
-    monkeypatch.setattr(build_env, "steps", steps)
-    return builds
+def venv(root):
+    return root / ".venv"
 
 
-def test_builds_once_then_does_nothing(root, built):
-    assert build_env.ensure(root, root / ".venv") == "built"
-    assert build_env.ensure(root, root / ".venv") == "up to date"
-    assert len(built) == 1
+@pytest.fixture
+def commands(monkeypatch):
+    """Make environments without pip and install nothing; the list has the commands that would have run."""
+    recorded = []
+
+    def run(message, command):
+        recorded.append([str(word) for word in command])
+        if "venv" in command:
+            subprocess.run([*command, "--without-pip"], check=True)
+
+    monkeypatch.setattr(build_env, "run", run)
+    return recorded
 
 
-def test_torch_is_held_to_the_locked_versions(root, built):
-    build_env.ensure(root, root / ".venv")
-    assert built == ["snakemake==9.27.1\npyyaml==6.0.3\n"]
-    assert [str(part) for part in real_steps(root)[-1][1][-4:]] == ["-c", "C", "-r", str(root / build_env.TORCH)]
+def installed(commands):
+    return [Path(command[-1]).name for command in commands if "install" in command]
 
 
-def real_steps(root):
-    import importlib.util
-
-    spec = importlib.util.spec_from_file_location("fresh_build_env", build_env.__file__)
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module.steps(root, root / ".venv", Path("C"))
-
-
-def test_lock_is_installed_with_hashes_and_without_dependencies(root):
-    lock = next(command for message, command in real_steps(root) if str(build_env.LOCK) in message)
-    assert {"--no-deps", "--require-hashes"} <= set(map(str, lock))
+def test_installs_once_and_then_does_nothing(root, venv, commands):
+    build_env.ensure(root, venv, ["runtime"])
+    assert installed(commands) == ["requirements.lock", "torch.txt"]
+    commands.clear()
+    build_env.ensure(root, venv, ["runtime"])
+    assert commands == []
 
 
-@pytest.mark.parametrize("changed", [build_env.LOCK, build_env.TORCH])
-def test_changed_pins_rebuild(root, built, changed):
-    build_env.ensure(root, root / ".venv")
-    (root / changed).write_text((root / changed).read_text() + "extra==1.0\n")
-    (root / ".venv/old").touch()
-    assert build_env.ensure(root, root / ".venv") == "built"
-    assert not (root / ".venv/old").exists()
+def test_locks_are_installed_by_hash_and_alone_and_torch_with_what_its_build_needs(root, venv, commands):
+    build_env.ensure(root, venv, BOTH)
+    for command in commands[1:]:
+        strict = {"--no-deps", "--require-hashes"} <= set(command)
+        assert strict == command[-1].endswith(".lock")
 
 
-def test_moved_environment_is_rebuilt(root, built):
-    build_env.ensure(root, root / ".venv")
-    (root / ".venv").rename(root / "moved")
-    assert build_env.ensure(root, root / "moved") == "built"
+def test_development_group_is_added_to_a_runtime(root, venv, commands):
+    build_env.ensure(root, venv, ["runtime"])
+    commands.clear()
+    build_env.ensure(root, venv, BOTH)
+    assert installed(commands) == ["requirements-dev.lock"]
+    commands.clear()
+    build_env.ensure(root, venv, BOTH)
+    assert commands == []
 
 
-def test_environment_without_a_working_python_is_rebuilt(root, built):
-    build_env.ensure(root, root / ".venv")
-    (root / ".venv/bin/python").unlink()
-    assert build_env.ensure(root, root / ".venv") == "built"
+def test_changed_development_lock_is_installed_and_the_runtime_kept(root, venv, commands):
+    build_env.ensure(root, venv, BOTH)
+    (root / "envs/requirements-dev.lock").write_text("pytest==1\n")
+    commands.clear()
+    build_env.ensure(root, venv, BOTH)
+    assert installed(commands) == ["requirements-dev.lock"]
 
 
-def test_interrupted_build_is_built_again(root, built, monkeypatch):
-    whole = build_env.steps
-
-    def interrupted(*arguments):
-        return [*whole(*arguments), ("installing", [sys.executable, "-c", "raise SystemExit(7)"])]
-
-    monkeypatch.setattr(build_env, "steps", interrupted)
-    with pytest.raises(UserError, match="installing: failed with status 7"):
-        build_env.ensure(root, root / ".venv")
-    assert (root / ".venv/bin/python").exists()
-    monkeypatch.setattr(build_env, "steps", whole)
-    assert build_env.ensure(root, root / ".venv") == "built"
-    assert build_env.ensure(root, root / ".venv") == "up to date"
+@pytest.mark.parametrize("changed", build_env.GROUPS["runtime"])
+def test_changed_runtime_is_built_from_scratch_with_all_groups(root, venv, commands, changed):
+    build_env.ensure(root, venv, BOTH)
+    (root / changed).write_text("extra==1.0\n")
+    (venv / "old").touch()
+    commands.clear()
+    build_env.ensure(root, venv, BOTH)
+    assert installed(commands) == ["requirements.lock", "torch.txt", "requirements-dev.lock"]
+    assert not (venv / "old").exists()
 
 
-def foreign(root, versions):
-    """An environment that someone else made, with these distributions."""
-    venv = root / ".venv"
-    subprocess.run([sys.executable, "-m", "venv", "--without-pip", venv], check=True)
-    site = next(venv.glob("lib/python*/site-packages"))
-    for name, version in versions.items():
-        (site / f"{name}-{version}.dist-info").mkdir()
-        (site / f"{name}-{version}.dist-info/METADATA").write_text(f"Name: {name}\nVersion: {version}\n")
-    return venv
+def test_moved_environment_is_rebuilt(root, venv, commands):
+    build_env.ensure(root, venv, ["runtime"])
+    venv.rename(root / "moved")
+    commands.clear()
+    build_env.ensure(root, root / "moved", ["runtime"])
+    assert installed(commands) == ["requirements.lock", "torch.txt"]
 
 
-def test_foreign_environment_with_the_locked_versions_is_taken_over(root, built):
-    venv = foreign(root, {"snakemake": "9.27.1", "PyYAML": "6.0.3", "torch": "2.13.0+cpu"})
-    assert "taken over" in build_env.ensure(root, venv)
-    assert build_env.ensure(root, venv) == "up to date"
-    assert built == []
+def test_environment_without_a_working_python_is_rebuilt(root, venv, commands):
+    build_env.ensure(root, venv, ["runtime"])
+    (venv / "bin/python").unlink()
+    build_env.ensure(root, venv, ["runtime"])
+    assert installed(commands) == ["requirements.lock", "torch.txt"] * 2
 
 
-@pytest.mark.parametrize("versions", [{}, {"snakemake": "9.27.1", "PyYAML": "6.0.2", "torch": "2.13.0"}])
-def test_other_foreign_environment_is_refused_and_kept(root, built, versions):
-    venv = foreign(root, versions)
+def test_interrupted_build_is_built_again(root, venv, commands, monkeypatch):
+    with monkeypatch.context() as patch:
+        patch.setattr(build_env, "install", lambda *arguments: sys.exit("interrupted"))
+        with pytest.raises(SystemExit):
+            build_env.ensure(root, venv, ["runtime"])
+    assert (venv / "bin/python").exists()
+    (venv / "half").touch()
+    build_env.ensure(root, venv, ["runtime"])
+    assert installed(commands) == ["requirements.lock", "torch.txt"]
+    assert not (venv / "half").exists()
+
+
+def test_environment_of_somebody_else_is_refused_and_kept(root, venv, commands):
+    venv.mkdir()
     (venv / "precious").touch()
-    with pytest.raises(UserError, match="not made by `make env`"):
-        build_env.ensure(root, venv)
+    with pytest.raises(SystemExit, match="was not made by make env"):
+        build_env.ensure(root, venv, ["runtime"])
     assert (venv / "precious").exists()
-    assert built == []
+    assert commands == []
+
+
+def test_failing_command_is_one_line():
+    with pytest.raises(SystemExit, match=r"^error: installing x failed, see above; .* run make env again$"):
+        build_env.run("installing x", [sys.executable, "-c", "raise SystemExit(7)"])
+
+
+def test_script_needs_nothing_but_the_standard_library():
+    command = [sys.executable, "-I", "-S", ROOT / "dev/build_env.py", "--help"]
+    assert subprocess.run(command, capture_output=True, check=False).returncode == 0

@@ -1,4 +1,4 @@
-"""Unsupported Pythons and machines are named in one line."""
+"""An unsupported Python or machine is reported in one line."""
 
 import ast
 import subprocess
@@ -18,7 +18,7 @@ def test_supported(version):
 
 
 @pytest.mark.parametrize(
-    ("version", "system", "machine", "said"),
+    ("version", "system", "machine", "message"),
     [
         ((3, 10, 13), "Linux", "x86_64", "Python 3.10 is not supported: install Python 3.11 or 3.12"),
         ((3, 13, 0), "Linux", "x86_64", "Python 3.13"),
@@ -28,9 +28,9 @@ def test_supported(version):
         ((3, 12, 1), "Linux", "aarch64", "Linux on aarch64"),
     ],
 )
-def test_unsupported(version, system, machine, said):
+def test_unsupported(version, system, machine, message):
     reason = check_platform.unsupported(version, system, machine)
-    assert said in reason
+    assert message in reason
     assert "\n" not in reason
 
 

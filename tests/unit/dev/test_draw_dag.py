@@ -1,4 +1,4 @@
-"""The pictures: SVG with graphviz, Mermaid without, nothing half-written."""
+"""The pictures of the workflow. data/*.dot is what snakemake printed for Multi30k with two seeds."""
 
 import os
 import re
@@ -11,36 +11,29 @@ from pathlib import Path
 import pytest
 
 import draw_dag
-from dag_graph import complete_wildcards, parse, reduce_edges
 from ekd_nmt.common.errors import UserError
 
 ROOT = Path(__file__).parents[3]
-DOT = ROOT / "tests/unit/dev/data/dag.dot"
-PHASES = {
-    "fetch": "data",
-    "pair": "data",
-    "prepare": "data",
-    "learn_bpe": "bpe",
-    "apply_bpe": "bpe",
-    "binarize": "bpe",
-    "train": "train",
-    "translate": "evaluate",
-    "score": "evaluate",
-    "bleu_table": "results",
-}
+DATA = Path(__file__).parent / "data"
+PHASES = {"fetch": "data", "prepare": "prepare", "train": "train", "translate": "evaluate", "bleu_table": "results"}
+needs_graphviz = pytest.mark.skipif(shutil.which("dot") is None, reason="graphviz is not installed")
 
 
-@pytest.fixture
-def graph():
-    graph = parse(DOT.read_text())
-    complete_wildcards(graph)
-    reduce_edges(graph)
-    return graph
+def read(name):
+    return (DATA / f"{name}.dot").read_text()
 
 
-def command_line(output, *, path=None, dot=DOT):
-    command = [sys.executable, ROOT / "dev/draw_dag.py", "--kind", "dag", "--dot", dot, "--output", output]
-    environment = os.environ | ({} if path is None else {"PATH": path})
+def program(folder, name, script):
+    folder.mkdir(exist_ok=True)
+    (folder / name).write_text(f"#!/bin/sh\n{script}\n")
+    (folder / name).chmod(0o755)
+
+
+def draw(output, folder, path=None):
+    """Run the command with a ``snakemake`` in ``folder`` that prints its arguments and the recorded graph."""
+    program(folder, "snakemake", f'echo "$@" >{folder}/arguments\ncat {DATA}/dag.dot')
+    command = [sys.executable, ROOT / "dev/draw_dag.py", "dag", output, "--forceall"]
+    environment = os.environ | {"PATH": f"{folder}:{os.environ['PATH'] if path is None else path}"}
     return subprocess.run(command, capture_output=True, text=True, env=environment, check=False)
 
 
@@ -48,89 +41,94 @@ def test_phases_are_the_files_that_declare_the_rules(tmp_path):
     (tmp_path / "rules").mkdir()
     (tmp_path / "rules/data.smk").write_text("rule fetch:\n    output:\n\n\nif demo:\n\n    rule generate:\n")
     (tmp_path / "rules/distil.smk").write_text("checkpoint cache_teacher:\n    input:\n# rule none of this\n")
-    assert draw_dag.read_phases(tmp_path) == {"fetch": "data", "generate": "data", "cache_teacher": "distil"}
+    (tmp_path / "rules/bpe.smk").write_text("use rule apply_bpe as apply_bpe_shard with:\n    input:\n")
+    assert draw_dag.read_phases(tmp_path) == {
+        "fetch": "data",
+        "generate": "data",
+        "cache_teacher": "distil",
+        "apply_bpe_shard": "bpe",
+    }
 
 
 def test_every_phase_of_the_workflow_has_a_colour():
     assert set(draw_dag.read_phases(ROOT).values()) <= draw_dag.COLOURS.keys()
 
 
-def test_dot_has_every_job_in_the_colour_of_its_phase(graph):
-    dot = draw_dag.to_dot(graph, PHASES)
-    colours = dict(re.findall(r'\[label="(.*?)", fillcolor="(.*?)"', dot))
-    assert len(colours) == len(graph.jobs)
-    assert colours["train master_student seed 2"] == draw_dag.COLOURS["train"]
-    assert colours["prepare test"] == draw_dag.COLOURS["data"]
-    assert colours["all"] == draw_dag.OTHER
-    assert "rankdir=LR" in dot
-    assert len(re.findall(r"\d -> \d", dot)) == sum(map(len, graph.needs.values()))
-    assert "dashed" not in dot
+def test_every_job_has_a_label_and_the_colour_of_its_phase():
+    dot = draw_dag.restyle(read("dag"), PHASES)
+    nodes = re.findall(r'\[label="(.*?)", fillcolor="(.*?)", style="filled,rounded"\]', dot)
+    assert len(nodes) == read("dag").count("[label")
+    assert ("train senior_teacher seed 1", draw_dag.COLOURS["train"]) in nodes
+    assert ("fetch multi30k train.de.gz", draw_dag.COLOURS["data"]) in nodes
+    assert ("all", "white") in nodes
+    assert re.findall(r"\d+ -> \d+", dot) == re.findall(r"\d+ -> \d+", read("dag"))
 
 
-def test_legend_has_the_phases_in_use_in_the_order_of_the_work(graph):
-    legend = re.findall(r"<td bgcolor=\"#\w+\"> (\w+) </td>", draw_dag.to_dot(graph, PHASES))
-    assert legend == ["data", "bpe", "train", "evaluate", "results"]
+def test_legend_has_the_phases_in_use_in_the_order_of_the_work():
+    legend = re.findall(r"<td[^>]*>(.*?)</td>", draw_dag.restyle(read("dag"), PHASES))
+    assert legend == ["data", "prepare", "train", "evaluate", "results"]
 
 
-def test_finished_jobs_are_dashed_and_explained(graph):
-    next(job for job in graph.jobs.values() if job.rule == "binarize").done = True
-    dot = draw_dag.to_dot(graph, PHASES)
-    assert dot.count('style="rounded,filled,dashed"') == 1
-    assert "dashed: up to date" in dot
-    assert draw_dag.to_mermaid(graph, PHASES).count("stroke-dasharray") == 1
+def test_finished_jobs_are_dashed_and_explained():
+    dot = draw_dag.restyle(read("dag").replace('style="rounded"', 'style="rounded,dashed"', 1), PHASES)
+    assert dot.count('style="filled,rounded,dashed"') == 1
+    assert "<td>dashed: up to date</td>" in dot
 
 
-def test_mermaid_declares_each_class_it_uses(graph):
-    lines = draw_dag.to_mermaid(graph, PHASES).splitlines()
-    assert lines[0] == "flowchart LR"
-    text = "\n".join(lines)
-    assert set(re.findall(r":::(\w+)$", text, re.MULTILINE)) == set(re.findall(r"classDef (\w+) ", text)) != set()
-    assert any(line.endswith('["train master_student seed 2"]:::train') for line in lines)
-    assert sum("-->" in line for line in lines) == sum(map(len, graph.needs.values()))
+@pytest.mark.parametrize("text", ["", "digraph snakemake_dag {\n}\n", "Nothing to be done.\n"])
+def test_no_graph_is_one_error(text):
+    with pytest.raises(UserError, match="printed no graph"):
+        draw_dag.restyle(text, PHASES)
 
 
-@pytest.mark.skipif(shutil.which("dot") is None, reason="graphviz is not installed")
-def test_command_draws_an_svg(tmp_path):
+@needs_graphviz
+def test_command_draws_every_job_and_no_implied_edge(tmp_path):
     output = tmp_path / "new/dag.svg"
-    answer = command_line(output)
-    assert (answer.returncode, answer.stderr) == (0, "")
-    assert answer.stdout == f"wrote {output}\n"
-    texts = {element.text for element in ElementTree.parse(output).iter("{http://www.w3.org/2000/svg}text")}
-    assert {"train senior_teacher seed 1", "score takd_student seed 2", "bleu_table"} <= texts
+    answer = draw(output, tmp_path / "bin")
+    assert (answer.returncode, answer.stdout, answer.stderr) == (0, f"wrote {output}\n", "")
     assert list(output.parent.iterdir()) == [output]
+    assert (tmp_path / "bin/arguments").read_text() == "--cores 1 --forceall --dag dot\n"
+    svg = "{http://www.w3.org/2000/svg}"
+    texts = [element.text for element in ElementTree.parse(output).iter(f"{svg}text")]
+    assert {"train senior_teacher seed 1", "train master_student", "bleu_table"} <= set(texts)
+    titles = [element.text for element in ElementTree.parse(output).iter(f"{svg}title")]
+    rule = dict(re.findall(r'(\d+)\[label = "(\w+)', read("dag")))
+    edges = {tuple(rule[number] for number in title.split("->")) for title in titles if "->" in title}
+    assert {("binarize", "train"), ("train", "translate"), ("translate", "score")} <= edges
+    # implied by binarize → train → translate
+    assert ("binarize", "translate") not in edges
 
 
-def test_command_writes_mermaid_where_there_is_no_graphviz(tmp_path):
-    answer = command_line(tmp_path / "dag.svg", path=str(tmp_path))
-    assert (answer.returncode, answer.stderr) == (0, "")
-    assert "graphviz is not installed" in answer.stdout
-    assert [path.name for path in tmp_path.iterdir()] == ["dag.mmd"]
-    assert (tmp_path / "dag.mmd").read_text().startswith("flowchart LR\n")
+@needs_graphviz
+def test_rulegraph_keeps_the_loop_of_a_rule_that_feeds_itself():
+    assert "train -> train" in re.sub(
+        r"\d+",
+        lambda match: dict(re.findall(r'(\d+)\[label = "(\w+)', read("rulegraph"))).get(match[0], match[0]),
+        draw_dag.pipe(["tred"], draw_dag.restyle(read("rulegraph"), PHASES)),
+    )
+
+
+def test_missing_graphviz_is_one_line(tmp_path):
+    program(tmp_path / "bin", "cat", f'exec {shutil.which("cat")} "$@"')
+    answer = draw(tmp_path / "dag.svg", tmp_path / "bin", path=str(tmp_path / "bin"))
+    assert (answer.returncode, answer.stderr.count("\n")) == (2, 1)
+    assert answer.stderr.startswith("error: tred is not installed: install graphviz")
+    assert not (tmp_path / "dag.svg").exists()
 
 
 def test_failing_graphviz_leaves_the_old_picture(tmp_path):
-    broken = tmp_path / "bin/dot"
-    broken.parent.mkdir()
-    broken.write_text("#!/bin/sh\necho 'no layout' >&2\nexit 3\n")
-    broken.chmod(0o755)
+    program(tmp_path / "bin", "tred", "cat")
+    program(tmp_path / "bin", "dot", "echo 'no layout' >&2\nexit 3")
     output = tmp_path / "dag.svg"
     output.write_text("old")
-    answer = command_line(output, path=f"{broken.parent}:{os.environ['PATH']}")
+    answer = draw(output, tmp_path / "bin")
     assert answer.returncode == 2
-    assert answer.stderr == "error: graphviz could not draw the graph: no layout\n"
+    assert answer.stderr == "no layout\nerror: dot -Tsvg failed, see above\n"
     assert output.read_text() == "old"
-
-
-def test_missing_recording_is_one_line(tmp_path):
-    answer = command_line(tmp_path / "dag.svg", dot=tmp_path / "none.dot")
-    assert answer.returncode == 2
-    assert answer.stderr.startswith("error: ")
-    assert answer.stderr.count("\n") == 1
-    assert "none.dot" in answer.stderr
 
 
 def test_snakemake_failure_is_passed_on(tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
-    with pytest.raises(UserError, match="snakemake --dag failed"):
-        draw_dag.ask_snakemake("dag", ["--snakefile", "none"])
+    with pytest.raises(UserError, match="--dag dot failed, see above"):
+        draw_dag.pipe(["snakemake", "--cores", "1", "--snakefile", "none", "--dag", "dot"])
     assert "none" in capsys.readouterr().err

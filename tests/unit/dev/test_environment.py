@@ -1,82 +1,77 @@
-"""requirements.in, the lock, the conda environment, the documentation and what is installed agree."""
+"""pyproject.toml, the locks, the conda environment, the documentation and what is installed agree."""
 
 import importlib.metadata
 import re
+import tomllib
 from pathlib import Path
 
 import pytest
 import yaml
-
-from build_env import LOCK, MINIMUM_PIP, TORCH, holds, normalized, read_pins, wanted
-from lock_env import CONDA, LEFT_OUT, REQUIREMENTS, blocks, conda_text, lock_text
+from packaging.requirements import Requirement
+from packaging.utils import canonicalize_name
 
 ROOT = Path(__file__).parents[3]
-# of declared dependencies, the one that conda's pip insists on and the lock leaves out
-CONDA_ONLY = {"torchaudio"}
+PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())
+DECLARED = {
+    "requirements.lock": PROJECT["project"]["dependencies"],
+    "requirements-dev.lock": PROJECT["dependency-groups"]["dev"],
+}
 
 
-@pytest.fixture(scope="module")
-def direct():
-    return read_pins(ROOT / REQUIREMENTS)
+def pins(name):
+    """Canonical name → requirement of every pin of a file in envs/."""
+    lines = (ROOT / "envs" / name).read_text().splitlines()
+    found = [Requirement(line.rstrip("\\")) for line in lines if re.match(r"\w", line)]
+    return {canonicalize_name(requirement.name): requirement for requirement in found}
 
 
-@pytest.fixture(scope="module")
-def locked():
-    return blocks((ROOT / LOCK).read_text())
+def declared(name):
+    return {canonicalize_name(item.name): item for item in map(Requirement, DECLARED[name])}
 
 
-@pytest.fixture(scope="module")
-def conda():
-    return yaml.safe_load((ROOT / CONDA).read_text())
+@pytest.mark.parametrize("name", DECLARED)
+def test_lock_fits_what_is_declared(name):
+    locked = pins(name)
+    for package, requirement in declared(name).items():
+        assert requirement.specifier.contains(str(locked[package].specifier).removeprefix("==")), package
 
 
-def conda_pins(conda):
-    pip = next(entry["pip"] for entry in conda["dependencies"] if isinstance(entry, dict))
-    return dict(pin.split("==") for pin in pip)
+@pytest.mark.parametrize(("name", "source"), zip(DECLARED, ("pyproject.toml", "pyproject.toml:dev"), strict=True))
+def test_lock_was_resolved_from_what_is_declared(name, source):
+    entries = re.split(r"\n(?=\w)", (ROOT / "envs" / name).read_text())
+    roots = {entry.partition("==")[0] for entry in entries if f"({source})" in entry}
+    assert roots == set(declared(name))
 
 
-def test_requirements_are_all_pinned(direct):
-    lines = [line for line in (ROOT / REQUIREMENTS).read_text().splitlines() if line and not line.startswith("#")]
-    assert len(direct) == len(lines) > 0
+@pytest.mark.parametrize("name", DECLARED)
+def test_every_line_of_a_lock_is_a_pin_a_hash_or_a_comment(name):
+    line = re.compile(r"[a-z0-9-]+==\S+( ; [^\\]+)? \\|    --hash=sha256:[0-9a-f]{64}(?: \\)?|\s*#.*|")
+    assert [text for text in (ROOT / "envs" / name).read_text().splitlines() if not line.fullmatch(text)] == []
 
 
-def test_lock_has_what_the_requirements_say(direct):
-    pins = read_pins(ROOT / LOCK)
-    assert {name: pins.get(name) for name in direct} == direct
+def test_groups_agree_on_the_versions_that_both_need():
+    runtime, development = pins("requirements.lock"), pins("requirements-dev.lock")
+    for name in runtime.keys() & development.keys():
+        assert runtime[name].specifier == development[name].specifier, name
 
 
-def test_lock_has_nothing_that_the_requirements_dropped(direct, locked):
-    roots = {name for name, text in locked.items() if f"-r {REQUIREMENTS}" in text}
-    assert roots == set(direct)
-    for name, text in locked.items():
-        reasons = {normalized(word) for word in re.findall(r"#\s+(?:via )?([A-Za-z][\w.-]*)$", text, re.MULTILINE)}
-        assert name in direct or reasons & (locked.keys() | {"torch"}), f"nothing needs {name}"
+def test_torch_is_pinned_apart_and_nothing_of_cuda_is_locked():
+    assert list(pins("torch.txt")) == ["torch"]
+    for name in DECLARED:
+        assert [package for package in pins(name) if re.match(r"torch|triton|nvidia-|cuda-", package)] == []
 
 
-def test_lock_pins_everything_with_hashes(locked):
-    assert len(locked) > 50
-    for name, text in locked.items():
-        assert re.search(r"^    --hash=sha256:[0-9a-f]{64}( \\)?$", text, re.MULTILINE), name
-    # every line is one of a pin, a hash, a comment; an unhashed or unpinned requirement is none of them
-    line = re.compile(r"[a-z0-9-]+==\S+ \\|    --hash=sha256:[0-9a-f]{64}(?: \\)?|\s*#.*")
-    assert [text for text in (ROOT / LOCK).read_text().splitlines() if not line.fullmatch(text)] == []
-
-
-def test_lock_leaves_torch_and_cuda_out(locked):
-    assert [name for name in locked if LEFT_OUT.match(name)] == []
-    assert list(read_pins(ROOT / TORCH)) == ["torch"]
-
-
-def test_conda_has_the_same_pins(conda):
-    pins = conda_pins(conda)
-    assert pins.keys() >= CONDA_ONLY
-    assert {name: version for name, version in pins.items() if name not in CONDA_ONLY} == (
-        read_pins(ROOT / LOCK) | read_pins(ROOT / TORCH)
+def test_users_install_no_development_packages():
+    assert (
+        not {"pytest", "ruff", "snakefmt", "mypy", "import-linter", "mtdata", "uv"} & pins("requirements.lock").keys()
     )
-    assert [entry for entry in conda["dependencies"] if isinstance(entry, str)] == [
-        "python=3.11.*",
-        f"pip>={MINIMUM_PIP}",
-    ]
+
+
+def test_conda_has_the_pins_of_the_runtime():
+    dependencies = yaml.safe_load((ROOT / "envs/nmt.yaml").read_text())["dependencies"]
+    assert dependencies[:-1] == ["python=3.11.*", "pip>=25.1"]
+    expected = pins("requirements.lock") | pins("torch.txt")
+    assert dependencies[-1]["pip"] == [f"{item.name}{item.specifier}" for item in expected.values()]
 
 
 @pytest.mark.parametrize("path", sorted((ROOT / "envs").iterdir()), ids=lambda path: path.name)
@@ -89,47 +84,19 @@ def test_no_index_is_named(path):
 
 
 def test_this_environment_is_the_locked_one():
-    found = {normalized(item.name): item.version for item in importlib.metadata.distributions()}
-    pins = {name: version for name, version in wanted(ROOT).items() if name != "python"}
-    assert holds(found, pins), {
-        name: (found.get(name), version) for name, version in pins.items() if not holds(found, {name: version})
-    }
+    for requirement in [*pins("requirements.lock").values(), *pins("torch.txt").values()]:
+        version = importlib.metadata.version(requirement.name)
+        assert str(requirement.specifier) == f"=={version.partition('+')[0]}", requirement.name
 
 
-def test_every_direct_dependency_is_explained(direct):
-    rows = re.findall(r"^\| `([^`]+)` \| (.+) \|$", (ROOT / "docs/dependencies.md").read_text(), re.MULTILINE)
-    assert {normalized(name) for name, _ in rows} == direct.keys() | {"torch"}
+def test_every_direct_dependency_is_explained():
+    text = (ROOT / "docs/dependencies.md").read_text()
+    tables = text[text.index("## Workflow") : text.index("## System tools")]
+    rows = [
+        (name, reason)
+        for names, reason in re.findall(r"^\| (`.+?`) \| (.+) \|$", tables, re.MULTILINE)
+        for name in re.findall(r"`([^`]+)`", names)
+    ]
+    expected = set().union(*map(declared, DECLARED)) | {"torch"}
+    assert {canonicalize_name(name) for name, _ in rows} == expected
     assert all(len(reason) > 20 for _, reason in rows)
-
-
-RESOLVED = """\
-demo==1.0 \\
-    --hash=sha256:aa
-    # via -r envs/requirements.in
-nvidia-cublas==13.1 \\
-    --hash=sha256:bb
-    # via torch
-Py_Spy==2.0 \\
-    --hash=sha256:cc
-    # via demo
-torch==2.13.0 \\
-    --hash=sha256:dd
-    # via -c envs/torch.txt
-"""
-
-
-def test_resolution_is_split_and_cuda_left_out():
-    found = blocks(RESOLVED)
-    assert list(found) == ["demo", "nvidia-cublas", "py-spy", "torch"]
-    assert "".join(found.values()) == RESOLVED
-    text = lock_text(found)
-    assert "demo==1.0" in text
-    assert "Py_Spy==2.0" in text
-    assert "torch==" not in text
-    assert "nvidia" not in text
-
-
-def test_conda_text_is_what_the_file_holds(conda):
-    pins = conda_pins(conda)
-    text = conda_text(read_pins(ROOT / LOCK), read_pins(ROOT / TORCH), pins["torchaudio"])
-    assert (ROOT / CONDA).read_text() == text
