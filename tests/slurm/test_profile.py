@@ -1,4 +1,4 @@
-"""The profile fits the rules, and its expressions do what they say; no cluster is needed."""
+"""The profile fits the rules, and its expressions work; no cluster is needed."""
 
 import re
 import subprocess
@@ -21,7 +21,7 @@ def raw():
 
 @pytest.fixture
 def evaluated(tmp_path, monkeypatch):
-    """Evaluates the profile on a machine with these programs: name → what each prints."""
+    """Evaluates the profile on a machine with these programs: name → its output."""
 
     def evaluate(**programs: str) -> dict:
         for name, text in programs.items():
@@ -37,7 +37,7 @@ def evaluated(tmp_path, monkeypatch):
 
 def test_every_rule_has_its_place(raw):
     rules = "".join(path.read_text(encoding="utf-8") for path in (ROOT / "rules").glob("*.smk"))
-    names = set(re.findall(r"^\s*rule (\w+):", rules, re.MULTILINE))
+    names = set(re.findall(r"^\s*(?:use rule \w+ as|rule) (\w+)(?: with)?:", rules, re.MULTILINE))
     assert set(raw["groups"].values()) == {"corpus"}
     assert set(raw["set-resources"]) == ON_GPU
     assert names == set(raw["groups"]) | ON_GPU | WHERE_SNAKEMAKE_RUNS
@@ -54,18 +54,18 @@ def test_every_key_is_explained():
     assert explained == keys
 
 
-def test_sacct_is_asked_where_there_are_accounts(evaluated):
+def test_sacct_is_polled_with_accounting(evaluated):
     config = "AccountingStorageType   = accounting_storage/slurmdbd"
     assert evaluated(scontrol=config, sacct="")["slurm-status-command"] == "sacct"
 
 
-@pytest.mark.parametrize("kept", ["accounting_storage/none", "(null)"])
-def test_squeue_is_asked_where_there_are_none(evaluated, kept):
-    config = f"AccountingStorageType   = {kept}"
+@pytest.mark.parametrize("storage", ["accounting_storage/none", "(null)"])
+def test_squeue_is_polled_without(evaluated, storage):
+    config = f"AccountingStorageType   = {storage}"
     assert evaluated(scontrol=config, sacct="")["slurm-status-command"] == "squeue"
 
 
-def test_without_an_answer_accounts_are_taken_to_be_kept(evaluated, monkeypatch):
+def test_without_an_answer_accounting_is_assumed(evaluated, monkeypatch):
     assert evaluated(scontrol="")["slurm-status-command"] == "squeue"
     assert evaluated(scontrol="", sacct="")["slurm-status-command"] == "sacct"
 
@@ -76,5 +76,5 @@ def test_without_an_answer_accounts_are_taken_to_be_kept(evaluated, monkeypatch)
     assert evaluated(scontrol="", sacct="")["slurm-status-command"] == "sacct"
 
 
-def test_nothing_is_asked_where_there_is_no_slurm(evaluated):
+def test_nothing_is_polled_without_slurm(evaluated):
     assert evaluated()["slurm-status-command"] is None
