@@ -56,7 +56,7 @@ def differences(expected: dict[str, str], found: dict[str, str]) -> list[str]:
 
 
 def attempts_of(folder: Path, run: int) -> list[dict[str, Any]]:
-    """Every start of every training, in order: the records of attempts.jsonl with ``run``, ``folder`` and ``number``."""
+    """All starts of all trainings, in order: the records of attempts.jsonl with ``run``, ``folder`` and ``number``."""
     found = []
     for path in sorted((folder / "results").glob("*/*/seed*/progress/*/attempts.jsonl")):
         whole = []

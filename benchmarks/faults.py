@@ -6,8 +6,8 @@
 The experiment of ``--config`` runs once without faults, then with the profile in slurm/ on a one-node SLURM cluster
 that is started for this (needs root, slurm-wlm, slurmdbd and MariaDB). There trainings, jobs, the node's daemon and
 Snakemake itself are killed. If the workflow ends before all faults are injected, it runs again in another folder. All
-models, hypotheses, scores, caches and tables must equal those of the uninterrupted run, and no fault may cost a training
-more updates than lie between two checkpoints; otherwise the exit status is 1.
+models, hypotheses, scores, caches and tables must equal those of the uninterrupted run, and no fault may make a
+training repeat more updates than lie between two checkpoints; otherwise the exit status is 1.
 
 The seed determines kinds, waiting times and targets. What is running at a given moment depends on the speed of the
 machine, so a fault without a target is postponed and later ones come first.
