@@ -126,8 +126,8 @@ class Cluster:
     def jobs(self) -> list[dict]:
         """All jobs, also finished ones, in the order of submission.
 
-        Each has ``id``, ``name``, ``comment``, ``state``, ``reason``, ``partition``, ``gpus`` (a number), ``workdir``,
-        ``restarts`` (a number), ``time_limit``, and in ``all`` every field of ``scontrol show job``.
+        Each has ``id``, ``comment``, ``state``, ``partition``, ``gpus`` and ``restarts`` (numbers), ``workdir``,
+        ``time_limit``, and in ``all`` every field of ``scontrol show job``.
         """
         found = []
         for line in self.command("scontrol", "--oneliner", "show", "job").splitlines():
@@ -139,10 +139,8 @@ class Cluster:
             found.append(
                 {
                     "id": fields["JobId"],
-                    "name": fields["JobName"],
                     "comment": fields.get("Comment", ""),
                     "state": fields["JobState"],
-                    "reason": fields["Reason"],
                     "partition": fields["Partition"],
                     "gpus": int(gpus[1]) if gpus else 0,
                     "workdir": fields["WorkDir"],
