@@ -38,10 +38,11 @@ clean-stale: env ## remove unfinished work that no job would resume; DRY=1 only 
 	@EKD_CLEAN_STALE="$(if $(FINISHED),--finished) $(if $(DRY),--dry-run)" \
 		$(BIN)/snakemake --cores 1 clean_stale --quiet rules progress host reason $(ARGS)
 
-queue: ## list this folder's jobs in the queue of SLURM: state, time, GPUs, node or reason, and rule, system and seed
-	@squeue --me --Format='JobID:11 ,StateCompact:3 ,TimeUsed:12 ,tres-per-job:14 ,ReasonList:30 ,Name:170 ,WorkDir:4000' \
+queue: ## list this folder's SLURM jobs: state, time, GPUs, node or reason, and rule, system and seed
+	@squeue --me --Format='JobID:11 ,StateCompact:3 ,TimeUsed:12 ,tres-per-job:14 ,ReasonList:30 ,Comment:170 ,WorkDir:4000' \
 		| awk -v folder="$(CURDIR)" '{ sub(/ +$$/, "") } NR == 1 || substr($$0, length($$0) - length(folder)) == " " folder \
-			{ $$0 = substr($$0, 1, 245); sub(/ +$$/, ""); print }'
+			{ $$0 = substr($$0, 1, 245); sub(/ +$$/, ""); sub(/COMMENT$$/, "JOB"); sub(/ rule_corpus_.*/, " corpus"); \
+			sub(/ rule_/, " "); sub(/_wildcards_/, " "); print }'
 
 test: env-dev lint ## lint, then all tests; PYTEST_ARGS="-m 'not slow'" for the quick ones
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadfile $(PYTEST_ARGS)

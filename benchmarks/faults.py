@@ -1,19 +1,18 @@
 #!/usr/bin/env python3
-"""Whether a run that is killed at random moments ends as if nothing had happened, to the bit.
+"""Fault injection: does a run that is killed at random moments end with the same results, to the bit?
 
-    python benchmarks/faults.py --faults 100 --seed 1 --output results/faults.md
+    python benchmarks/faults.py --faults 20 --seed 1 --output results/faults.md
 
-The experiment of ``--config`` runs once undisturbed, then on a SLURM cluster of one node that is started for this
-(root, slurm-wlm, slurmdbd and MariaDB are needed), with the profile of slurm/, while faults are brought on it: kills of
-trainings, of jobs, of the node's daemon and of Snakemake itself. If the workflow ends before all faults are done, it
-starts afresh in another folder. All its models, hypotheses, scores, caches and tables must then equal those of the
-undisturbed run, and no fault may cost a training more updates than lie between two checkpoints; otherwise the exit
-status is 1.
+The experiment of ``--config`` runs once without faults, then with the profile in slurm/ on a one-node SLURM cluster
+that is started for this (needs root, slurm-wlm, slurmdbd and MariaDB). There trainings, jobs, the node's daemon and
+Snakemake itself are killed. If the workflow ends before all faults are injected, it runs again in another folder. All
+models, hypotheses, scores, caches and tables must equal those of the uninterrupted run, and no fault may make a
+training repeat more updates than lie between two checkpoints; otherwise the exit status is 1.
 
-Kinds of fault, waiting times and victims are drawn from ``--seed``. What runs at a moment depends on the speed of the
-machine; so a fault that finds nothing to hit is put off until it does, and those behind it come first.
+The seed determines kinds, waiting times and targets. What is running at a given moment depends on the speed of the
+machine, so a fault without a target is postponed and later ones come first.
 
-``--local`` needs no SLURM: the steps are processes of this machine, and the kinds are those that hit such.
+``--local`` needs no SLURM: the steps are processes of this machine, with the kinds of fault that apply to them.
 """
 
 from __future__ import annotations
@@ -32,10 +31,9 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-import yaml
-from fault_kinds import KINDS, LOCAL, Disturbance, draw
-from fault_report import attempts_of, attribute, differences, markdown, prints
-from fault_scene import ROOT, Planned, Scene
+from fault_kinds import KINDS, LOCAL, Injector, draw
+from fault_report import attempts_of, attribute, differences, digests, markdown
+from fault_target import ROOT, Planned, Target
 
 from ekd_nmt.common.command import positive_number, run
 from ekd_nmt.common.errors import UserError
@@ -46,7 +44,7 @@ from slurm_cluster import Cluster, missing
 
 OVERLAY = "faults.yaml"
 SLURM = ("--profile", "slurm", "--slurm-init-seconds-before-status-checks", "2")
-CPUS, GPUS, MEMORY_MB = 4, 3, 16000  # that the node pretends to have
+CPUS, GPUS, MEMORY_MB = 4, 3, 16000  # of the node, as SLURM sees it
 
 
 def parse_arguments(arguments: list[str] | None = None) -> argparse.Namespace:
@@ -57,77 +55,65 @@ def parse_arguments(arguments: list[str] | None = None) -> argparse.Namespace:
         parse = positive_number(flag, kind, "a number")
         parser.add_argument(flag, type=parse, default=default, metavar="N", help=f"{text} (default: %(default)s)")
 
-    number("--faults", int, 100, "faults in all")
+    number("--faults", int, 100, "number of faults")
     parser.add_argument(
-        "--seed", type=int, default=1, help="of kinds, waiting times and victims (default: %(default)s)"
+        "--seed", type=int, default=1, help="of kinds, waiting times and targets (default: %(default)s)"
     )
     number("--mean", float, 12.0, "mean seconds between two faults")
     parser.add_argument("--kinds", nargs="+", choices=KINDS, metavar="KIND", help=f"of {', '.join(KINDS)}")
-    parser.add_argument("--config", type=Path, default=ROOT / "benchmarks" / OVERLAY, metavar="FILE")
-    parser.add_argument("--local", action="store_true", help="without SLURM")
-    number("--cores", int, 2, "for Snakemake without SLURM, and for the undisturbed run")
-    number("--minutes", float, 60.0, "after which the disturbed runs are given up")
+    number("--interval", int, 10, "updates between two checkpoints")
+    parser.add_argument("--config", type=Path, default=ROOT / "benchmarks" / OVERLAY, metavar="FILE", help="experiment")
     parser.add_argument(
-        "--output", type=Path, metavar="FILE", help="the report, as Markdown; without it, on the screen"
+        "--reference", type=Path, metavar="DIR", help="a project in which the experiment has run without faults"
     )
-    parser.add_argument("--json", type=Path, metavar="FILE", help="all that the report is made from")
-    parser.add_argument("--folder", type=Path, metavar="DIR", help="run there, and keep all; the path must be short")
+    parser.add_argument("--local", action="store_true", help="without SLURM")
+    number("--cores", int, 2, "for Snakemake without SLURM, and for the run without faults")
+    number("--minutes", float, 60.0, "time limit of the runs with faults")
+    parser.add_argument(
+        "--output", type=Path, metavar="FILE", help="of the report, in Markdown (default: standard output)"
+    )
+    parser.add_argument("--json", type=Path, metavar="FILE", help="of the data of the report")
+    parser.add_argument(
+        "--folder", type=Path, metavar="DIR", help="run there and keep everything; the path must be short"
+    )
     return parser.parse_args(arguments)
 
 
-def checkpoint_interval(config: Path) -> int:
-    """Updates between two checkpoints, as a configuration has them.
-
-    Raises:
-        UserError: the file cannot be read, or has no such number.
-    """
-    try:
-        content = yaml.safe_load(config.read_text(encoding="utf-8"))
-    except (OSError, yaml.YAMLError) as error:
-        raise UserError(f"--config {config}: cannot be read ({error}); name a configuration") from error
-    checkpoints = content.get("checkpoints") if isinstance(content, dict) else None
-    updates = checkpoints.get("every_updates") if isinstance(checkpoints, dict) else None
-    if not isinstance(updates, int):
-        raise UserError(
-            f"--config {config}: needs checkpoints.every_updates, which the cost of a fault is compared with"
-        )
-    return updates
-
-
 def check(args: argparse.Namespace) -> None:
-    """Refuse what cannot be run here; choose the kinds if none is named.
+    """Reject what cannot run here; choose the kinds if none is named.
 
     Raises:
-        UserError: says what and why.
+        UserError: with the reason.
     """
-    args.interval = checkpoint_interval(args.config)
+    if not args.config.is_file():
+        raise UserError(f"--config {args.config}: no such file; name a configuration")
+    if args.reference and not (args.reference / "results").is_dir():
+        raise UserError(f"--reference {args.reference}: has no results; name a project in which the experiment has run")
     if not args.local and (reason := missing(accounting=True)):
-        raise UserError(f"{reason}; or give --local, which does without")
+        raise UserError(f"{reason}; --local needs no SLURM")
     args.kinds = args.kinds or list(LOCAL if args.local else KINDS)
     if args.local and (others := [kind for kind in args.kinds if kind not in LOCAL]):
-        raise UserError(f"--kinds {others[0]}: needs SLURM; leave out --local, or choose of {', '.join(LOCAL)}")
+        raise UserError(f"--kinds {others[0]}: needs SLURM; remove --local, or choose from {', '.join(LOCAL)}")
     if args.folder and args.folder.exists() and (not args.folder.is_dir() or any(args.folder.iterdir())):
-        raise UserError(f"--folder {args.folder}: is there already; name a new folder")
+        raise UserError(f"--folder {args.folder}: is not empty; name a new folder")
 
 
-def undisturbed(folder: Path, cores: int) -> float:
-    """Run the workflow in a copy of the project; returns the seconds it took.
+def run_uninterrupted(folder: Path, cores: int, arguments: list[str]) -> None:
+    """Run the workflow in a copy of the project.
 
     Raises:
         UserError: it fails.
     """
-    command = [sys.executable, "-m", "snakemake", "--cores", str(cores), "--configfile", OVERLAY]
-    started = time.monotonic()
-    with contextlib.closing(Scene(folder, [], folder)) as scene:  # so that an interruption leaves no step running
-        done = subprocess.run(command, cwd=folder, env=scene.environment, capture_output=True, text=True)
+    command = [sys.executable, "-m", "snakemake", "--cores", str(cores), *arguments]
+    with contextlib.closing(Target(folder, [], folder)) as target:  # so that an interrupt leaves no step running
+        done = subprocess.run(command, cwd=folder, env=target.environment, capture_output=True, text=True)
     if done.returncode:
-        raise UserError(f"the undisturbed run failed: {' '.join(done.stderr.strip().splitlines()[-5:])}")
-    return time.monotonic() - started
+        raise UserError(f"the uninterrupted run failed: {' '.join(done.stderr.strip().splitlines()[-5:])}")
 
 
 @contextlib.contextmanager
 def workplace(folder: Path | None) -> Iterator[Path]:
-    """The folder to run in: one that stays, or a temporary one that is kept if something goes wrong."""
+    """The folder to run in: the given one, or a temporary one that is kept after a failure."""
     if folder is not None:
         folder.mkdir(parents=True, exist_ok=True)
         yield folder.resolve()
@@ -136,7 +122,7 @@ def workplace(folder: Path | None) -> Iterator[Path]:
     try:
         yield made
     except BaseException:
-        say(f"kept for a look: {made}")
+        say(f"kept for inspection: {made}")
         raise
     shutil.rmtree(made)
 
@@ -145,7 +131,7 @@ def main() -> None:
     """Command line: see the module's docstring."""
     args = parse_arguments()
     check(args)
-    # leave through all `finally`; and what a shell starts in the background ignores SIGINT, with all that it starts
+    # run all `finally` blocks; a shell starts background processes with SIGINT ignored, and their children inherit that
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, signal.default_int_handler)
     plan = draw(args.seed, args.faults, args.kinds, args.mean)
@@ -160,23 +146,27 @@ def main() -> None:
         else:
             print(text)
         if problems := result["problems"]:
-            raise SystemExit(f"error: {len(problems)} problems, the first: {problems[0]}; kept for a look: {base}")
+            raise SystemExit(f"error: {len(problems)} problems, the first: {problems[0]}; kept for inspection: {base}")
 
 
 def compare(args: argparse.Namespace, plan: list[Planned], base: Path) -> dict[str, Any]:
-    """Run undisturbed and disturbed, and compare; returns all that the report is made from."""
-    master = base / "undisturbed"
-    copy_project(master)
-    shutil.copy2(args.config, master / OVERLAY)
-    copies = base / "copy"  # of the same sources, also when somebody edits them meanwhile
-    shutil.copytree(master, copies)
-    say("the undisturbed run")
-    seconds = undisturbed(master, args.cores)
-    reference = prints(master)
-    say(f"it took {seconds:.0f} s and made {len(reference)} files to compare")
+    """Run with and without faults and compare; returns the data of the report."""
+    copies = base / "copy"  # so that later edits of the sources do not matter
+    copy_project(copies)
+    shutil.copy2(args.config, copies / OVERLAY)
+    arguments = ["--configfile", OVERLAY]
+    began = time.monotonic()
+    reference = args.reference
+    if reference is None:
+        say("run without faults")
+        reference = base / "uninterrupted"
+        shutil.copytree(copies, reference)
+        run_uninterrupted(reference, args.cores, arguments)
+    seconds, expected = time.monotonic() - began, digests(reference)
+    say(f"{len(expected)} files to compare, made in {seconds:.0f} s")
+    arguments += ["--config", f"checkpoints={{every_updates: {args.interval}}}", "--retries", "100", "--rerun-incomplete"]
     with contextlib.ExitStack() as stack:
         cluster = None
-        arguments = ["--configfile", OVERLAY, "--retries", "100", "--rerun-incomplete"]
         if args.local:
             arguments += ["--cores", str(args.cores)]
         else:
@@ -184,25 +174,23 @@ def compare(args: argparse.Namespace, plan: list[Planned], base: Path) -> dict[s
             cluster = stack.enter_context(Cluster(base / "slurm", accounting=True, **size))
             arguments += ["--cores", "all", *SLURM]
         began = time.monotonic()
-        disturbance = Disturbance(plan, began + 60 * args.minutes)
+        injector = Injector(plan, began + 60 * args.minutes)
         runs, problems, attempts = 0, [], []
-        while not problems and (disturbance.left or not runs):
+        while not problems and (injector.remaining or not runs):
             runs += 1
             folder, logs = base / f"run-{runs}", base / f"logs-{runs}"
             shutil.copytree(copies, folder)
             logs.mkdir()
-            scene = Scene(folder, arguments, logs, cluster)
+            target = Target(folder, arguments, logs, cluster)
             try:
-                with contextlib.closing(scene):
-                    disturbance.disturb(scene)
-                problems += [f"run {runs}: {line}" for line in differences(reference, prints(folder))]
+                with contextlib.closing(target):
+                    injector.run(target)
+                problems += [f"run {runs}: {line}" for line in differences(expected, digests(folder))]
             except (UserError, RuntimeError, KeyboardInterrupt) as error:
-                # what was done until then is reported; there is nothing to compare
-                problems.append(
-                    f"run {runs}, given up after {len(disturbance.done)} faults: {str(error) or 'interrupted'}"
-                )
+                reason = str(error) or "interrupted"
+                problems.append(f"run {runs}, stopped after {len(injector.done)} faults: {reason}")
             attempts += attempts_of(folder, runs)
-    attribute(attempts, disturbance.done)
+    attribute(attempts, injector.done)
     problems += [
         f"run {each['run']}: {each['folder']} repeated {each['repeated']} updates after {each['cause']}"
         for each in attempts
@@ -215,14 +203,14 @@ def compare(args: argparse.Namespace, plan: list[Planned], base: Path) -> dict[s
         "kinds": args.kinds,
         "local": args.local,
         "interval": args.interval,
-        "undisturbed_seconds": round(seconds, 1),
-        "disturbed_seconds": round(time.monotonic() - began, 1),
+        "uninterrupted_seconds": round(seconds, 1),
+        "seconds_with_faults": round(time.monotonic() - began, 1),
         "runs": runs,
-        "compared": reference,
-        "faults": [asdict(fault) for fault in disturbance.done],
-        "started": disturbance.started,
+        "compared": expected,
+        "faults": [asdict(fault) for fault in injector.done],
+        "started": injector.started,
         "attempts": attempts,
-        "unplanned": disturbance.unplanned,
+        "unplanned_exits": injector.unplanned_exits,
         "problems": problems,
     }
 

@@ -44,8 +44,8 @@ if workflow.is_main_process:  # every job reads this file again
 # Rules call plain `python`: with --sdm conda that of envs/nmt.yaml, otherwise the one that runs Snakemake. With a path
 # in the rules themselves, every job would run again when the environment moves.
 prepend_to_path(Path(sys.executable).parent)
-for slurm_command in ("sbatch", "sacct", "squeue"):
-    if shutil.which(slurm_command) is not None:  # what stands between Snakemake's executor and SLURM
+for slurm_command in ("sacct", "squeue"):
+    if shutil.which(slurm_command) is not None:  # see slurm/bin/fix_slurm_answers
         prepend_to_path(Path(workflow.basedir).resolve() / "slurm/bin" / slurm_command)
 if experiment.data.mirror is not None:
     os.environ.setdefault("EKD_DATA_MIRROR", experiment.data.mirror)

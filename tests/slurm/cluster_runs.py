@@ -1,4 +1,4 @@
-"""Run the real workflow, on a cluster or without, and compare what came out."""
+"""Runs the real workflow, on a cluster or without, and compares results."""
 
 import contextlib
 import csv
@@ -15,19 +15,19 @@ import keeper
 from slurm_cluster import Cluster
 
 KEEPER = (sys.executable, "-I", "-S", str(Path(keeper.__file__)))
-TIMEOUT = 600  # seconds; what hangs is killed
-# ask often: the jobs are short, and nobody else uses this cluster
+TIMEOUT = 600  # seconds
+# poll often: the jobs are short, and nobody else uses this cluster
 SLURM = ("--profile", "slurm", "--slurm-init-seconds-before-status-checks", "1", "--seconds-between-status-checks", "1")
-TIMES = {"train_seconds", "teacher_seconds", "tokens_per_second"}  # columns of the table that no two runs share
+TIMES = {"train_seconds", "teacher_seconds", "tokens_per_second"}  # columns of the table that differ between runs
 
 
 class Controller:
-    """A Snakemake that ends, with what it has started on this machine, when the tests do.
+    """A Snakemake process that ends with the tests, together with its local child processes.
 
     Args:
-        folder: the copy of the project in which it runs; what it prints goes to a file beside it.
+        folder: the copy of the project to run in; the output goes to a file beside it.
         arguments: of Snakemake.
-        cluster: where it submits its jobs; None runs them on this machine.
+        cluster: where jobs are submitted; None runs them on this machine.
         recover: start it as ``make recover YES=1`` does.
     """
 
@@ -47,39 +47,39 @@ class Controller:
                 stderr=subprocess.STDOUT,
             )
 
-    def said(self) -> str:
-        """What it has printed so far, after a line of the keeper's."""
+    def output(self) -> str:
+        """What it has printed so far, after one line of the keeper."""
         return self.log.read_text(encoding="utf-8", errors="replace")
 
     def wait(self) -> int:
-        """Its exit status, when it has ended."""
+        """Wait for its end; returns the exit status."""
         return self.process.wait(TIMEOUT)
 
     def kill(self) -> None:
-        """SIGKILL it and what it runs on this machine, as a power cut does. Jobs of SLURM stay."""
+        """SIGKILL it and its local child processes, as a power cut does. SLURM jobs keep running."""
         with contextlib.suppress(ProcessLookupError, ValueError):
             if self.process.poll() is None:
-                os.kill(int(self.said().partition("\n")[0]), signal.SIGKILL)
+                os.kill(int(self.output().partition("\n")[0]), signal.SIGKILL)
         self.process.terminate()
         self.process.wait()
 
 
 def until(condition: Callable[[], object], what: str, controller: Controller, seconds: float = 240) -> None:
-    """Wait for something that a running controller brings about."""
+    """Wait for a condition while a controller runs."""
     end = time.monotonic() + seconds
     while not condition():
-        assert controller.process.poll() is None, f"ended before {what}:\n{controller.said()}"
-        assert time.monotonic() < end, f"no {what}:\n{controller.said()}"
+        assert controller.process.poll() is None, f"ended before {what}:\n{controller.output()}"
+        assert time.monotonic() < end, f"no {what}:\n{controller.output()}"
         time.sleep(0.1)
 
 
 def digests(folder: Path, *patterns: str) -> dict[str, str]:
-    """SHA-256 of the files below a folder, by their paths in it."""
+    """Relative path → SHA-256 of the files below a folder."""
     paths = [path for pattern in patterns for path in folder.glob(pattern)]
     return {str(path.relative_to(folder)): hashlib.sha256(path.read_bytes()).hexdigest() for path in sorted(paths)}
 
 
 def table(path: Path) -> list[dict[str, str]]:
-    """The rows of a table without the columns of times."""
+    """The rows of a table, without columns of times."""
     with path.open(encoding="utf-8", newline="") as handle:
         return [{key: value for key, value in row.items() if key not in TIMES} for row in csv.DictReader(handle)]

@@ -1,4 +1,4 @@
-"""A cluster, and controllers that end with the test."""
+"""A cluster, and controllers that end with the tests."""
 
 import os
 import tempfile
@@ -13,12 +13,12 @@ from slurm_cluster import Cluster, missing
 
 @pytest.fixture(scope="module")
 def cluster() -> Iterator[Cluster]:
-    """A cluster that keeps no accounts, so that squeue is asked. On continuous integration it has to be there."""
+    """A cluster without accounting, so that squeue is polled. Required where ``CI`` is set."""
     if reason := missing(accounting=False):
         if os.environ.get("CI"):
             pytest.fail(reason)
         pytest.skip(reason)
-    # a path of pytest's own is too long for a socket; memory and GPUs for as many jobs as there are processors
+    # pytest's own temporary paths are too long for a socket
     with (
         tempfile.TemporaryDirectory(prefix="slurm.") as base,
         Cluster(Path(base), gpus=4, cpus=4, memory_mb=64000) as running,
@@ -28,7 +28,7 @@ def cluster() -> Iterator[Cluster]:
 
 @pytest.fixture(scope="module")
 def start(request) -> Callable[..., Controller]:
-    """Starts a controller: see :class:`Controller`."""
+    """Starts a :class:`Controller`."""
 
     def _start(*arguments, **options) -> Controller:
         controller = Controller(*arguments, **options)

@@ -1,4 +1,4 @@
-"""A training that is stopped in the middle, in one way after the other, goes on and ends in the same model."""
+"""A training that is interrupted in several ways resumes and ends with the same model."""
 
 import json
 import shutil
@@ -20,31 +20,31 @@ pytestmark = pytest.mark.slow
 
 @pytest.fixture(scope="module")
 def projects(cluster, start, tmp_path_factory):
-    """A project whose corpus is there, and the same with the training done on this machine, undisturbed."""
+    """A project with a prepared corpus, and the same project after an uninterrupted training on this machine."""
     folder = tmp_path_factory.mktemp("controllers")
     corpus, trained = copy_project(folder / "corpus"), folder / "trained"
     made = start(corpus, "data", "--configfile", str(OVERLAY))
-    assert made.wait() == 0, made.said()
+    assert made.wait() == 0, made.output()
     shutil.copytree(corpus, trained)
     done = start(trained, *TRAINING)
-    assert done.wait() == 0, done.said()
+    assert done.wait() == 0, done.output()
     return corpus, trained
 
 
 @pytest.fixture
 def folder(projects, tmp_path):
-    """A project of a test's own with the corpus."""
+    """A fresh project with the prepared corpus."""
     return Path(shutil.copytree(projects[0], tmp_path / "project"))
 
 
 def attempts(folder: Path) -> list[dict]:
-    """One for each start of the training: the update it went on from, and the updates that had to be made again."""
+    """One record per start of the training: the update it resumed from, and the number of repeated updates."""
     found = [path.read_text(encoding="utf-8") for path in folder.glob(f"{RUN}/progress/*/attempts.jsonl")]
     return [json.loads(line) for text in found for line in text.splitlines()]
 
 
 def until_checkpoint(folder: Path, controller: Controller, attempt: int) -> None:
-    """Wait until an attempt, counted from 1, has saved a checkpoint."""
+    """Wait until an attempt (from 1) has saved a checkpoint."""
 
     def saved() -> bool:
         made = attempts(folder)
@@ -55,17 +55,17 @@ def until_checkpoint(folder: Path, controller: Controller, attempt: int) -> None
 
 
 def jobs(cluster, folder: Path) -> list[dict]:
-    """Those that were submitted for a folder."""
+    """The SLURM jobs of a folder."""
     return [job for job in cluster.jobs() if job["workdir"] == str(folder)]
 
 
-def test_every_way_to_stop_a_job(cluster, start, folder, projects):
-    # A checkpoint after each update: the training takes longer than the 30 s after which SLURM looks at time limits.
+def test_every_way_to_interrupt_a_job(cluster, start, folder, projects):
+    # A checkpoint after each update: the training outlasts the 30 s between SLURM's checks of time limits.
     controller = start(folder, *TRAINING, "--config", "checkpoints={every_updates: 1}", cluster=cluster)
 
     until_checkpoint(folder, controller, 1)
     (first,) = jobs(cluster, folder)
-    # the profile has SLURM send SIGTERM 90 s before the limit, which is now
+    # the profile makes SLURM send SIGTERM 90 s before the limit, that is, now
     cluster.command("scontrol", "update", f"JobId={first['id']}", "TimeLimit=1")
 
     until_checkpoint(folder, controller, 2)
@@ -83,48 +83,48 @@ def test_every_way_to_stop_a_job(cluster, start, folder, projects):
     time.sleep(5)
     cluster.start_slurmctld()
 
-    assert controller.wait() == 0, controller.said()
+    assert controller.wait() == 0, controller.output()
     assert digests(folder, *FILES) == digests(projects[1], *FILES) != {}
     made = attempts(folder)
     updates = [attempt["update"] for attempt in made]
     assert len(made) == 5
-    assert updates == sorted(set(updates)), "an attempt got nowhere, or began before the last checkpoint"
-    assert [attempt["repeated"] for attempt in made[:3]] == [0, 0, 0], "SIGTERM costs nothing"
+    assert updates == sorted(set(updates)), "an attempt made no progress, or started before the last checkpoint"
+    assert [attempt["repeated"] for attempt in made[:3]] == [0, 0, 0], "SIGTERM loses no updates"
     assert max(attempt["repeated"] for attempt in made) <= 1
     found = jobs(cluster, folder)
     assert [attempt["job"] for attempt in made] == [*(job["id"] for job in found), last]
     assert [job["state"] for job in found][1::2] == ["CANCELLED", "COMPLETED"]
     assert [job["restarts"] for job in found] == [0, 0, 0, 1]
-    assert controller.said().count("Trying to restart") == 3
+    assert controller.output().count("Trying to restart") == 3
 
 
-def test_a_killed_controller_leaves_a_job_that_the_next_one_waits_for(cluster, start, folder, projects):
+def test_the_next_controller_waits_for_an_orphaned_job(cluster, start, folder, projects):
     controller = start(folder, *TRAINING, cluster=cluster)
     until_checkpoint(folder, controller, 1)
     controller.kill()
     refused = start(folder, *TRAINING, cluster=cluster)
     assert refused.wait() == 1
-    assert "Directory cannot be locked" in refused.said()
+    assert "Directory cannot be locked" in refused.output()
     unlock = start(folder, "--unlock", *TRAINING)
-    assert unlock.wait() == 0, unlock.said()
+    assert unlock.wait() == 0, unlock.output()
     second = start(folder, *TRAINING, cluster=cluster)
-    assert second.wait() == 0, second.said()
+    assert second.wait() == 0, second.output()
     assert digests(folder, *FILES) == digests(projects[1], *FILES) != {}
     assert [job["state"] for job in jobs(cluster, folder)] == ["COMPLETED", "COMPLETED"]
     made = attempts(folder)
     assert len({attempt["job"] for attempt in made}) == len(made)
-    assert [attempt["repeated"] for attempt in made] == [0] * len(made), "two writers at a time"
+    assert [attempt["repeated"] for attempt in made] == [0] * len(made), "two writers at once"
 
 
-def test_recover_cancels_the_job_of_a_killed_controller_and_goes_on(cluster, start, folder, projects):
+def test_recover_cancels_the_orphaned_job_and_resumes(cluster, start, folder, projects):
     controller = start(folder, *TRAINING, cluster=cluster)
     until_checkpoint(folder, controller, 1)
-    (left,) = jobs(cluster, folder)
+    (orphan,) = jobs(cluster, folder)
     controller.kill()
     second = start(folder, *TRAINING, cluster=cluster, recover=True)
-    assert second.wait() == 0, second.said()
+    assert second.wait() == 0, second.output()
     assert digests(folder, *FILES) == digests(projects[1], *FILES) != {}
-    assert f"SLURM job {left['id']}" in second.said()
+    assert f"SLURM job {orphan['id']}" in second.output()
     assert [job["state"] for job in jobs(cluster, folder)] == ["CANCELLED", "COMPLETED"]
     made = attempts(folder)
     assert [attempt["repeated"] for attempt in made] == [0, 0]

@@ -2,9 +2,11 @@
 
 import re
 import subprocess
+from types import SimpleNamespace
 
 import pytest
 import yte
+from snakemake_executor_plugin_slurm.partitions import read_partition_file
 
 from project_copy import ROOT
 
@@ -13,7 +15,7 @@ PROFILE = ROOT / "slurm/config.v9+.yaml"
 
 @pytest.fixture
 def evaluated(tmp_path, monkeypatch):
-    """Evaluates the profile on a machine with these programs: name → what each prints."""
+    """Evaluates the profile on a machine with these programs: name → its output."""
 
     def evaluate(**programs: str) -> dict:
         for name, text in programs.items():
@@ -35,18 +37,18 @@ def test_every_key_is_explained():
     assert explained == keys
 
 
-def test_sacct_is_asked_where_there_are_accounts(evaluated):
+def test_sacct_is_polled_with_accounting(evaluated):
     config = "AccountingStorageType   = accounting_storage/slurmdbd"
     assert evaluated(scontrol=config, sacct="")["slurm-status-command"] == "sacct"
 
 
-@pytest.mark.parametrize("kept", ["accounting_storage/none", "(null)"])
-def test_squeue_is_asked_where_there_are_none(evaluated, kept):
-    config = f"AccountingStorageType   = {kept}"
+@pytest.mark.parametrize("storage", ["accounting_storage/none", "(null)"])
+def test_squeue_is_polled_without(evaluated, storage):
+    config = f"AccountingStorageType   = {storage}"
     assert evaluated(scontrol=config, sacct="")["slurm-status-command"] == "squeue"
 
 
-def test_without_an_answer_accounts_are_taken_to_be_kept(evaluated, monkeypatch):
+def test_without_an_answer_accounting_is_assumed(evaluated, monkeypatch):
     assert evaluated(scontrol="")["slurm-status-command"] == "squeue"
     assert evaluated(scontrol="", sacct="")["slurm-status-command"] == "sacct"
 
@@ -57,5 +59,14 @@ def test_without_an_answer_accounts_are_taken_to_be_kept(evaluated, monkeypatch)
     assert evaluated(scontrol="", sacct="")["slurm-status-command"] == "sacct"
 
 
-def test_nothing_is_asked_where_there_is_no_slurm(evaluated):
+def test_nothing_is_polled_without_slurm(evaluated):
     assert evaluated()["slurm-status-command"] is None
+
+
+@pytest.mark.parametrize(("gpus", "usable"), [(0, ["cpu", "gpu"]), (1, ["gpu"]), (16, ["gpu"])])
+def test_the_partition_follows_from_the_gpus(raw, gpus, usable):
+    job = SimpleNamespace(threads=2, resources={"gpu": gpus, "mem_mb": 4000, "runtime": 600, "nodes": 1})
+    partitions = read_partition_file(PROFILE.with_name(raw["slurm-partition-config"]))
+    fit = {partition.name: partition.score_job_fit(job) for partition in partitions}
+    found = [name for name in fit if fit[name] is not None]
+    assert sorted(found, key=fit.get, reverse=True) == usable

@@ -1,4 +1,4 @@
-"""benchmarks/faults.py from end to end: a run that is killed five times ends as if nothing had happened."""
+"""benchmarks/faults.py end to end: a run with five faults ends with the results of an uninterrupted one."""
 
 import json
 import os
@@ -18,7 +18,7 @@ pytestmark = pytest.mark.slow
 
 @pytest.fixture
 def configuration(tmp_path):
-    """That of the benchmark with a plain training and a distilled one."""
+    """The configuration of the benchmark, cut to one plain and one distilled training."""
     overlay = yaml.safe_load((ROOT / "benchmarks/faults.yaml").read_text(encoding="utf-8"))
     systems = yaml.safe_load((ROOT / "config/config.yaml").read_text(encoding="utf-8"))["systems"]
     kept = {"student": {}, "senior_teacher": {}, "senior_student": {"max_epoch": 6}}
@@ -41,12 +41,12 @@ def test_five_faults_change_nothing(configuration, tmp_path):
         [sys.executable, ROOT / "benchmarks/faults.py", *flags, *files], capture_output=True, text=True, timeout=1800
     )
     assert done.returncode == 0, done.stderr
-    told = json.loads(record.read_text(encoding="utf-8"))
-    assert sorted(fault["planned"]["kind"] for fault in told["faults"]) == sorted(KINDS)
-    compared = [path.rpartition("/")[2] for path in told["compared"]]
+    result = json.loads(record.read_text(encoding="utf-8"))
+    assert sorted(fault["planned"]["kind"] for fault in result["faults"]) == sorted(KINDS)
+    compared = [path.rpartition("/")[2] for path in result["compared"]]
     assert [compared.count(name) for name in ("model.pt", "test.hyp.jsonl", "scores.json", "meta.json")] == [3, 3, 3, 1]
-    assert told["problems"] == []
-    again = [each for each in told["attempts"] if each["cause"] is not None]
-    assert any(each["update"] > 0 for each in again), "no training went on from a checkpoint"
-    assert max(each["repeated"] for each in again) <= told["interval"] == 10
-    assert "All were identical to those of the undisturbed run." in report.read_text(encoding="utf-8")
+    assert result["problems"] == []
+    restarts = [each for each in result["attempts"] if each["cause"] is not None]
+    assert any(each["update"] > 0 for each in restarts), "no training resumed from a checkpoint"
+    assert max(each["repeated"] for each in restarts) <= result["interval"] == 10
+    assert "All are identical to those of the uninterrupted run." in report.read_text(encoding="utf-8")

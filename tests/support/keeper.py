@@ -1,9 +1,9 @@
-"""Runs a daemon and adopts all that comes from it, so that stopping the keeper leaves no process and no zombie.
+"""Runs a daemon as a subreaper, so that stopping the keeper leaves no process and no zombie behind.
 
-``python keeper.py COMMAND …`` prints the daemon's process id, stays until the daemon and all its descendants are gone,
-and ends with the daemon's exit status, or 128 and the number of the signal that has ended it. Daemons such as slurmd
-detach their helpers, which outlive them: these become children of the keeper. SIGTERM ends the daemon, after some
-seconds by force, and then whatever is left. The death of the keeper's own parent does the same.
+``python keeper.py COMMAND …`` prints the daemon's process id, waits until it and all its descendants have ended, and
+exits with the daemon's exit status, or 128 plus the number of the signal that killed it. Detached helpers, such as
+slurmd's, become children of the keeper. SIGTERM terminates the daemon, kills it after some seconds, and then kills the
+remaining descendants. The death of the keeper's own parent has the same effect.
 """
 
 import contextlib
@@ -14,25 +14,25 @@ import subprocess
 import sys
 from pathlib import Path
 
-PATIENCE = 5  # seconds that a daemon has to end by itself
+PATIENCE = 5  # seconds between SIGTERM and SIGKILL
 SET_PARENT_DEATH_SIGNAL, SET_CHILD_SUBREAPER = 1, 36  # linux/prctl.h
 
 
 def descendants(process: int) -> list[int]:
-    """Process ids of all descendants that are no zombies."""
+    """Process ids of all descendants except zombies."""
     children: dict[int, list[int]] = {}
     for status in Path("/proc").glob("[0-9]*/stat"):
         try:
             state, parent = status.read_text().rpartition(")")[2].split()[:2]
-        except OSError:  # it has ended meanwhile
+        except OSError:  # it has just ended
             continue
         if state != "Z":
             children.setdefault(int(parent), []).append(int(status.parent.name))
-    found, left = [], [process]
-    while left:
-        new = children.get(left.pop(), [])
+    found, pending = [], [process]
+    while pending:
+        new = children.get(pending.pop(), [])
         found += new
-        left += new
+        pending += new
     return found
 
 
@@ -55,7 +55,7 @@ def keep(command: list[str]) -> int:
         for process in descendants(os.getpid()):
             with contextlib.suppress(ProcessLookupError):
                 os.kill(process, signal.SIGKILL)
-        signal.alarm(1)  # what they have started in this moment
+        signal.alarm(1)  # processes started in the meantime
 
     signal.signal(signal.SIGALRM, kill)
     libc.prctl(SET_CHILD_SUBREAPER, 1, 0, 0, 0)

@@ -1,12 +1,12 @@
-"""A SLURM cluster of one node and made-up GPUs, for the time of a test.
+"""A one-node SLURM cluster with fake GPUs, for tests.
 
-It needs root and SLURM's programs, but no systemd, no cgroups and no GPU. Nothing enforces what jobs ask for: jobs see
-all processors and all memory of the machine, and a GPU is a device node that does nothing.
+It needs root and SLURM's programs, but no systemd, cgroups or GPU. Resource requests are not enforced: jobs see all
+processors and memory of the machine, and a GPU is a device node without function.
 
-SLURM's commands find the cluster through ``$SLURM_CONF``. Inside a job the executor of Snakemake takes that away, so
-/etc/slurm must have the configuration too. Where mount namespaces are permitted, only the daemons and their jobs see it
-there, and several clusters can run side by side; elsewhere it is linked into the real /etc/slurm, for one cluster at a
-time, and one that has a configuration of its own is left alone.
+SLURM's commands find the cluster through ``$SLURM_CONF``. Snakemake's executor removes that variable inside jobs, so
+the configuration must be in /etc/slurm as well. Where mount namespaces are permitted, only the daemons and their jobs
+see it there, and several clusters can run at once. Elsewhere it is linked into the real /etc/slurm, one cluster at
+a time, unless that has a configuration of its own.
 """
 
 import contextlib
@@ -28,13 +28,13 @@ SYSTEM = Path("/etc/slurm")
 KEEPER = Path(__file__).with_name("keeper.py")
 COMMANDS = ("munged", "slurmctld", "slurmd", "scontrol", "squeue", "sinfo", "sbatch", "srun", "scancel")
 ACCOUNTING = ("slurmdbd", "sacct", "sacctmgr", "mariadbd", "mariadb-install-db", "mariadb", "mariadb-admin")
-START = 60  # seconds that a daemon has to come up
-QUEUE = 900  # seconds to wait for another cluster on this machine
-PATHS = "/usr/sbin:/sbin:/usr/bin:/bin"  # daemons are not on everybody's path
+START = 60  # seconds for a daemon to come up
+QUEUE = 900  # seconds to wait for another test cluster on this machine
+PATHS = "/usr/sbin:/sbin:/usr/bin:/bin"  # daemons are often not on PATH
 
 
 def missing(accounting: bool = True) -> str | None:
-    """Why no cluster can be started here, or nothing."""
+    """Why no cluster can be started here, or None."""
     if os.geteuid() != 0:
         return "a SLURM cluster can only be started by root"
     names = [*COMMANDS, *(ACCOUNTING if accounting else ())]
@@ -52,23 +52,23 @@ def _private_mounts() -> bool:
 
 
 def _foreign() -> bool:
-    """Whether the machine has a configuration that no test cluster has left there."""
+    """Whether /etc/slurm has a configuration that is not of a test cluster."""
     path = SYSTEM / "slurm.conf"
     return path.exists() and HEADER not in path.read_text(errors="replace")
 
 
 class Cluster:
-    """A running cluster, between ``with`` and its end.
+    """A running cluster, as a context manager.
 
     Args:
-        base: a folder for its configuration, state and logs; made if it is not there. Its path must be short: sockets
-            lie in it, whose paths have at most 107 characters.
-        gpus: devices of the node.
-        cpus: processors that the node pretends to have.
-        memory_mb: memory that it pretends to have.
-        accounting: keep accounts, so that ``sacct`` works.
+        base: folder for configuration, state and logs; created if missing. Its path must be short, because a socket's
+            path has at most 107 characters.
+        gpus: fake GPUs of the node.
+        cpus: processors of the node, as SLURM sees it.
+        memory_mb: memory of the node, as SLURM sees it.
+        accounting: with accounting, which ``sacct`` needs.
 
-    ``environment`` is what commands need to find the cluster, the controller among them.
+    ``environment`` has the variables with which commands, and Snakemake, find the cluster.
     """
 
     def __init__(
@@ -89,13 +89,13 @@ class Cluster:
         if reason := missing(self.accounting):
             raise RuntimeError(reason)
         if len(str(self.socket)) > 107:
-            raise ValueError(f"{self.socket}: the path of a socket has at most 107 characters; choose a shorter one")
+            raise ValueError(f"{self.socket}: too long for a socket (107 characters); choose a shorter folder")
         with contextlib.ExitStack() as stack:
             if not _private_mounts():
                 stack.enter_context(_alone_on_this_machine())
             stack.callback(self._stop_all)
             self._configure()
-            # --force: the folder may be its owner's alone, as temporary ones are
+            # --force: a temporary folder may be readable by its owner only
             self._start("munged", "--foreground", "--force", f"--socket={self.socket}",
                         f"--key-file={self.base}/munge.key", f"--pid-file={self.base}/munged.pid",
                         f"--log-file={self.base}/munged.log", f"--seed-file={self.base}/munge.seed")  # fmt: skip
@@ -111,10 +111,10 @@ class Cluster:
         self._stack.close()
 
     def command(self, *words: str | Path) -> str:
-        """Standard output of one of SLURM's commands.
+        """Standard output of a SLURM command.
 
         Raises:
-            RuntimeError: it failed, with what it said.
+            RuntimeError: it failed, with its error message.
         """
         done = subprocess.run(
             [*map(str, words)], env=self.environment, capture_output=True, text=True, timeout=120, check=False
@@ -124,55 +124,54 @@ class Cluster:
         return done.stdout
 
     def jobs(self) -> list[dict]:
-        """All jobs in the order of their submission, finished ones too.
+        """All jobs, also finished ones, in the order of submission.
 
-        Each has ``id``, ``name``, ``comment``, ``state``, ``reason``, ``partition``, ``gpus`` (a number), ``workdir``,
-        ``restarts`` (a number), ``time_limit``, and in ``all`` whatever ``scontrol show job`` tells.
+        Each has ``id``, ``comment``, ``state``, ``partition``, ``gpus`` and ``restarts`` (numbers), ``workdir``,
+        ``time_limit``, and in ``all`` every field of ``scontrol show job``.
         """
         found = []
         for line in self.command("scontrol", "--oneliner", "show", "job").splitlines():
-            told = dict(re.findall(r"(?:^|\s)(\w[\w/:]*)=(.*?)(?=\s+\w[\w/:]*=|\s*$)", line))
-            if "JobId" not in told:  # "No jobs in the system"
+            fields = dict(re.findall(r"(?:^|\s)(\w[\w/:]*)=(.*?)(?=\s+\w[\w/:]*=|\s*$)", line))
+            if "JobId" not in fields:  # "No jobs in the system"
                 continue
-            gpus = re.search(r"gpu(?:[:/]\w*[a-z]\w*)?[:=](\d+)", told.get("TresPerJob", told.get("TresPerNode", "")))
+            tres = fields.get("TresPerJob", fields.get("TresPerNode", ""))
+            gpus = re.search(r"gpu(?:[:/]\w*[a-z]\w*)?[:=](\d+)", tres)
             found.append(
                 {
-                    "id": told["JobId"],
-                    "name": told["JobName"],
-                    "comment": told.get("Comment", ""),
-                    "state": told["JobState"],
-                    "reason": told["Reason"],
-                    "partition": told["Partition"],
+                    "id": fields["JobId"],
+                    "comment": fields.get("Comment", ""),
+                    "state": fields["JobState"],
+                    "partition": fields["Partition"],
                     "gpus": int(gpus[1]) if gpus else 0,
-                    "workdir": told["WorkDir"],
-                    "restarts": int(told["Restarts"]),
-                    "time_limit": told["TimeLimit"],
-                    "all": told,
+                    "workdir": fields["WorkDir"],
+                    "restarts": int(fields["Restarts"]),
+                    "time_limit": fields["TimeLimit"],
+                    "all": fields,
                 }
             )
         return sorted(found, key=lambda job: int(job["id"]))
 
     def start_slurmctld(self) -> None:
-        """Start the controller and wait until it answers."""
+        """Start the controller and wait until it responds."""
         self._start("slurmctld", "-D", own_configuration=True)
         self._wait("slurmctld", lambda: "UP" in self.command("scontrol", "ping"))
 
     def kill_slurmctld(self) -> None:
-        """SIGKILL the controller. Jobs run on."""
+        """SIGKILL the controller. Jobs keep running."""
         self._kill("slurmctld")
 
     def start_slurmd(self) -> None:
-        """Start the node's daemon and wait until the node takes jobs, or is drained for those that it ran before."""
+        """Start the node's daemon and wait until the node accepts jobs, or is drained because of earlier jobs."""
         self._start("slurmd", "-D", own_configuration=True)
         usable = {"idle", "mixed", "allocated", "completing", "draining", "drained"}
         self._wait("slurmd", lambda: set(self.command("sinfo", "--noheader", "--format=%T").split()) <= usable)
 
     def kill_slurmd(self) -> None:
-        """SIGKILL the node's daemon, as if the node were lost. Its jobs run on, unseen by the controller."""
+        """SIGKILL the node's daemon, as if the node were lost. Its jobs keep running, unseen by the controller."""
         self._kill("slurmd")
 
     def _start(self, name: str, *arguments: str, own_configuration: bool = False) -> None:
-        """Start a daemon in the foreground, under a keeper."""
+        """Start a daemon in the foreground under keeper.py."""
         command = [sys.executable, "-I", "-S", str(KEEPER), shutil.which(name, path=PATHS) or name, *arguments]
         if own_configuration and _private_mounts():
             bind = f'mount --bind "{self.conf}" {SYSTEM} && exec "$@"'
@@ -194,7 +193,7 @@ class Cluster:
             time.sleep(0.01)
 
     def _wait(self, name: str, up) -> None:
-        """Until a daemon is up."""
+        """Wait until a daemon is up."""
         end = time.monotonic() + START
         while True:
             with contextlib.suppress(RuntimeError):
@@ -209,10 +208,10 @@ class Cluster:
         return "\n".join(path.read_text(errors="replace")[-2000:] for path in paths if path.exists())
 
     def _stop_all(self) -> None:
-        """Daemons in the reverse order of their start, with all that they have started."""
+        """Stop the daemons in reverse order, with all their descendants."""
         for keepers in reversed(self._keepers.values()):
             for keeper in keepers:
-                keeper.terminate()  # nothing happens to one that has ended and has been reaped
+                keeper.terminate()
             for keeper in keepers:
                 keeper.wait()
                 keeper.stdout.close()
@@ -222,7 +221,7 @@ class Cluster:
     def _configure(self) -> None:
         """Write the configuration, the key and the devices."""
         self.conf.mkdir(parents=True, exist_ok=True)
-        for folder in ("state", "spool", "db"):  # of an earlier cluster in this folder
+        for folder in ("state", "spool", "db"):  # of an earlier cluster
             shutil.rmtree(self.base / folder, ignore_errors=True)
         for folder in ("state", "spool", "dev"):
             (self.base / folder).mkdir(exist_ok=True)
@@ -234,7 +233,7 @@ class Cluster:
         devices = [self.base / f"dev/nvidia{number}" for number in range(self.gpus)]
         for device in devices:
             if not device.exists():
-                os.mknod(device, 0o20666, os.makedev(1, 3))  # a twin of /dev/null: SLURM wants a device
+                os.mknod(device, 0o20666, os.makedev(1, 3))  # like /dev/null: SLURM requires a device
         gres = "".join(f"Name=gpu File={device}\n" for device in devices)
         (self.conf / "gres.conf").write_text(f"AutoDetect=off\n{gres}")
         self.ports = dict(zip(("slurmctld", "slurmd", "slurmdbd", "mariadbd"), free_ports(4), strict=True))
@@ -249,7 +248,7 @@ class Cluster:
                 self._links.append(SYSTEM / name)
 
     def _start_accounting(self) -> None:
-        """A database, SLURM's daemon before it, and an account for this user."""
+        """Start the database and slurmdbd, and create an account for this user."""
         data, client = self.base / "db", self.base / "mysqld.sock"
         self.command("mariadb-install-db", "--no-defaults", "--user=root", f"--datadir={data}",
                      "--auth-root-authentication-method=normal", "--skip-test-db")  # fmt: skip
@@ -265,7 +264,7 @@ class Cluster:
         create = f"CREATE DATABASE IF NOT EXISTS slurm_acct_db; {grants}"
         self.command("mariadb", "--no-defaults", "-S", client, "-u", "root", "-e", create)
         database = self.conf / "slurmdbd.conf"
-        database.touch(mode=0o600)  # slurmdbd refuses a readable one
+        database.touch(mode=0o600)  # slurmdbd refuses a file that others can read
         database.write_text(slurmdbd_conf(self.base, self.ports))
         self._start("slurmdbd", "-D", own_configuration=True)
         self._wait("slurmdbd", lambda: self.command("sacctmgr", "--noheader", "show", "cluster") is not None)
@@ -275,7 +274,7 @@ class Cluster:
 
 @contextlib.contextmanager
 def _alone_on_this_machine():
-    """One cluster at a time: /etc/slurm has room for the configuration of one."""
+    """Wait for other test clusters: /etc/slurm holds one configuration."""
     with Path(tempfile.gettempdir(), "ekd-slurm-machine.lock").open("w") as handle:
         end = time.monotonic() + QUEUE
         while True:
@@ -284,6 +283,6 @@ def _alone_on_this_machine():
                 break
             except BlockingIOError:
                 if time.monotonic() > end:
-                    raise RuntimeError(f"{handle.name}: another test cluster runs; wait for its end") from None
+                    raise RuntimeError(f"{handle.name}: another test cluster is running; wait for its end") from None
                 time.sleep(1)
         yield

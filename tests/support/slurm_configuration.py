@@ -1,20 +1,20 @@
-"""The configuration of the test cluster: one node, two partitions, no cgroups, and accounts if asked for."""
+"""The configuration of the test cluster: one node, two partitions, no cgroups, accounting if requested."""
 
 import socket
 from pathlib import Path
 
-HEADER = "# a test cluster of tests/slurm_cluster.py"
+HEADER = "# a test cluster of tests/support/slurm_cluster.py"
 
 
 def munge_socket(base: Path) -> Path:
-    """Where SLURM's programs reach the cluster's own munged; /run/munge is the machine's."""
+    """The socket of the cluster's own munged; the one in /run/munge is the machine's."""
     return base / "munge.socket"
 
 
 def slurm_conf(base: Path, ports: dict[str, int], gpus: int, cpus: int, memory_mb: int, accounting: bool) -> str:
-    """Text of slurm.conf; ``ports`` by the names of the daemons."""
+    """Text of slurm.conf; ``ports`` has the names of the daemons."""
     host = socket.gethostname().split(".")[0]
-    keeping = (
+    storage = (
         f"""\
 AccountingStorageType=accounting_storage/slurmdbd
 AccountingStorageHost=127.0.0.1
@@ -35,7 +35,7 @@ ClusterName=test
 SlurmctldHost={host}(127.0.0.1)
 SlurmUser=root
 SlurmdUser=root
-# cred_expire is also how many seconds a requeued job waits before it starts again, 120 by default
+# cred_expire is also the delay of a requeued job in seconds, 120 by default
 AuthInfo=socket={munge_socket(base)},cred_expire=10
 SlurmctldPort={ports["slurmctld"]}
 SlurmdPort={ports["slurmd"]}
@@ -53,13 +53,13 @@ SelectTypeParameters=CR_Core_Memory
 SchedulerParameters=batch_sched_delay=0,sched_interval=5,bf_interval=5
 GresTypes=gpu
 SlurmdParameters=config_overrides
-# a node that was lost takes jobs again as soon as it is back
+# a lost node accepts jobs again as soon as it is back
 ReturnToService=2
 SlurmdTimeout=30
 KillWait=10
 # finished jobs are remembered for an hour
 MinJobAge=3600
-{keeping}
+{storage}
 NodeName={host} NodeAddr=127.0.0.1 CPUs={cpus} RealMemory={memory_mb}{gres} State=UNKNOWN
 PartitionName=cpu Nodes={host} Default=YES MaxTime=1-0 DefMemPerCPU=200 State=UP
 PartitionName=gpu Nodes={host} Default=NO MaxTime=1-0 DefMemPerCPU=200 State=UP
@@ -86,7 +86,7 @@ StorageLoc=slurm_acct_db
 
 
 def free_ports(number: int) -> list[int]:
-    """Ports on which nothing listens at this moment."""
+    """Ports that are free at this moment."""
     sockets = [socket.create_server(("127.0.0.1", 0)) for _ in range(number)]
     ports = [server.getsockname()[1] for server in sockets]
     for server in sockets:

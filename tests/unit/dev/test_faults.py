@@ -1,4 +1,4 @@
-"""What benchmarks/faults.py draws, compares, counts and says; tests/slurm runs it on a cluster."""
+"""What benchmarks/faults.py draws, compares, counts and reports; tests/slurm runs it on a cluster."""
 
 import json
 import subprocess
@@ -13,8 +13,8 @@ from project_copy import ROOT
 sys.path.insert(0, str(ROOT / "benchmarks"))
 
 from fault_kinds import KINDS, LOCAL, draw, title
-from fault_report import OTHER, attempts_of, attribute, differences, markdown, prints
-from fault_scene import Fault, Hit, Planned
+from fault_report import OTHER, attempts_of, attribute, differences, digests, markdown
+from fault_target import Fault, Hit, Planned
 
 RUN = "results/mini/student/seed1"
 
@@ -27,21 +27,21 @@ def result(plan=(), attempts=(), problems=(), local=False):
         "mean": 9.0,
         "local": local,
         "interval": 10,
-        "undisturbed_seconds": 12.0,
-        "disturbed_seconds": 34.0,
+        "uninterrupted_seconds": 12.0,
+        "seconds_with_faults": 34.0,
         "runs": 1,
         "compared": {"mini/student/seed1/model.pt": "1", "mini/student/seed1/scores.json": "2", "bleu_table.csv": "3"},
         "faults": [asdict(fault) for fault in faults],
         "started": 100.0,
         "attempts": list(attempts),
-        "unplanned": [],
+        "unplanned_exits": [],
         "problems": list(problems),
     }
 
 
 @pytest.fixture
 def project(tmp_path):
-    """What a run leaves of what is compared."""
+    """Results of a run: files that are compared, and one that is not."""
     files = {
         f"{RUN}/model.pt": "weights",
         f"{RUN}/test.hyp.jsonl": "words",
@@ -57,7 +57,7 @@ def project(tmp_path):
     return tmp_path
 
 
-def test_a_seed_draws_one_plan_with_equal_shares():
+def test_a_seed_determines_a_plan_with_equal_shares():
     plan = draw(5, 100, list(KINDS), mean=10)
     assert plan == draw(5, 100, list(KINDS), mean=10)
     assert plan != draw(6, 100, list(KINDS), mean=10)
@@ -69,41 +69,41 @@ def test_a_seed_draws_one_plan_with_equal_shares():
     assert all(0 <= value < 1 for planned in plan for value in (planned.rank, planned.detail))
 
 
-def test_every_kind_of_fault_is_there_and_has_a_title():
-    words = " ".join(map(title, KINDS))
+def test_every_kind_of_fault_has_a_title():
+    titles = " ".join(map(title, KINDS))
     for needed in ("SIGKILL of a training", "SIGTERM of a training", "scancel", "Time limit", "requeue", "slurmd"):
-        assert needed in words
+        assert needed in titles
     assert KINDS.keys() > LOCAL.keys()
 
 
 @pytest.mark.parametrize("name", ["model.pt", "test.hyp.jsonl", "scores.json", "cache/top32/meta.json"])
 def test_a_changed_file_is_a_difference(project, name):
-    before = prints(project)
-    assert differences(before, prints(project)) == []
+    before = digests(project)
+    assert differences(before, digests(project)) == []
     (project / RUN / name).write_text("other")
-    assert differences(before, prints(project)) == [f"{RUN}/{name} differs"]
+    assert differences(before, digests(project)) == [f"{RUN}/{name} differs"]
     (project / RUN / name).unlink()
-    assert differences(before, prints(project)) == [f"{RUN}/{name} is missing"]
+    assert differences(before, digests(project)) == [f"{RUN}/{name} is missing"]
 
 
-def test_of_the_table_times_are_not_compared(project):
-    before, table = prints(project), project / "results/mini/bleu_table.csv"
+def test_times_in_the_table_are_not_compared(project):
+    before, table = digests(project), project / "results/mini/bleu_table.csv"
     (project / RUN / "train.json").write_text("13 s")
     table.write_text("system,bleu,train_seconds\nstudent,1.5,13.0\n")
-    assert differences(before, prints(project)) == []
+    assert differences(before, digests(project)) == []
     table.write_text("system,bleu,train_seconds\nstudent,1.6,12.0\n")
-    assert differences(before, prints(project)) == ["results/mini/bleu_table.csv differs"]
+    assert differences(before, digests(project)) == ["results/mini/bleu_table.csv differs"]
 
 
-def test_files_too_many_and_nothing_to_compare_are_differences(project):
-    before = prints(project)
+def test_extra_files_and_nothing_to_compare_are_differences(project):
+    before = digests(project)
     (project / RUN).with_name("seed2").mkdir()
     (project / RUN).with_name("seed2").joinpath("model.pt").write_text("")
-    assert len(differences(before, prints(project))) == 1
+    assert len(differences(before, digests(project))) == 1
     assert len(differences({}, {})) == 1
 
 
-def test_restarts_are_counted_with_the_fault_that_ended_the_attempt_before(project):
+def test_restarts_are_counted_with_the_fault_that_ended_the_previous_attempt(project):
     starts = [(10, "1", 11), (30, "2", 12), (50, "2", 13), (70, None, 14), (90, "5", 15)]
     records = [
         {"time": time, "job": job, "pid": pid, "host": "node", "update": 5 * number, "repeated": number}
@@ -121,7 +121,7 @@ def test_restarts_are_counted_with_the_fault_that_ended_the_attempt_before(proje
         fault("kill", 25, [98], ["7"]),  # another's
         fault("requeue", 40, [], ["2"]),
         fault("kill", 60, [13]),
-        fault("term", 95, [14]),  # after the start that it would explain
+        fault("term", 95, [14]),  # after the start in question
     ]
     attempts = attempts_of(project, run=3)
     attribute(attempts, faults)
@@ -129,15 +129,15 @@ def test_restarts_are_counted_with_the_fault_that_ended_the_attempt_before(proje
     assert {(each["run"], each["folder"]) for each in attempts} == {(3, "mini/student/seed1/progress/0a")}
 
     text = markdown(result(draw(1, 2, ["kill", "term"], 5), attempts))
-    assert "Of 4 restarts, 4 went on from a checkpoint and 0 had none yet" in text
-    assert "Updates made again: 10 in all, 4 at most after one fault; the interval is 10" in text
+    assert "Of 4 restarts, 4 resumed from a checkpoint and 0 had none yet" in text
+    assert "Repeated updates: 10 in all, at most 4 after one fault; the interval is 10" in text
     assert f"| {title('kill')} | 1 | 1 | 1 | 3 | 3 |" in text
     assert f"| {OTHER} | 0 | 1 | 1 | 4 | 4 |" in text
-    assert "All were identical" in text
+    assert "All are identical" in text
     assert "1 models, 1 files of scores, 1 tables" in text
 
 
-def test_the_report_tells_problems_and_the_sequence():
+def test_the_report_has_problems_and_the_sequence():
     plan = draw(1, 3, ["kill"], 5)
     text = markdown(result(plan, problems=["run 1: results/x/model.pt differs"], local=True))
     assert "identical" not in text
@@ -152,12 +152,13 @@ def test_the_report_tells_problems_and_the_sequence():
     [
         (["--faults", "0"], "--faults: needs a number above 0"),
         (["--local", "--kinds", "requeue"], "--kinds requeue: needs SLURM"),
-        (["--local", "--config", "nowhere.yaml"], "nowhere.yaml: cannot be read"),
-        (["--local", "--config", str(ROOT / "config/multi30k.yaml")], "needs checkpoints.every_updates"),
-        (["--local", "--folder", str(ROOT)], "is there already; name a new folder"),
+        (["--local", "--config", "nowhere.yaml"], "nowhere.yaml: no such file"),
+        (["--local", "--interval", "0"], "--interval: needs a number above 0"),
+        (["--local", "--reference", str(ROOT / "config")], "has no results"),
+        (["--local", "--folder", str(ROOT)], "is not empty; name a new folder"),
     ],
 )
-def test_bad_input_is_told_in_one_line(flags, message):
+def test_bad_input_is_one_line(flags, message):
     command = [sys.executable, str(ROOT / "benchmarks/faults.py"), *flags]
     done = subprocess.run(command, capture_output=True, text=True, timeout=60)
     assert (done.returncode, done.stderr.count("\n")) == (2, 1), done.stderr
