@@ -13,12 +13,13 @@ T = 1). The teacher's distributions are read from a cache (:mod:`kd.cache`) or c
 # no "from __future__ import annotations": fairseq derives command-line options from the dataclass's field types
 import math
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, get_args
 
 import torch
 from torch import Tensor, nn
 
 from ekd_nmt.common.errors import UserError
+from ekd_nmt.config.types import Divergence
 from kd.fairseq_api import (
     ChoiceEnum,
     FairseqTask,
@@ -97,14 +98,14 @@ class LabelSmoothedKDCriterionConfig(LabelSmoothedCrossEntropyCriterionConfig):
 
     alpha: float = field(default=0.5, metadata={"help": "weight of the cross-entropy; distillation gets 1 - alpha"})
     temperature: float = field(default=1.0, metadata={"help": "temperature of both distributions in the distillation"})
-    divergence: ChoiceEnum(["forward_kl", "reverse_kl"]) = field(
+    divergence: ChoiceEnum(list(get_args(Divergence))) = field(  # type: ignore[valid-type]  # fairseq's way
         default="forward_kl", metadata={"help": "divergence between the teacher's and the student's distribution"}
     )
     teacher: str = field(default="", metadata={"help": "the teacher's checkpoint, model.pt (required)"})
     teacher_cache: str = field(
         default="", metadata={"help": "folder of that teacher's cache; without it, the teacher runs on every batch"}
     )
-    tail: ChoiceEnum(["redistribute", "bucket"]) = field(
+    tail: ChoiceEnum(["redistribute", "bucket"]) = field(  # type: ignore[valid-type]
         default="redistribute",
         metadata={
             "help": "probability of the tokens that a top-k cache lacks: redistribute it over them, or one bucket"
@@ -150,6 +151,7 @@ class LabelSmoothedKDCriterion(LabelSmoothedRowsCriterion):
         self.alpha = alpha
         self.temperature = temperature
         self.divergence = str(divergence)
+        self.teacher: Teacher | CachedTeacher
         if teacher_cache:
             self.teacher = CachedTeacher.open(teacher_cache, task, teacher, temperature, tail=str(tail))
         else:
@@ -158,7 +160,7 @@ class LabelSmoothedKDCriterion(LabelSmoothedRowsCriterion):
     @property
     def weights(self) -> Weights:
         """The weights of the loss terms."""
-        return Weights(self.eps, self.alpha, self.temperature, reverse=self.divergence == "reverse_kl")
+        return Weights(self.eps, self.alpha, self.temperature, self.divergence)
 
     def teaching(self, model: nn.Module, sample: dict[str, Any], rows: Tensor) -> Teaching:
         """The teacher's distributions of the chosen target positions ``(N)``."""
@@ -181,7 +183,7 @@ def _require_finite(**terms: Tensor) -> None:
         FloatingPointError: names the loss terms that are not finite.
     """
     # one test for the whole batch, because each synchronises with the GPU
-    if torch.isfinite(sum(term.detach().sum() for term in terms.values())):
+    if torch.isfinite(torch.stack([term.detach().sum() for term in terms.values()]).sum()):
         return
     broken = [name for name, term in terms.items() if not torch.isfinite(term).all()] or list(terms)
     raise FloatingPointError(

@@ -11,17 +11,17 @@ distributed over the other tokens, ε' = ε / (V - 1); weight of the cross-entro
     dCE/dz_v = q_v - (1 - ε - ε') [v = t] - ε'
 
 The teacher is either the whole distribution (log-probabilities p of all V tokens), or its k most likely tokens and the
-total probability of all others, p_R. With q = softmax(u) and u = z / T, the divergence is one of
+total probability of all others, p_R. With q = softmax(u) and u = z / T, the divergence D is one of
 
-    KL(p ‖ q) = Σ_e p_e (log p_e - log q_e)        dKL/du_v = q_v - p_v
-    KL(q ‖ p) = Σ_e q_e (log q_e - log p_e)        dKL/du_v = q_v (log q_e - log p_e - KL), e the event of v
+    KL(p ‖ q) = Σ_e p_e (log p_e - log q_e)        dD/du_v = q_v - p_v
+    another, see kd/divergences.py                 dD/du_v = q_v (h_e - Σ_e q_e h_e), h_e = dD/dq_e, e the event of v
 
 over all tokens; or over k + 1 events, the last of which is any of the other tokens, with q_R = Σ q_v over these and
 dKL(p ‖ q)/du_v = q_v (1 - p_R / q_R) for each; or again over all tokens, with p_R redistributed over the others in
 proportion to a given distribution s, such as the teacher's average tail: p_v = p_R s_v / s_R. A teacher that was
 trained with label smoothing has a tenth of its probability in its tails, of which a single event keeps only the sum.
 
-The loss is α CE + (1 - α) T² KL (Hinton, Vinyals and Dean 2015; α = 0.5 and T = 1 in arXiv 2605.09924).
+The loss is α CE + (1 - α) T² D (Hinton, Vinyals and Dean 2015; α = 0.5 and T = 1 in arXiv 2605.09924).
 """
 
 from __future__ import annotations
@@ -32,6 +32,8 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
+
+from kd.divergences import DIVERGENCES
 
 BLOCK_BYTES = 2**20  # of the logits of a block on a CPU: about the cache of one core
 _TINY = 1e-36  # a denominator that does not overflow single precision
@@ -52,6 +54,7 @@ class TopK:
 
     def dense(self) -> Tensor:
         """Log-probabilities of all tokens ``(N, V)``; needs a shape."""
+        assert self.shape is not None
         rest = 1 - self.shape[self.ids].sum(dim=1)
         scale = self.tail.clamp(min=_LOG_OF_NOTHING) - rest.clamp(min=torch.finfo(rest.dtype).tiny).log()
         return (scale.unsqueeze(1) + self.shape.log()).scatter_(1, self.ids, self.log_probs)
@@ -67,15 +70,15 @@ class Weights:
     epsilon: float = 0.0
     alpha: float = 1.0
     temperature: float = 1.0
-    reverse: bool = False  # KL(q ‖ p) instead of KL(p ‖ q)
+    divergence: str = "forward_kl"  # KL(p ‖ q), or a name of kd.divergences.DIVERGENCES
 
 
 class Losses(NamedTuple):
     """Losses in nats, each ``(N)``, or summed over the positions and ``()``. Only ``total`` carries a gradient."""
 
-    total: Tensor  # α CE + (1 - α) T² KL
+    total: Tensor  # α CE + (1 - α) T² D
     nll: Tensor  # -log q_t
-    distillation: Tensor  # T² KL, zero without a teacher
+    distillation: Tensor  # T² D, zero without a teacher
 
 
 def fused_loss(
@@ -150,15 +153,15 @@ def _compute(
     else:
         heat, weight = weights.temperature, 1 - alpha
         if heat == 1.0:  # both losses share a softmax
-            kl, slope = _divergence(z, exps, norm, log_norm, teaching, weights.reverse, alpha, weight)
+            kl, slope = _divergence(z, exps, norm, log_norm, teaching, weights.divergence, alpha, weight)
         else:
             warm = z / heat
-            kl, slope = _divergence(warm, *_exponentials(warm), teaching, weights.reverse, 0.0, weight * heat)
+            kl, slope = _divergence(warm, *_exponentials(warm), teaching, weights.divergence, 0.0, weight * heat)
             slope += exps.mul_(alpha / norm)
         losses[2] = kl.squeeze(1) * heat**2
         total = alpha * total + weight * heat**2 * kl
     losses[0] = total.squeeze(1)
-    if gradient is not None:
+    if gradient is not None and slope is not None:
         torch.sub(slope, alpha * other, out=gradient)
         gradient.scatter_add_(1, target, torch.full_like(nll, -alpha * hit))
 
@@ -177,29 +180,30 @@ def _divergence(
     norm: Tensor,
     log_norm: Tensor,
     teaching: Teaching,
-    reverse: bool,
+    name: str,
     keep: float,
     weight: float,
 ) -> tuple[Tensor, Tensor]:
-    """The divergence ``(n, 1)`` of softmax(u), and ``keep · q + weight · dKL/du`` ``(n, V)``; overwrites ``exps``."""
+    """The divergence D ``(n, 1)`` of softmax(u), and ``keep · q + weight · dD/du`` ``(n, V)``; overwrites ``exps``."""
     if isinstance(teaching, TopK):
         if teaching.shape is None:
-            return _divergence_of_events(u, exps, norm, log_norm, teaching, reverse, keep, weight)
-        if not reverse:
+            return _divergence_of_events(u, exps, norm, log_norm, teaching, name, keep, weight)
+        if name == "forward_kl":
             return _divergence_of_spread_tail(u, exps, norm, log_norm, teaching, keep, weight)
         teaching = teaching.dense()
-    log_ratio = (u - log_norm).sub_(teaching)  # log q - log p
+    log_q = u - log_norm
     q = exps.div_(norm)
-    if reverse:
-        kl = (q * log_ratio).sum(dim=1, keepdim=True)
-        return kl, q.mul_(log_ratio.sub_(kl).mul_(weight).add_(keep))
-    p = teaching.exp()
-    kl = -(p * log_ratio).sum(dim=1, keepdim=True)
-    return kl, q.mul_(keep + weight).sub_(p, alpha=weight)
+    if name == "forward_kl":
+        p = teaching.exp()
+        kl = -(p * log_q.sub_(teaching)).sum(dim=1, keepdim=True)
+        return kl, q.mul_(keep + weight).sub_(p, alpha=weight)
+    terms, slope = DIVERGENCES[name](log_q, teaching)
+    slope = slope - (q * slope).sum(dim=1, keepdim=True)
+    return terms.sum(dim=1, keepdim=True), q.mul_(slope.mul_(weight).add_(keep))
 
 
 def _divergence_of_events(
-    u: Tensor, exps: Tensor, norm: Tensor, log_norm: Tensor, teaching: TopK, reverse: bool, keep: float, weight: float
+    u: Tensor, exps: Tensor, norm: Tensor, log_norm: Tensor, teaching: TopK, name: str, keep: float, weight: float
 ) -> tuple[Tensor, Tensor]:
     """:func:`_divergence` over the k tokens, and the rest as one event."""
     ids, log_p = teaching.ids, teaching.log_probs
@@ -208,19 +212,17 @@ def _divergence_of_events(
     q = log_q.exp()
     # a sum, because 1 - Σ q has no digits left where the student is confident
     rest = exps.scatter_(1, ids, 0.0).sum(dim=1, keepdim=True)
-    q_rest = rest / norm
     log_q_rest = rest.clamp(min=torch.finfo(rest.dtype).tiny).log() - norm.log()
-    if reverse:
-        ratio, ratio_rest = log_q - log_p, log_q_rest - log_p_rest
-        kl = (q * ratio).sum(dim=1, keepdim=True) + q_rest * ratio_rest
-        slope, slope_rest = q * (keep + weight * (ratio - kl)), keep + weight * (ratio_rest - kl)
-    else:
+    if name == "forward_kl":
         p, p_rest = log_p.exp(), log_p_rest.exp()
         kl = (p * (log_p - log_q)).sum(dim=1, keepdim=True) + p_rest * (log_p_rest - log_q_rest)
         slope = (keep + weight) * q - weight * p
         # without p_rest / q_rest, which overflows where the student's probability of the rest is zero
         return kl, exps.mul_((keep + weight) / norm - weight * p_rest / rest.clamp(min=_TINY)).scatter_(1, ids, slope)
-    return kl, exps.mul_(slope_rest / norm).scatter_(1, ids, slope)
+    terms, slope = DIVERGENCES[name](torch.cat([log_q, log_q_rest], dim=1), torch.cat([log_p, log_p_rest], dim=1))
+    slope = slope - (torch.cat([q, rest / norm], dim=1) * slope).sum(dim=1, keepdim=True)
+    slope = slope.mul_(weight).add_(keep)
+    return terms.sum(dim=1, keepdim=True), exps.mul_(slope[:, -1:] / norm).scatter_(1, ids, q * slope[:, :-1])
 
 
 def _divergence_of_spread_tail(
@@ -228,6 +230,7 @@ def _divergence_of_spread_tail(
 ) -> tuple[Tensor, Tensor]:
     """:func:`_divergence` KL(p ‖ q) over all tokens, without building the teacher's N x V distribution."""
     ids, log_p, shape = teaching.ids, teaching.log_probs, teaching.shape
+    assert shape is not None
     log_p_rest = teaching.tail.unsqueeze(1).clamp(min=_LOG_OF_NOTHING)
     p, p_rest = log_p.exp(), log_p_rest.exp()
     scores = u.gather(1, ids)

@@ -3,17 +3,24 @@
 import itertools
 import math
 from dataclasses import replace
+from typing import get_args
 
 import pytest
 import torch
 from fairseq.criterions.label_smoothed_cross_entropy import label_smoothed_nll_loss
 
-from kd import fused_loss
+from ekd_nmt.config.types import Divergence
+from kd import divergences, fused_loss
 from kd.fused_loss import TopK, Weights
 
 ROWS, SIZE = 37, 23
 K = {"3 tokens": 3, "1 token": 1, "all but one": SIZE - 1, "all": SIZE}
-CASES = list(itertools.product((False, True), (1.0, 2.5), (*K, *(f"{name}, spread" for name in K), "dense", None)))
+DEFINITIONS = {  # terms of the sum over tokens, or over the k tokens and the rest
+    "forward_kl": lambda log_p, log_q: log_p.exp() * (log_p - log_q),
+    "reverse_kl": lambda log_p, log_q: log_q.exp() * (log_q - log_p),
+}
+DIVERGENCES = get_args(Divergence)
+CASES = list(itertools.product(DIVERGENCES, (1.0, 2.5), (*K, *(f"{name}, spread" for name in K), "dense", None)))
 SHAPE = torch.softmax(torch.linspace(-3, 3, SIZE, dtype=torch.float64), dim=0)
 
 
@@ -61,8 +68,7 @@ def reference(logits, target, weights: Weights, teacher_logits, kind) -> tuple[t
     elif kind != "dense":
         ids = top(teacher, K[kind]).ids
         teacher, student = events(teacher, ids), events(student, ids)
-    p, q = (student, teacher) if weights.reverse else (teacher, student)
-    divergence = (p.exp() * (p - q)).sum(dim=1) * weights.temperature**2
+    divergence = DEFINITIONS[weights.divergence](teacher, student).sum(dim=1) * weights.temperature**2
     total = weights.alpha * cross_entropy + (1 - weights.alpha) * divergence
     return total, nll, divergence
 
@@ -75,10 +81,10 @@ def teaching(teacher_logits: torch.Tensor, weights: Weights, kind):
     return replace(found, shape=SHAPE.to(log_probs.dtype)) if kind.endswith(", spread") else found
 
 
-@pytest.mark.parametrize(("reverse", "temperature", "kind"), CASES)
+@pytest.mark.parametrize(("divergence", "temperature", "kind"), CASES)
 @pytest.mark.parametrize("reduce", [True, False])
-def test_losses_and_gradient_are_those_of_separate_operations(reverse, temperature, kind, reduce):
-    weights = Weights(epsilon=0.1, alpha=0.3, temperature=temperature, reverse=reverse)
+def test_losses_and_gradient_are_those_of_separate_operations(divergence, temperature, kind, reduce):
+    weights = Weights(epsilon=0.1, alpha=0.3, temperature=temperature, divergence=divergence)
     logits, target, teacher_logits = draw()
     expected_logits, own_logits = (logits.clone().requires_grad_() for _ in range(2))
     expected = reference(expected_logits, target, weights, teacher_logits, kind)
@@ -90,6 +96,25 @@ def test_losses_and_gradient_are_those_of_separate_operations(reverse, temperatu
     (expected[0] * (3.0 if reduce else upstream)).sum().backward()
     assert expected_logits.grad.abs().max() > 0.1
     torch.testing.assert_close(own_logits.grad, expected_logits.grad, rtol=1e-9, atol=1e-10)
+
+
+def test_the_configuration_the_loss_and_these_tests_know_the_same_divergences():
+    assert set(DIVERGENCES) == {"forward_kl", *divergences.DIVERGENCES} == set(DEFINITIONS)
+
+
+@pytest.mark.parametrize(
+    ("divergence", "p", "q", "value"),
+    [
+        ("forward_kl", [0.5, 0.25, 0.25], [0.25, 0.25, 0.5], 0.25 * math.log(2)),
+        ("forward_kl", [0.75, 0.25], [0.5, 0.5], 0.75 * math.log(1.5) + 0.25 * math.log(0.5)),
+        ("reverse_kl", [0.75, 0.25], [0.5, 0.5], 0.5 * math.log(1 / 1.5) + 0.5 * math.log(2)),
+    ],
+)
+def test_known_values(divergence, p, q, value):
+    teacher, student = torch.tensor([p]).log(), torch.tensor([q]).log()
+    weights = Weights(alpha=0.0, divergence=divergence)
+    losses = fused_loss.fused_loss(student, torch.zeros(1, dtype=torch.int64), weights, teacher)
+    assert losses.total.item() == losses.distillation.item() == pytest.approx(value)
 
 
 @pytest.mark.parametrize("kind", ["3 tokens", "3 tokens, spread", "dense", None])
@@ -107,11 +132,11 @@ def test_block_size_changes_nothing(kind, monkeypatch):
         torch.testing.assert_close(other, results[0], rtol=1e-6, atol=1e-6)
 
 
-@pytest.mark.parametrize("reverse", [False, True])
+@pytest.mark.parametrize("divergence", DIVERGENCES)
 @pytest.mark.parametrize("kind", ["1 token", "all", "1 token, spread", "all, spread", "dense"])
 @pytest.mark.parametrize("spread", [60.0, 400.0])
-def test_confident_students_and_teachers_give_finite_numbers(reverse, kind, spread):
-    weights = Weights(epsilon=0.1, alpha=0.5, reverse=reverse)
+def test_confident_students_and_teachers_give_finite_numbers(divergence, kind, spread):
+    weights = Weights(epsilon=0.1, alpha=0.5, divergence=divergence)
     logits, target, teacher_logits = draw(torch.float32, spread)
     logits.requires_grad_()
     losses = fused_loss.fused_loss(logits, target, weights, teaching(teacher_logits, weights, kind))
@@ -119,13 +144,13 @@ def test_confident_students_and_teachers_give_finite_numbers(reverse, kind, spre
     assert all(torch.isfinite(values).all() for values in (*losses, logits.grad))
 
 
-@pytest.mark.parametrize("reverse", [False, True])
+@pytest.mark.parametrize("divergence", DIVERGENCES)
 @pytest.mark.parametrize("temperature", [1.0, 2.0])
 @pytest.mark.parametrize("kind", ["3 tokens", "dense"])
-def test_a_student_equal_to_its_teacher_has_no_distillation_loss_and_no_gradient(kind, temperature, reverse):
+def test_a_student_equal_to_its_teacher_has_no_distillation_loss_and_no_gradient(kind, temperature, divergence):
     logits, target, _ = draw()
     logits.requires_grad_()
-    weights = Weights(alpha=0.0, temperature=temperature, reverse=reverse)
+    weights = Weights(alpha=0.0, temperature=temperature, divergence=divergence)
     teacher = logits.detach() + 5  # other logits, the same distribution
     losses = fused_loss.fused_loss(logits, target, weights, teaching(teacher, weights, kind))
     losses.total.backward()

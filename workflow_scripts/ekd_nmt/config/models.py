@@ -12,7 +12,18 @@ from typing import Annotated, Any, Literal
 from pydantic import Field, create_model, model_validator
 
 from ekd_nmt.config.cluster import Cluster
-from ekd_nmt.config.types import Files, Fraction, Name, PositiveInt, Rate, Seed, StoredTokens, Strict, TeacherMode
+from ekd_nmt.config.types import (
+    Divergence,
+    Files,
+    Fraction,
+    Name,
+    PositiveInt,
+    Rate,
+    Seed,
+    StoredTokens,
+    Strict,
+    TeacherMode,
+)
 
 
 class SyntheticCorpus(Strict):
@@ -180,7 +191,7 @@ class Distillation(Strict):
     temperature: float = Field(
         1.0, gt=0, description="softmax temperature T; the divergence is multiplied by T squared"
     )
-    divergence: Literal["forward_kl", "reverse_kl"] = Field(
+    divergence: Divergence = Field(
         "forward_kl", description="`forward_kl` is KL(teacher || student), the paper's; `reverse_kl` the other way"
     )
     teacher_mode: TeacherMode = Field(

@@ -25,6 +25,7 @@ Fraction = Annotated[float, Field(ge=0, le=1)]
 Rate = Annotated[float, Field(ge=0, lt=1)]
 Seed = Annotated[int, Field(ge=0, le=2**32 - 1)]  # what numpy's generator takes
 Files = Annotated[list[Annotated[str, Field(min_length=1)]], Field(max_length=2)]  # two texts, or one TSV
+Divergence = Literal["forward_kl", "reverse_kl"]
 TeacherMode = Literal["cached", "online"]
 StoredTokens = Annotated[PositiveInt | Literal["full"], BeforeValidator(_number_or_full)]
 
