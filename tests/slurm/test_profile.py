@@ -5,6 +5,7 @@ import subprocess
 from types import SimpleNamespace
 
 import pytest
+import yaml
 import yte
 from snakemake_executor_plugin_slurm.partitions import read_partition_file
 
@@ -64,9 +65,9 @@ def test_nothing_is_polled_without_slurm(evaluated):
 
 
 @pytest.mark.parametrize(("gpus", "usable"), [(0, ["cpu", "gpu"]), (1, ["gpu"]), (16, ["gpu"])])
-def test_the_partition_follows_from_the_gpus(raw, gpus, usable):
+def test_the_partition_follows_from_the_gpus(gpus, usable):
     job = SimpleNamespace(threads=2, resources={"gpu": gpus, "mem_mb": 4000, "runtime": 600, "nodes": 1})
-    partitions = read_partition_file(PROFILE.with_name(raw["slurm-partition-config"]))
+    partitions = read_partition_file(PROFILE.with_name(yaml.safe_load(PROFILE.read_text())["slurm-partition-config"]))
     fit = {partition.name: partition.score_job_fit(job) for partition in partitions}
     found = [name for name in fit if fit[name] is not None]
     assert sorted(found, key=fit.get, reverse=True) == usable

@@ -48,9 +48,8 @@ def test_local_rules():
     assert set(re.findall(r"\w+", "".join(lists))) == rules("local") | TARGETS
 
 
-def test_profile_has_the_groups_and_partitions_of_the_table():
+def test_profile_has_the_groups_of_the_table():
     assert PROFILE["groups"] == dict.fromkeys(rules("corpus_group"), "corpus")
-    assert set(PROFILE["set-resources"]) == rules("gpu")
 
 
 def test_every_job_of_a_cluster_has_one_place():

@@ -1,6 +1,6 @@
 """The rules of the workflow: what each one needs, and where it runs.
 
-Tests compare the table with the rules themselves, with ``localrules:``, and with the groups and partitions of
+Tests compare the table with the rules themselves, with ``localrules:``, and with the groups of
 slurm/config.v9+.yaml.
 """
 
