@@ -94,8 +94,8 @@ def main() -> None:
         shard_bytes=cache_writer.SHARD_BYTES,
         cpu=arguments.cpu,
     )
-    job = {"command": "cache_teacher", "revision": REVISION, "options": request.decisive(), "inputs": inputs}
-    with WorkFolder.open(arguments.output.parent, **job) as work:
+    job: dict[str, Any] = {"revision": REVISION, "options": request.decisive(), "inputs": inputs}
+    with WorkFolder.open(arguments.output.parent, command="cache_teacher", **job) as work:
         key = work.path.name
         if not existed and work.already_made(arguments.output, lambda: is_complete(arguments, key)):
             return

@@ -16,7 +16,7 @@ import sys
 from collections.abc import Container, Mapping, Sequence
 from itertools import combinations, product, zip_longest
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import pandas as pd
 from pydantic import BaseModel, ConfigDict, Field, NonNegativeInt, PositiveInt
@@ -33,6 +33,9 @@ REVISION = 1  # of what this command writes: raise it when the same input gives 
 Split = Literal["train", "valid", "test"]
 Counts = dict[str, NonNegativeInt]
 Lengths = dict[str, dict[NonNegativeInt, NonNegativeInt]]  # language → tokens in a sentence → sentences
+
+
+Stage = Literal["before", "after"]
 
 
 class Counted(BaseModel):
@@ -60,7 +63,7 @@ class StepReport(Counted):
     """Line counts in order. With lengths, all are of one split; the lengths are before the first and after the last."""
 
     line_counts: list[LineCounts] = Field(alias="accounts")
-    lengths: dict[Literal["before", "after"], Lengths] = {}
+    lengths: dict[Stage, Lengths] = {}
 
 
 class Segmented(Counted):
@@ -139,7 +142,8 @@ def gather_lengths(
     found: Histograms = {}
     for report in (report for report in reports if report.line_counts and report.lengths):
         first, last = report.line_counts[0], report.line_counts[-1]
-        for stage, lines in (("before", first.lines_in), ("after", last.lines_out)):
+        stages: dict[Stage, int] = {"before": first.lines_in, "after": last.lines_out}
+        for stage, lines in stages.items():
             sides = report.lengths.get(stage, {})
             require(f"{last}, lengths {stage}", sides, languages)
             for language in languages:
@@ -184,7 +188,7 @@ def overlaps(tok: Path, languages: Sequence[str], kept: Mapping[str, int]) -> di
         UserError: a file cannot be read, is not UTF-8, or the sides of a split differ in length.
         RuntimeError: a split does not have the ``kept`` number of lines.
     """
-    shared = {pair: [0, 0, 0] for pair in combinations(SPLITS, 2)}
+    shared: dict[tuple[str, str], list[int]] = {pair: [0, 0, 0] for pair in combinations(SPLITS, 2)}
     held: dict[str, list[set]] = {}
     for split in reversed(SPLITS):  # the training set comes last, and is compared as it is read
         own: list[set] = [set(), set(), set()]
@@ -245,7 +249,7 @@ def file_facts(data_dir: Path, languages: Sequence[str], kept: Mapping[str, int]
 
 def main() -> None:
     """Command line: see the module's docstring."""
-    files = {"type": Path, "nargs": "+", "required": True, "metavar": "JSON"}
+    files: dict[str, Any] = {"type": Path, "nargs": "+", "required": True, "metavar": "JSON"}
     parser = argparse.ArgumentParser(description="Check and report the lines of a corpus.")
     parser.add_argument("--experiment", required=True, metavar="NAME", help="for the page's title")
     parser.add_argument("--source-lang", required=True, metavar="CODE")

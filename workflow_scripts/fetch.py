@@ -220,6 +220,13 @@ def attempt(entry: DataFile, part: Path, max_bytes: int, progress_fd: int) -> No
     raise Unavailable(f"{entry.url}: {problem}; the published file has changed or was altered in transit")
 
 
+def report_retry(state: tenacity.RetryCallState) -> None:
+    """Log a failed attempt and the pause before the next."""
+    assert state.outcome is not None
+    assert state.next_action is not None
+    print(f"{state.outcome.exception()}; retrying in {state.next_action.sleep:.0f} s", file=sys.stderr)
+
+
 def download(
     entry: DataFile, output: Path, attempts: int, back_off: float, max_bytes: int = MAX_BYTES, progress_fd: int = 2
 ) -> str:
@@ -237,11 +244,9 @@ def download(
         retry=tenacity.retry_if_exception_type(TemporaryFailure),
         wait=tenacity.wait_exponential(multiplier=back_off, max=60)
         + tenacity.wait_random(0, back_off / 2)
-        + tenacity.wait_exception(lambda error: error.retry_after),
+        + tenacity.wait_exception(lambda error: getattr(error, "retry_after", 0.0)),
         stop=tenacity.stop_after_attempt(attempts),
-        before_sleep=lambda state: print(
-            f"{state.outcome.exception()}; retrying in {state.next_action.sleep:.0f} s", file=sys.stderr
-        ),
+        before_sleep=report_retry,
         reraise=True,
     )
     try:

@@ -78,7 +78,7 @@ def check(options: argparse.Namespace) -> None:
 def main() -> None:
     """Generate everything, then write it."""
     options = parse_arguments()
-    sizes = {split: getattr(options, f"{split}_size") for split in SPLITS}
+    sizes: dict[str, int] = {split: getattr(options, f"{split}_size") for split in SPLITS}
     corpus = generate(sizes, options.seed, options.lexicon, options.zipf)
     for split, pairs in corpus.items():
         prefix = options.output_dir / split

@@ -42,7 +42,7 @@ def count_words(paths: Sequence[str | Path], sample: int | None = None, workers:
         tasks += [(path, ends[n], ends[n + 1], bounds[n], step) for n in range(workers) if bounds[n] < bounds[n + 1]]
     counts: Counter[str] = Counter()
     if workers == 1:
-        found = map(_count_range, tasks)
+        found = list(map(_count_range, tasks))
     else:
         with ProcessPoolExecutor(workers) as pool:
             found = list(pool.map(_count_range, tasks))

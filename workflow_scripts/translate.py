@@ -78,9 +78,9 @@ def translate(args: argparse.Namespace) -> None:
     _same_length(args.source, len(sources), f"split {args.split} in {args.data}", len(dataset))
     options = {name: getattr(args, name) for name in OPTIONS}
     options |= {"cuda": translator.cuda, "chunk_sentences": translation_chunks.SENTENCES}
-    job = {"command": "translate", "revision": REVISION, "options": options, "inputs": input_files(args)}
     existed = args.output.exists()
-    with WorkFolder.open(args.output.parent, **job) as work:
+    job: dict[str, Any] = {"revision": REVISION, "options": options, "inputs": input_files(args)}
+    with WorkFolder.open(args.output.parent, command="translate", **job) as work:
         if not existed and work.already_made(args.output, lambda: is_complete(args.output, sources, references)):
             return
         plan = translation_chunks.plan(translator.batches(args.split, args.max_tokens))

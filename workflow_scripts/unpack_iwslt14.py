@@ -25,7 +25,7 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 from ekd_nmt.common.command import run
 from ekd_nmt.common.errors import UserError
@@ -118,7 +118,8 @@ def load(archive: Path, source_lang: str, target_lang: str) -> Corpus:
 def _files(pair: str, languages: Pair) -> list[Pair]:
     """Names in the archive, source and target side: the training text, then the test sets."""
     stems = [("train.tags", ""), *((f"IWSLT14.{name}", ".xml") for name in TEST_SETS)]
-    return [tuple(f"{pair}/{stem}.{pair}.{language}{end}" for language in languages) for stem, end in stems]
+    source, target = languages
+    return [(f"{pair}/{stem}.{pair}.{source}{end}", f"{pair}/{stem}.{pair}.{target}{end}") for stem, end in stems]
 
 
 def decoded_lines(content: bytes, where: str) -> Iterator[str]:
@@ -175,9 +176,9 @@ def unpack(
         UserError: the filter leaves too few pairs for a validation set, or the archive is not the published one.
     """
     dropped = dict.fromkeys(LENGTH_REASONS, 0)
-    sizes = dict.fromkeys(SPLITS, 0)
+    sizes: dict[str, int] = dict.fromkeys(SPLITS, 0)
     with ExitStack() as stack:
-        files = {
+        files: dict[str, list[IO[str]]] = {
             split: [stack.enter_context(atomic_write(folder / f"{split}.{language}")) for language in tokenizers]
             for split in SPLITS
         }
@@ -205,7 +206,7 @@ def unpack(
         warning = size_warning(sizes, expected, recipe) if expected else None
     lines_in = len(corpus.train) + sizes["test"]
     whole = {"step": "unpack", "split": "", "lines_in": lines_in, "lines_out": sum(sizes.values()), "dropped": dropped}
-    splits = [
+    splits: list[dict[str, Any]] = [
         {"step": "split", "split": split, "lines_in": size, "lines_out": size, "dropped": {}}
         | ({"expected": expected[split]} if expected else {})
         for split, size in sizes.items()

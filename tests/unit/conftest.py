@@ -60,7 +60,7 @@ def tiny_corpus(tmp_path_factory):
 
 @pytest.fixture(scope="session")
 def plain(tiny_corpus, tmp_path_factory):
-    """Model file of the system ``plain`` of :mod:`tiny_training`, trained undisturbed; not to be changed."""
+    """Model file of the system ``plain`` of :mod:`tiny_training`, trained without interruption; read only."""
     from tiny_training import options, run_training
 
     return run_training(tiny_corpus, tmp_path_factory.mktemp("plain"), options("plain"))
@@ -133,7 +133,7 @@ def signal_handlers():
 
 @pytest.fixture
 def server(monkeypatch):
-    """A server on this machine that answers as a test tells it, and no mirror folder."""
+    """A local server whose answers a test chooses, and no mirror folder."""
     monkeypatch.setenv("no_proxy", "127.0.0.1")
     monkeypatch.delenv("EKD_DATA_MIRROR", raising=False)
     with serving() as instance:

@@ -6,6 +6,7 @@ before fairseq where possible, because the log filter below has no effect on a f
 
 import argparse
 import logging
+from typing import Any
 
 import numpy
 import torch
@@ -16,7 +17,7 @@ logging.getLogger("fairseq.tasks.text_to_speech").setLevel(logging.WARNING)
 # What fairseq writes into a checkpoint besides tensors and plain containers: the options in their old form, and the
 # n-gram counts of validation BLEU as numpy arrays. torch.load refuses every global that is not listed here, so loading
 # a checkpoint cannot run code from it; weights_only stays on.
-SAFE_GLOBALS = [
+SAFE_GLOBALS: list[Any] = [
     argparse.Namespace,
     numpy.empty(0).__reduce__()[0],  # numpy's array constructor; its module's name depends on numpy's version
     numpy.ndarray,

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -185,7 +186,7 @@ class Search:
         return Translation(text, float(hypothesis["score"]))
 
 
-def _setup_task(config, data: Path) -> TranslationTask:
+def _setup_task(config: Any, data: Path) -> TranslationTask:
     try:
         # fairseq infers languages from the data folder; then a checkpoint does not name them
         if config.source_lang is None or config.target_lang is None:

@@ -60,7 +60,7 @@ def encode(lines: Iterable[str], dictionary: Dictionary, prefix: str | Path) -> 
 
         def flush() -> int:
             written = numpy.frombuffer(ids, dtype=dtype)
-            data.write(written)
+            data.write(written.data)
             return int(numpy.count_nonzero(written == unknown))
 
         for line in lines:

@@ -31,7 +31,8 @@ from kd.fused_loss import Teaching, TopK
 FORMAT = 1
 META = "meta.json"
 TAILS = "tails.npy"  # float32 (V), positive, sums to one; of the training set
-SPLITS = ("train", "valid")  # valid too, because validation reports the distillation loss
+CachedSplitName = Literal["train", "valid"]
+SPLITS: tuple[CachedSplitName, ...] = ("train", "valid")  # valid too, because validation reports the distillation loss
 # Pages that were read stay mapped, and count as the process's memory, until they are released; a page fault also maps
 # neighbouring pages.
 _FAULT_BYTES = 2**16
@@ -200,7 +201,7 @@ class TeacherCache:
         """The teacher's average distribution over the tokens that are not among the k, float32 ``(V)``."""
         return torch.from_numpy(np.load(self.folder / TAILS))
 
-    def split(self, name: str) -> CachedSplit:
+    def split(self, name: CachedSplitName) -> CachedSplit:
         """The records of a split, mapped into memory; check and verify the cache before."""
         entry = self.meta["splits"][name]
         return CachedSplit(
@@ -285,7 +286,7 @@ def as_teaching(records: np.ndarray, device: torch.device, tails: Tensor | None 
     def tensor(name: str, dtype: type) -> Tensor:
         return torch.from_numpy(records[name].astype(dtype)).to(device)
 
-    if "id" not in records.dtype.names:
+    if "id" not in (records.dtype.names or ()):
         return tensor("logp", np.float32)
     log_probs, tail = tensor("logp", np.float32), tensor("tail", np.float32)
     total = torch.logaddexp(log_probs.logsumexp(dim=1), tail)

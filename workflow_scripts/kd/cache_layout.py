@@ -93,7 +93,7 @@ def to_records(log_probs: Tensor, record: np.dtype, tails: np.ndarray | None = N
         tails: float64 ``(V)``; the probabilities of the tokens that are not stored are added to it.
     """
     records = np.empty(len(log_probs), dtype=record)
-    if "id" not in record.names:
+    if "id" not in (record.names or ()):
         records["logp"] = log_probs.cpu().numpy()
         return records
     (k,) = record["id"].shape
@@ -115,7 +115,8 @@ def to_records(log_probs: Tensor, record: np.dtype, tails: np.ndarray | None = N
 
 def mass_statistics(records: np.ndarray) -> dict[str, Any]:
     """Input of :func:`coverage` for a shard: sum and histogram of the stored tokens' probability, a key a step."""
-    mass = -np.expm1(records["tail"].astype(np.float64)) if "tail" in records.dtype.names else np.ones(len(records))
+    has_tail = "tail" in (records.dtype.names or ())
+    mass = -np.expm1(records["tail"].astype(np.float64)) if has_tail else np.ones(len(records))
     steps, counts = np.unique(np.rint(mass * COVERAGE_STEPS).astype(int), return_counts=True)
     histogram = dict(zip(map(str, steps.tolist()), counts.tolist(), strict=True))  # JSON has no other keys
     return {"sum": float(mass.sum()), "histogram": histogram}
@@ -126,7 +127,7 @@ def coverage(statistics: Sequence[dict[str, Any]]) -> dict[str, float]:
 
     The percentile is taken from a histogram, to save memory, and is exact to ``0.5 / COVERAGE_STEPS``.
     """
-    histogram = Counter()
+    histogram: Counter[int] = Counter()
     for each in statistics:
         histogram.update({int(step): count for step, count in each["histogram"].items()})
     positions, seen = histogram.total(), 0

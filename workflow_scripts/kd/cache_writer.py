@@ -14,7 +14,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, cast
 
 import numpy as np
 import torch
@@ -101,7 +101,8 @@ class CacheWriter:
         self.teacher = Teacher.load(request.teacher, self.task, request.temperature)
         self.vocabulary = len(self.task.target_dictionary)
         self.record = record_type(request.top_k, self.vocabulary)
-        self.starts, self.shards = {}, {}
+        self.starts: dict[str, np.ndarray] = {}
+        self.shards: dict[str, list[Shard]] = {}
         for split in SPLITS:
             sizes = self.task.dataset(split).tgt_sizes
             self.starts[split] = np.concatenate([[0], np.cumsum(sizes, dtype=np.int64)]).astype("<i8")
@@ -202,7 +203,7 @@ class CacheWriter:
         self._before_saving()
         path = self._cache / shard.entry["file"]
         sidecar: _Sidecar = {
-            "entry": shard.entry | write_array(path, records),
+            "entry": cast(ShardEntry, shard.entry | write_array(path, records)),
             "mass": mass_statistics(records),
             "tails": write_array(self._tails(shard), tails)["sha256"],
         }
@@ -212,10 +213,10 @@ class CacheWriter:
     def _compute(self, shard: Shard, tails: np.ndarray, before_batch: Callable[[], None]) -> np.ndarray:
         """The records of a shard, in corpus order; ``tails`` as in :func:`kd.cache_layout.to_records`."""
         dataset = self.task.dataset(shard.split)
-        sizes = (each[shard.first : shard.end] for each in (dataset.src_sizes, dataset.tgt_sizes))
+        place = slice(shard.first, shard.end)
         starts = self.starts[shard.split]
         records = np.empty(shard.tokens, dtype=self.record)
-        for batch in batches(*sizes, self._max_tokens):
+        for batch in batches(dataset.src_sizes[place], dataset.tgt_sizes[place], self._max_tokens):
             before_batch()
             sample = dataset.collater([dataset[shard.first + index] for index in batch.tolist()])
             ids = sample["id"].numpy()

@@ -76,9 +76,9 @@ def newest_as_last(folder: Path, say: Callable[[str], None]) -> bool:
     for half_written in [*folder.glob("checkpoint_new*"), *folder.glob(".*.tmp")]:
         half_written.unlink(missing_ok=True)
     states = {name: _extra_state(folder / name, say) for name in (LAST, BEST)}
-    if states[LAST] is None or _best_of(states[LAST], states) != BEST:
+    if (last := states[LAST]) is None or _best_of(last, states) != BEST:
         states |= {name: _extra_state(folder / name, say) for name in (PREVIOUS, BEST_COPY)}
-    usable = [name for name, state in states.items() if _is_usable(state, states)]
+    usable = {name: state for name, state in states.items() if state is not None and _is_usable(state, states)}
     if not usable:
         unusable = [path for name in _NAMES if (path := folder / name).exists()]
         for path in unusable:
@@ -86,9 +86,9 @@ def newest_as_last(folder: Path, say: Callable[[str], None]) -> bool:
         if unusable:
             say(f"warning: {folder}: no checkpoint is usable (kept as *{_UNUSABLE}); training starts from scratch")
         return False
-    chosen = LAST if LAST in usable else max(usable, key=lambda name: states[name]["updates"])
-    best = _best_of(states[chosen], states)
-    if best is not None and (best != BEST or states[chosen]["is_best"]):
+    chosen = LAST if LAST in usable else max(usable, key=lambda name: usable[name]["updates"])
+    best = _best_of(usable[chosen], states)
+    if best is not None and (best != BEST or usable[chosen]["is_best"]):
         _keep_as_best(folder / best)
     if chosen != LAST:
         say(f"using {folder / chosen} instead; the updates after it are repeated")
@@ -113,17 +113,18 @@ def _keep_as_best(path: Path) -> None:
             _copy(path, path.with_name(name))
 
 
-def _is_usable(state: dict[str, Any] | None, states: dict[str, dict[str, Any] | None]) -> bool:
-    return state is not None and (state["best"] is None or _best_of(state, states) is not None)
+def _is_usable(state: dict[str, Any], states: dict[str, dict[str, Any] | None]) -> bool:
+    return state["best"] is None or _best_of(state, states) is not None
 
 
 def _best_of(state: dict[str, Any], states: dict[str, dict[str, Any] | None]) -> str | None:
     """Name of the checkpoint that is the best one of a state, ``BEST`` if possible; None if there is none."""
     for name in sorted(states, key=lambda name: name != BEST):
         other = states[name]
-        same_score = other is not None and other["is_best"] and other["best"] == state["best"]
+        if other is None or not other["is_best"] or other["best"] != state["best"]:
+            continue
         # two checkpoints may have the same score
-        if same_score and other["updates"] == state.get("best_updates", other["updates"]):
+        if other["updates"] == state.get("best_updates", other["updates"]):
             return name
     return None
 

@@ -24,7 +24,7 @@ def record(event: str, *, epoch: int, updates: int, seconds: float, stats: Mappi
         seconds: of training and validation so far.
         stats: fairseq's averages.
     """
-    values = {key: round(float(value), 6) for key, value in stats.items() if np.isscalar(value)}
+    values = {key: round(float(value), 6) for key, value in stats.items() if isinstance(value, int | float | np.number)}
     values = {key: value for key, value in values.items() if math.isfinite(value)}
     reported = {key: values[key] for key in _REPORTED[event] if key in values}
     return {"event": event, "epoch": epoch, "updates": updates, "seconds": round(seconds, 2), **reported}

@@ -36,11 +36,11 @@ def decoder_features(model: nn.Module, net_input: dict[str, Any], rows: Tensor) 
     return output.flatten(0, 1).index_select(0, rows)
 
 
-def project(model: nn.Module, features: Tensor) -> Tensor:
+def project(model: Any, features: Tensor) -> Tensor:
     """Logits ``(N, V)`` from the result of :func:`decoder_features`."""
     return model.decoder.output_layer(features) if _stops_before_projection(model) else features
 
 
-def _stops_before_projection(model: nn.Module) -> bool:
+def _stops_before_projection(model: Any) -> bool:
     decoder = model.decoder
     return hasattr(decoder, "output_layer") and "features_only" in inspect.signature(decoder.forward).parameters

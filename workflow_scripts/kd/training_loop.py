@@ -20,7 +20,7 @@ import signal
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import torch
@@ -123,7 +123,7 @@ class TrainingLoop:
 
     def cfg_as_dict(self) -> dict[str, Any]:
         """fairseq's configuration as plain containers, as in its checkpoints."""
-        return OmegaConf.to_container(self.cfg, resolve=True, enum_to_str=True)
+        return cast(dict[str, Any], OmegaConf.to_container(self.cfg, resolve=True, enum_to_str=True))
 
     @property
     def parameters(self) -> int:

@@ -24,7 +24,8 @@ LOG_SECONDS = 30.0  # at least, between two lines of the log
 
 def plan(batches: Sequence[np.ndarray]) -> list[list[np.ndarray]]:
     """Gather batches into chunks of :data:`SENTENCES` sentences or a few more."""
-    chunks, room = [], 0
+    chunks: list[list[np.ndarray]] = []
+    room = 0
     for batch in batches:
         if room <= 0:
             chunks.append([])
@@ -136,11 +137,10 @@ def translate_chunks(search: Search, chunks: Chunks, sizes: np.ndarray) -> tuple
     Raises:
         UserError: a sentence does not fit into memory, or another process has taken over.
     """
-    translations: list[Translation | None] = [None] * len(sizes)
+    translations: dict[int, Translation] = {}
 
     def put(number: int, found: list[Translation]) -> None:
-        for index, translation in zip(chunks.ids(number), found, strict=True):
-            translations[index] = translation
+        translations.update(zip(chunks.ids(number), found, strict=True))
 
     missing, count = [], len(chunks.plan)
     for number in range(count):
@@ -158,9 +158,7 @@ def translate_chunks(search: Search, chunks: Chunks, sizes: np.ndarray) -> tuple
             log.add(batch)
         chunks.write(number, found)
         put(number, found)
-    without = [index for index, translation in enumerate(translations) if translation is None]
-    assert not without, f"{len(without)} sentences without a hypothesis, the first is {without[0]}"
-    return translations, log.total()
+    return [translations[index] for index in range(len(sizes))], log.total()
 
 
 def _digest(content: bytes) -> str:

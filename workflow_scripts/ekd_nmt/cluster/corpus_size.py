@@ -79,9 +79,9 @@ def _measured(path: Path, source: str, target: str, longest: int) -> CorpusSize 
         symbols = [report["dictionaries"][language] for language in (source, target)]
     except (LookupError, ZeroDivisionError):
         return None
-    sentences = [side["sentences"] for side in (train, valid, test)]
     target_tokens = (train["tokens"] + train["sentences"], valid["tokens"] + valid["sentences"])
-    return CorpusSize(*sentences, *symbols, tokens, longest, target_tokens)
+    sentences = (train["sentences"], valid["sentences"], test["sentences"])
+    return CorpusSize(*sentences, symbols[0], symbols[1], tokens, longest, target_tokens)
 
 
 def _pairs(experiment: Experiment, manifest: Mapping[str, Dataset]) -> tuple[int, int, int]:
@@ -93,7 +93,8 @@ def _pairs(experiment: Experiment, manifest: Mapping[str, Dataset]) -> tuple[int
     if data.corpus == "local":
         if is_held_out(data, manifest):
             return _estimate_local(input_files(data, manifest, "all")), *held_out
-        return tuple(_estimate_local(input_files(data, manifest, split)) for split in SPLITS)
+        train, valid, test = (_estimate_local(input_files(data, manifest, split)) for split in SPLITS)
+        return train, valid, test
     dataset = manifest[data.corpus]
     valid, test = (dataset.pairs.get(split, size) for split, size in zip(SPLITS[1:], held_out, strict=True))
     if "all" in dataset.pairs:

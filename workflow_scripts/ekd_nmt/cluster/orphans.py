@@ -83,7 +83,8 @@ def queue(folder: Path) -> tuple[list[Job], list[Job], str | None]:
     if answer.returncode:
         reason = (answer.stderr.strip().splitlines() or ["no reason given"])[-1]
         return [], [], f"squeue failed: {reason}"
-    own, others = [], []
+    own: list[Job] = []
+    others: list[Job] = []
     for line in answer.stdout.splitlines():
         number, state, elapsed, name, rest = [*map(str.strip, line.split("|", 4)), *[""] * 5][:5]
         place, _, comment = rest.rpartition("|")

@@ -47,7 +47,7 @@ class ResourceRequests:
 
     def of(self, rule: str) -> dict[str, Callable[..., int | None]]:
         """The resources of a rule, by name; a training has further ones."""
-        requests = {"mem_mb": self.memory(rule), "runtime": self.runtime(rule)}
+        requests: dict[str, Callable[..., int | None]] = {"mem_mb": self.memory(rule), "runtime": self.runtime(rule)}
         return requests | {"gpu": self.gpus(rule)} if RULES[rule].gpu else requests
 
     def memory(self, rule: str) -> Callable[..., int]:

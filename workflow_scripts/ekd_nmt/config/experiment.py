@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable, Mapping
 from functools import cached_property
-from typing import Any
+from typing import Any, Literal
 
 from pydantic import ValidationError
 
@@ -91,7 +91,8 @@ class Experiment:
         if budget is None:
             return self._training(system).max_update
         limits = [self.updates(stage) for stage in self.lineage(budget)]
-        return None if None in limits else sum(limits)
+        known = [limit for limit in limits if limit is not None]
+        return sum(known) if len(known) == len(limits) else None
 
     # What a training reads besides the corpus
 
@@ -102,9 +103,10 @@ class Experiment:
 
     def teacher_cache(self, system: str, seed: int) -> str | None:
         """The folder of the teacher's stored distributions, or None if the system learns from none."""
-        if not self.cached(system):
+        teacher = self.teacher(system)
+        if teacher is None or not self.cached(system):
             return None
-        return self.cache_path(self.teacher(system), self.teacher_seed(system, seed), self.cache_variant(system))
+        return self.cache_path(teacher, self.teacher_seed(system, seed), self.cache_variant(system))
 
     def init_file(self, system: str, seed: int) -> str | None:
         """The model file of the stage before, or None for a random start."""
@@ -127,16 +129,16 @@ class Experiment:
         """Folder of a teacher's cache; its summary is the ``.json`` file beside it."""
         return self.run_path(teacher, seed, f"cache/{variant}")
 
-    def caches(self) -> dict[tuple[str, int, str], tuple[int | str, float]]:
+    def caches(self) -> dict[tuple[str, int, str], tuple[int | Literal["full"], float]]:
         """Each cache that is read: (teacher, its seed, variant) → (top_k, temperature).
 
         In the order of the systems and seeds that first read them.
         """
         found = {}
         for system in filter(self.cached, self.systems):
-            options = self.distillation(system)
+            teacher, options = str(self.teacher(system)), self.distillation(system)
             for seed in self.seeds:
-                key = (self.systems[system].teacher, self.teacher_seed(system, seed), self.cache_variant(system))
+                key = (teacher, self.teacher_seed(system, seed), self.cache_variant(system))
                 found[key] = (options.top_k, options.temperature)
         return found
 

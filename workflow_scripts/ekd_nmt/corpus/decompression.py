@@ -46,7 +46,7 @@ def explained(error: Exception, place: object, where: str = "") -> UserError:
             return UserError(f"{place}: the archive is truncated{where}; fetch it again")
         case NotImplementedError():
             return UserError(f"{place}: packed by an unsupported method ({error}); unpack it and pack it again")
-        case _ if isinstance(error, DAMAGE) or error.errno is None:  # bz2 raises an OSError
+        case _ if isinstance(error, DAMAGE) or getattr(error, "errno", None) is None:  # bz2 raises an OSError
             return UserError(f"{place}: damaged, cut off or not an archive{where} ({error}); fetch it again")
         case _:
             reason = getattr(error, "strerror", None) or error
@@ -69,7 +69,7 @@ class BoundedReader(io.RawIOBase):
         """Yes."""
         return True
 
-    def readinto(self, buffer: memoryview) -> int:
+    def readinto(self, buffer: Any) -> int:
         """As :class:`io.RawIOBase` defines it."""
         block = self._read(len(buffer))
         self._left -= len(block)
@@ -100,7 +100,7 @@ class StreamsReader(io.RawIOBase):
         """Yes."""
         return True
 
-    def readinto(self, buffer: memoryview) -> int:
+    def readinto(self, buffer: Any) -> int:
         """As :class:`io.RawIOBase` defines it."""
         content = b""
         while not content:

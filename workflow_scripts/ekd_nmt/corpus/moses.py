@@ -102,7 +102,8 @@ class _ChunkwiseMoses:
                 tokens.append(chunk)
             else:
                 after = "" if following == len(chunks) else self._equivalent(chunk, chunks[following])
-                tokens += self._chunk_tokens(before, *split.groups(), after)
+                head, core, tail = split.groups()
+                tokens += self._chunk_tokens(before, head, core, tail, after)
             before = "a "
         return tokens
 

@@ -150,6 +150,7 @@ def _run(command: list[str], log: Any, environment: Mapping[str, str]) -> tuple[
         def pass_on(number: int, frame: Any) -> None:
             nonlocal stopped
             stopped = True
+            assert launcher.stdin is not None
             with contextlib.suppress(OSError, ValueError):  # it has ended
                 os.write(launcher.stdin.fileno(), bytes([number]))
 

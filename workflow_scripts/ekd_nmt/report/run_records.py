@@ -65,7 +65,7 @@ NO_CACHE: CacheRecord = {"seconds": 0.0, "device": ""}
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The flags of every table: its runs, its name, the system to compare with, and the output files."""
-    files = {"type": Path, "metavar": "FILE"}
+    files: dict[str, Any] = {"type": Path, "metavar": "FILE"}
     parser.add_argument(
         "--scores", **files, nargs="+", required=True, help="scores.json of each run; their order is that of the rows"
     )

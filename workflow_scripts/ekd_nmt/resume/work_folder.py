@@ -66,7 +66,12 @@ class WorkFolder:
     """The folder of a job's unfinished work. Only :meth:`open` and :meth:`inherited` give the right to write to it."""
 
     def __init__(self, path: Path, lease: Lease | None = None):
-        self.path, self._lease = path, lease
+        self.path, self._held = path, lease
+
+    @property
+    def _lease(self) -> Lease:
+        assert self._held is not None, "the folder was not opened"
+        return self._held
 
     @classmethod
     @contextlib.contextmanager
