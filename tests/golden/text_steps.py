@@ -70,10 +70,13 @@ def fetch() -> dict:
 
 @step()
 def generate() -> dict:
-    """A few sentences of a small lexicon."""
+    """A few sentences of a small lexicon, and the corpus of config/config.yaml, whose grammar was checked once."""
     sizes = {"train_size": 12, "valid_size": 2, "test_size": 2, "lexicon": 200}
     call("generate", seed=1, zipf=1.1, **sizes, **LANGUAGES, output_dir="generated")
-    return contents(*both(*(f"generated/{split}" for split in SPLITS)), "generated/stats.json")
+    sizes = {"train_size": 6000, "valid_size": 200, "test_size": 500, "lexicon": 600}
+    call("generate", seed=1, zipf=1.0, **sizes, **LANGUAGES, output_dir="demo")
+    texts = both(*(f"{folder}/{split}" for folder in ("generated", "demo") for split in SPLITS))
+    return contents(*texts, "generated/stats.json")
 
 
 @step()

@@ -147,11 +147,3 @@ def lexicon():
     from synthetic.lexicon import Lexicon
 
     return Lexicon(600, 1.0, Dice(11))
-
-
-@pytest.fixture(scope="module")
-def grammar(lexicon):
-    """Draws sentences with the module's lexicon."""
-    from synthetic.grammar import Grammar
-
-    return Grammar(lexicon, lexicon.dice)
