@@ -35,7 +35,7 @@ def put_workflow(folder, monkeypatch):
     monkeypatch.delenv("SLURM_JOB_ID", raising=False)
     monkeypatch.setattr(recover, "STOP_SECONDS", 1.0)
     monkeypatch.setattr(recover, "SCANCEL_SECONDS", 2.0)
-    command("squeue", "#!/bin/sh\n")
+    with_slurm()
     return folder
 
 

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
-import itertools
 import os
 import shutil
 from collections.abc import Collection, Iterator
@@ -45,13 +43,3 @@ def size_of(path: Path) -> int:
         return path.stat().st_size
     files = (Path(folder, name) for folder, _, names in os.walk(path) for name in names)
     return sum(file.lstat().st_size for file in files if not file.is_symlink())
-
-
-def remove_if_empty(folder: Path, root: Path) -> None:
-    """Remove a folder if it is empty, then its parents below ``root`` that have become empty."""
-    for each in itertools.takewhile(lambda parent: parent != root, (folder, *folder.parents)):
-        with contextlib.suppress(FileNotFoundError):
-            try:
-                each.rmdir()
-            except OSError:  # not empty
-                return
