@@ -10,7 +10,6 @@ import time
 from pathlib import Path
 
 import pytest
-import yaml
 
 from clean_stale import clean, differences
 from configurations import SYSTEMS, experiment, merged
@@ -52,27 +51,14 @@ def work(*job, **how):
 
 def training(system="master_student", seed=1, exp=EXPERIMENT, **how):
     """That of a system; the default one has a teacher, a cache and an init."""
-    teacher, inputs = exp.teacher(system), []
-    if teacher is not None:
-        number = exp.teacher_seed(system, seed)
-        inputs.append(exp.run_path(teacher, number, "model.pt"))
-        if exp.cached(system):
-            inputs.append(f"{exp.cache_path(teacher, number, exp.cache_variant(system))}/meta.json")
-    if exp.init(system) is not None:
-        inputs.append(exp.run_path(exp.init(system), seed, "model.pt"))
-    inputs += exp.binarized(("train", "valid"))
+    cache = exp.teacher_cache(system, seed)
+    models = [exp.teacher_file(system, seed), cache and f"{cache}/meta.json", exp.init_file(system, seed)]
+    inputs = [*filter(None, models), *exp.binarized(("train", "valid"))]
     return work(exp.run_path(system, seed), "train", exp.options(system) | {"seed": seed}, inputs, **how)
 
 
 def caching(teacher="senior_teacher", seed=1, k=32, temperature=1.0, **how):
-    options = {
-        "format": 1,
-        "top_k": k,
-        "temperature": temperature,
-        "max_tokens": 4096,
-        "shard_bytes": 2**24,
-        "cuda": False,
-    }
+    options = {"format": 1, "top_k": k, "temperature": temperature, "max_tokens": 4096, "cuda": False}
     inputs = [EXPERIMENT.run_path(teacher, seed, "model.pt"), *EXPERIMENT.binarized(("train", "valid"))]
     return work(EXPERIMENT.run_path(teacher, seed, "cache"), "cache_teacher", options, inputs, **how)
 
@@ -96,32 +82,36 @@ def test_work_of_the_configuration_stays(folder, capsys):
 
 
 @pytest.mark.parametrize(
-    ("overlay", "reason"),
+    ("left", "overlay", "reason"),
     [
-        ("systems: {master_student: null, senior_student_matched: null}", "master_student is no system"),
-        ("seeds: [3, 4]", "1 is no seed of the configuration"),
-        ("systems: {master_student: {lr: 0.001}}", "training.lr was 0.005 and is 0.001 now"),
-        ("training: {max_epoch: 5, max_update: 7}", "training.max_update was None and is 7 now"),
-        ("systems: {master_student: {teacher: junior_teacher}}", "teacher was 'senior_teacher' and is 'junior_tea"),
-        ("distillation: {teacher_mode: online}", "distillation.tail was 'redistribute' and is not set now"),
-        ("models: {student: {layers: 3}, junior: {layers: 3}}", "model.layers was 2 and is 3 now"),
+        ((), "systems: {master_student: null, senior_student_matched: null}", "master_student is no system"),
+        ((), "seeds: [3, 4]", "1 is no seed of the configuration"),
+        ((), "systems: {master_student: {lr: 0.001}}", "training.lr was 0.005 and is 0.001 now"),
+        ((), "training: {max_epoch: 5, max_update: 7}", "training.max_update was None and is 7 now"),
+        ((), "systems: {master_student: {teacher: junior_teacher}}", "teacher was 'senior_teacher' and is 'junior_tea"),
+        ((), "distillation: {teacher_mode: online}", "distillation.tail was 'redistribute' and is not set now"),
+        ((), "models: {student: {layers: 3}, junior: {layers: 3}}", "model.layers was 2 and is 3 now"),
+        # another teacher of the same options
+        (
+            ("senior_student", 2),
+            "{seeds: [1, 2], distillation: {teacher_seed: same}}",
+            "it read results/demo/senior_teacher/seed1/cache/top32/meta.json, not now",
+        ),
     ],
 )
-def test_another_configuration(folder, capsys, overlay, reason):
-    place = training()
+def test_another_configuration(folder, capsys, left, overlay, reason):
+    place = training(*left)
     shown = cleaned(capsys, overlay)
     assert shown.startswith(f"removed {place} (3 MB): {reason}")
     assert shown.endswith("\nresults/demo: removed 3 MB in total\n")
-    assert not place.exists()
     assert not place.parent.exists(), "it became empty"
-    assert Path("results/demo/master_student/seed1/model.pt").exists()
+    assert place.parent.with_name("model.pt").exists()
 
 
-def test_another_teacher_of_the_same_options(folder, capsys):
-    place = training("senior_student", 2)
-    shown = cleaned(capsys, "{seeds: [1, 2], distillation: {teacher_seed: same}}")
-    assert f"removed {place} (3 MB): it read results/demo/senior_teacher/seed1/cache/top32/meta.json, not now" in shown
-    assert not place.exists()
+@pytest.mark.parametrize("overlay", ["decoding: {beam: 3}", "decoding: {lenpen: 0.5}", "systems: {takd_student: null}"])
+def test_translations(folder, capsys, overlay):
+    place = translation("takd_student")
+    assert f"removed {place}" in cleaned(capsys, overlay)
 
 
 def test_an_input_that_has_changed_or_is_missing(folder, capsys):
@@ -187,12 +177,6 @@ def test_a_cache_of_another_teacher_is_stale(folder, capsys):
     assert moved.exists()
 
 
-@pytest.mark.parametrize("overlay", ["decoding: {beam: 3}", "decoding: {lenpen: 0.5}", "systems: {takd_student: null}"])
-def test_translations(folder, capsys, overlay):
-    place = translation("takd_student")
-    assert f"removed {place}" in cleaned(capsys, overlay)
-
-
 def test_the_folder_of_a_running_owner_stays(folder, capsys):
     here, there, dead = training("student"), training("junior_teacher"), training("senior_teacher")
     for place, owner in (
@@ -209,32 +193,28 @@ def test_the_folder_of_a_running_owner_stays(folder, capsys):
     assert {path.parent for path in Path("results").rglob(".summary.tmp")} == {here.parent.parent, there.parent.parent}
 
 
-def test_finished_work_goes_when_asked(folder, capsys):
-    done, older, other, cache = training(), training("student"), training("junior_teacher"), caching()
+def test_work_of_finished_trainings_goes_when_asked(folder, capsys):
+    done, older, other = training(), training("student"), training("junior_teacher")
     for place in (done, older, other):
         run, job = place.parent.parent, json.loads((place / "job.json").read_text())
         options = job["options"] | ({"model_name": "another"} if place == other else {})
         put(run / "config.json", json.dumps(options))
-        os.utime(run / "model.pt")
-    os.utime("results/demo/student/seed1/model.pt", (1, 1))
-    os.utime("results/demo/senior_teacher/seed1/cache/top32/meta.json")
-    os.utime("results/demo/master_student/seed1/model.pt")
+        os.utime(run / "model.pt", (1, 1) if place == older else None)
     assert "nothing is stale" in cleaned(capsys)
     shown = cleaned(capsys, finished=True)
-    assert f"removed {done} (3 MB): train has finished" in shown
-    assert f"removed {cache} (3 MB): cache_teacher has finished" in shown
-    assert shown.endswith("removed 6 MB in total\n")
+    assert f"removed {done} (3 MB): its training has finished" in shown
+    assert shown.endswith("removed 3 MB in total\n")
     assert older.exists()
     assert other.exists(), "the model that is there was trained with other options"
 
 
 def test_a_dry_run_removes_nothing(folder, capsys):
-    place, half = training(), put("results/demo/data/.bin.tmp/file")
-    before = sorted(Path("results").rglob("*"))
+    place, halves = training(), [put("results/demo/data/.bin.tmp/file").parent, put("resources/set/.x.tmp")]
+    before = sorted(Path().rglob("*"))
     shown = cleaned(capsys, "seeds: [3]", dry_run=True)
     assert f"would remove {place} (3 MB): 1 is no seed" in shown
-    assert f"would remove {half.parent} (0 kB): half-written" in shown
-    assert sorted(Path("results").rglob("*")) == before
+    assert all(f"would remove {half} (0 kB): half-written" in shown for half in halves)
+    assert sorted(Path().rglob("*")) == before
 
 
 def test_nothing_else_is_touched(folder, capsys):
@@ -276,16 +256,16 @@ def test_beside_a_controller_and_beside_a_step(folder, capsys):
 
 def test_command_line(folder):
     place = training()
-    config = put("config.json", json.dumps(merged(yaml.safe_load(SEEDS))))
-    command = [sys.executable, ROOT / "workflow_scripts/clean_stale.py", "--config"]
-    run = subprocess.run([*command, f"@{config}"], capture_output=True, text=True, check=True)
-    assert run.stdout == "results/demo: nothing is stale\n"
-    config.write_text(json.dumps(merged({"seeds": [3]})))
-    run = subprocess.run([*command, config.read_text(), "--dry-run"], capture_output=True, text=True, check=True)
-    assert f"would remove {place}" in run.stdout
-    run = subprocess.run([*command, f"@{config}"], capture_output=True, text=True, check=True)
-    assert f"removed {place}" in run.stdout
-    run = subprocess.run([*command, '{"experiment": "demo"}'], capture_output=True, text=True, check=False)
+
+    def call(config, *flags):
+        command = [sys.executable, ROOT / "workflow_scripts/clean_stale.py", "--config", config, *flags]
+        return subprocess.run(command, capture_output=True, text=True, check=False)
+
+    config = put("config.json", json.dumps(merged({"seeds": [3]})))
+    assert f"would remove {place}" in call(config.read_text(), "--dry-run").stdout
+    assert f"removed {place}" in call(f"@{config}").stdout
+    assert call(f"@{config}").stdout == "results/demo: nothing is stale\n"
+    run = call('{"experiment": "demo"}')
     assert run.returncode == 2
     assert run.stderr.startswith("error: ")
 

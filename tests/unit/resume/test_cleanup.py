@@ -1,6 +1,6 @@
 """cleanup.py: half-written files are found, and what is removed is only what was named."""
 
-from ekd_nmt.resume.cleanup import remove, remove_if_empty, size_of, temporaries
+from ekd_nmt.resume.cleanup import remove, size_of, temporaries
 
 
 def test_temporaries_are_hidden_and_end_in_tmp(tmp_path):
@@ -25,13 +25,3 @@ def test_sizes_and_removal_follow_no_link(tmp_path):
     remove(tmp_path / "link")
     assert [path.name for path in tmp_path.iterdir()] == ["outside"]
     assert (outside / "file").exists()
-
-
-def test_empty_parents_are_removed_up_to_the_first_that_is_not(tmp_path):
-    (tmp_path / "demo/a/b/c").mkdir(parents=True)
-    (tmp_path / "demo/d/e").mkdir(parents=True)
-    (tmp_path / "demo/d/file").touch()
-    remove_if_empty(tmp_path / "demo/a/b/c", tmp_path / "demo")
-    remove_if_empty(tmp_path / "demo/d/e", tmp_path / "demo")
-    assert sorted(path.name for path in (tmp_path / "demo").rglob("*")) == ["d", "file"]
-    remove_if_empty(tmp_path / "empty", tmp_path)
