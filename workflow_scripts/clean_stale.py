@@ -12,17 +12,17 @@ import contextlib
 import functools
 import math
 import os
-from collections.abc import Mapping
+import shutil
+from collections.abc import Collection, Iterator, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from ekd_nmt.cluster.cache_size import amount
-from ekd_nmt.cluster.processes import controllers, steps
+from ekd_nmt.cluster.processes import refuse_beside_controller, steps
 from ekd_nmt.common.command import json_argument, revision, run
 from ekd_nmt.common.errors import UserError
 from ekd_nmt.common.files import read_object, sha256
 from ekd_nmt.config.experiment import Experiment
-from ekd_nmt.resume.cleanup import remove, size_of, temporaries
 from ekd_nmt.resume.work_folder import Job, WorkFolder, work_folders
 
 DOWNLOADS = Path("resources")
@@ -157,11 +157,8 @@ def clean(exp: Experiment, *, finished: bool = False, dry_run: bool = False) -> 
     _digest.cache_clear()
     if root.is_symlink():
         raise UserError(f"{root}: is a link, and links are not followed; nothing was removed")
-    for controller in [] if dry_run else controllers(folder):
-        raise UserError(
-            f"{folder}: {controller.name} runs here, process {controller.pid}, perhaps with another configuration; "
-            "wait for its end"
-        )
+    if not dry_run:
+        refuse_beside_controller(folder)
     stale, excluded = {}, set()
     for work in work_folders(root):
         removed, reason = classify(work, exp, finished)
@@ -189,6 +186,43 @@ def clean(exp: Experiment, *, finished: bool = False, dry_run: bool = False) -> 
                     os.removedirs(path.parent)
         print(f"{verb} {path} ({amount(size)}): {reason}", flush=True)
     print(f"{root}: {verb} {amount(total)} in total" if reasons else f"{root}: nothing is stale")
+
+
+def temporaries(root: Path, excluded: Collection[Path] = ()) -> Iterator[Path]:
+    """The half-written files and folders, ``.*.tmp``, below a folder.
+
+    Args:
+        root: where to look; links below it are not followed.
+        excluded: folders that are skipped.
+    """
+    for folder, names, files in os.walk(root):
+        here = Path(folder)
+        found = [name for name in (*names, *files) if name.startswith(".") and name.endswith(".tmp")]
+        yield from (here / name for name in sorted(found))
+        names[:] = sorted(name for name in names if name not in found and here / name not in excluded)
+
+
+def remove(path: Path) -> None:
+    """Delete a file, a link or a folder with all in it.
+
+    A folder is renamed first, so that a kill leaves no half of it under its name.
+    """
+    if path.is_symlink() or not path.is_dir():
+        path.unlink(missing_ok=True)
+        return
+    if not path.name.endswith(".tmp"):
+        path = path.rename(path.with_name(f".{path.name}.removed.tmp"))
+    shutil.rmtree(path)
+
+
+def size_of(path: Path) -> int:
+    """Bytes of a file, or of all files in a folder; links have none."""
+    if path.is_symlink() or not path.exists():
+        return 0
+    if not path.is_dir():
+        return path.stat().st_size
+    files = (Path(folder, name) for folder, _, names in os.walk(path) for name in names)
+    return sum(file.lstat().st_size for file in files if not file.is_symlink())
 
 
 def main() -> None:

@@ -21,7 +21,7 @@ from typing import NoReturn
 import psutil
 
 from ekd_nmt.cluster.orphans import Orphans, find_orphans, queue, refuse_second_copies
-from ekd_nmt.cluster.processes import Process, controllers, steps
+from ekd_nmt.cluster.processes import Process, refuse_beside_controller, steps
 from ekd_nmt.common.command import run
 from ekd_nmt.common.errors import UserError
 
@@ -178,11 +178,7 @@ def main() -> None:
     if any(word.split("=")[0] in ("--directory", "-d") for word in given):
         raise UserError("--directory: call this in that folder, without --directory")
     snakemake = given if "--cores" in given else ["--cores", "all", *given]  # of two numbers, the last one counts
-    for controller in controllers(folder):
-        raise UserError(
-            f"{folder}: {controller.name} runs here, process {controller.pid} on {os.uname().nodename}; wait for its "
-            f"end or stop it (kill -INT {controller.pid}), and run again"
-        )
+    refuse_beside_controller(folder)
     orphans = find_orphans(folder)
     show(orphans)
     if orphans.may_miss_jobs and not (arguments.yes or arguments.keep):

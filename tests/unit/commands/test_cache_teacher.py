@@ -25,27 +25,24 @@ from kd.teacher import Teacher
 
 # models are built by fairseq, whose warnings are not ours
 pytestmark = [pytest.mark.filterwarnings("ignore"), pytest.mark.usefixtures("signal_handlers")]
-# runs the script with small shards; at the given batch it sends itself the given signal
+# runs the script with small shards and kills it at the tenth batch
 SCRIPT = f"""
-import os, sys
-from ekd_nmt.common.log_filters import quiet
-quiet()
+import os, signal
 import cache_teacher, kd
-from ekd_nmt.common.errors import UserError
+from ekd_nmt.common.command import run
 from kd import cache_writer
 from kd.teacher import Teacher
 
-batch, number = int(sys.argv.pop(1)), int(sys.argv.pop(1))
 cache_writer.SHARD_BYTES = {tiny.SHARD_BYTES}
 teach, calls = Teacher.teach, []
 
-def stopping(*arguments, **options):
+def killing(*arguments, **options):
     calls.append(1)
-    if len(calls) == batch:
-        os.kill(os.getpid(), number)
+    if len(calls) == 10:
+        os.kill(os.getpid(), signal.SIGKILL)
     return teach(*arguments, **options)
 
-Teacher.teach = stopping
+Teacher.teach = killing
 run(cache_teacher.main)
 """
 
@@ -68,14 +65,12 @@ def command(model, tiny_corpus, tmp_path):
     return build
 
 
-def in_process_of_its_own(arguments: list[str], batch: int, number: int) -> subprocess.CompletedProcess:
-    call = [sys.executable, "-c", SCRIPT, str(batch), str(number), *arguments[1:]]
-    environment = os.environ | {"OMP_NUM_THREADS": "1", "PYTHONPATH": str(Path(cache_teacher.__file__).parent)}
-    return subprocess.run(call, capture_output=True, text=True, env=environment)
-
-
-def unfinished(folder: Path) -> list[Path]:
-    return [path for path in (folder / "progress").rglob("*") if path.is_file()]
+@pytest.fixture(scope="module")
+def uninterrupted(model, tiny_corpus, tmp_path_factory):
+    """Content of the cache, written without an interruption."""
+    output = tmp_path_factory.mktemp("uninterrupted") / "top5"
+    tiny.run_command(tiny.command(model, tiny_corpus, output))
+    return tiny.content(output)
 
 
 # Output and log
@@ -136,35 +131,25 @@ def test_existing_cache_is_replaced(command, tmp_path):
 
 
 @pytest.mark.slow
-def test_killed_in_the_middle_of_a_shard_and_then_stopped(command, tmp_path):
-    tiny.run_command(command("uninterrupted"))
+def test_killed_in_the_middle_of_a_shard(command, uninterrupted, tmp_path, capsys):
+    call = [sys.executable, "-c", SCRIPT, *command()[1:]]
+    environment = os.environ | {"OMP_NUM_THREADS": "1", "PYTHONPATH": str(Path(cache_teacher.__file__).parent)}
+    assert subprocess.run(call, capture_output=True, env=environment).returncode == -signal.SIGKILL
     folder = tmp_path / "cache"
-    done = in_process_of_its_own(command(), 10, signal.SIGKILL)
-    assert done.returncode == -signal.SIGKILL
-    (work,) = (folder / "progress").iterdir()
-    kept = {path: path.stat().st_mtime_ns for path in (work / "cache").glob("*.npy")}
+    kept = list(folder.glob("progress/*/cache/*.npy"))
     assert kept
     assert not (folder / "top5").exists()
 
-    done = in_process_of_its_own(command(), 5, signal.SIGTERM)
-    assert done.returncode == 75, done.stderr
-    lines = done.stderr.splitlines()
-    assert all(re.match(r"\d\d:\d\d:\d\d ", line) for line in lines), "fairseq's chatter is in the log"
-    assert re.search(rf": {len(kept)} of \d+ shards are finished$", lines[2])
-    assert lines[0].endswith("was killed; resuming its work")
-    assert lines[-1].endswith("SIGTERM: progress is saved; run the same command again to resume (exit status 75)")
-    assert {path: path.stat().st_mtime_ns for path in kept} == kept
-    more = list((work / "cache").glob("*.npy"))
-    assert len(more) > len(kept)
-
     tiny.run_command(command())
-    assert tiny.content(folder / "top5") == tiny.content(tmp_path / "uninterrupted/top5")
+    log = capsys.readouterr().err
+    assert "was killed; resuming its work\n" in log
+    assert re.search(rf": {len(kept)} of \d+ shards are finished\n", log)
+    assert tiny.content(folder / "top5") == uninterrupted
     assert not (folder / "progress").exists()
 
 
 @pytest.mark.parametrize("number", STOP_SIGNALS)
-def test_stop_signals(command, tmp_path, capsys, number):
-    tiny.run_command(command("uninterrupted"))
+def test_stop_signals(command, uninterrupted, tmp_path, capsys, number):
     teach, calls = Teacher.teach, []
 
     def stopping(*arguments, **options):
@@ -179,11 +164,11 @@ def test_stop_signals(command, tmp_path, capsys, number):
     log = tmp_path / "log"
     log.write_text(capsys.readouterr().err)
     (line,) = error_lines([log], since=0)
-    assert f"{number.name}: progress is saved" in line
-    seconds = next(path for path in unfinished(tmp_path / "cache") if path.name == "seconds.json")
+    assert f"{number.name}: progress is saved; run the same command again to resume (exit status 75)" in line
+    (seconds,) = tmp_path.glob("cache/progress/*/seconds.json")
     assert float(seconds.read_text()) > 0
     tiny.run_command(command())
-    assert tiny.content(tmp_path / "cache/top5") == tiny.content(tmp_path / "uninterrupted/top5")
+    assert tiny.content(tmp_path / "cache/top5") == uninterrupted
 
 
 def test_stop_signal_before_the_first_batch(command, capsys):

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from clean_stale import clean, differences
+from clean_stale import clean, differences, remove, size_of, temporaries
 from configurations import SYSTEMS, experiment, merged
 from ekd_nmt.common.command import revision
 from ekd_nmt.common.errors import UserError
@@ -242,7 +242,7 @@ def test_beside_a_controller_and_beside_a_step(folder, capsys):
     put("workflow_scripts/recover.py", Path("workflow_scripts/train.py").read_text())
     with (
         running("workflow_scripts/recover.py") as process,
-        pytest.raises(UserError, match=rf"process {process.pid}, per"),
+        pytest.raises(UserError, match=rf"Snakemake runs here, process {process.pid} on"),
     ):
         cleaned(capsys, "seeds: [3]")
     assert place.exists()
@@ -284,3 +284,27 @@ def test_command_line(folder):
 )
 def test_differences(old, new, reason):
     assert differences(old, new) == reason
+
+
+def test_temporaries_are_hidden_and_end_in_tmp(tmp_path):
+    (tmp_path / "a/.folder.tmp").mkdir(parents=True)
+    for name in (".x.json.abc.tmp", "a/.folder.tmp/.inner.tmp", "a/x.tmp", "a/.x", "a/.y.part", "a/excluded/.z.tmp"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).touch()
+    found = list(temporaries(tmp_path, {tmp_path / "a/excluded"}))
+    assert found == [tmp_path / ".x.json.abc.tmp", tmp_path / "a/.folder.tmp"]
+
+
+def test_sizes_and_removal_follow_no_link(tmp_path):
+    outside = tmp_path / "outside"
+    for folder in (outside, tmp_path / "a/b"):
+        folder.mkdir(parents=True)
+        (folder / "file").write_bytes(bytes(1000))
+    (tmp_path / "a/link").symlink_to(outside)
+    assert size_of(tmp_path / "a") == 1000
+    remove(tmp_path / "a")
+    (tmp_path / "link").symlink_to(outside)
+    assert size_of(tmp_path / "link") == 0
+    remove(tmp_path / "link")
+    assert [path.name for path in tmp_path.iterdir()] == ["outside"]
+    assert (outside / "file").exists()

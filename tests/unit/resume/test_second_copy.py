@@ -97,24 +97,20 @@ def put(made: Made, folder: Path) -> None:
 
 
 def test_what_the_first_has_made_is_kept(made, second, computed, capsys):
-    assert second(lambda: put(made, second.folder)) == tiny_cache.content(made.folder)
-    assert not computed
-    log = capsys.readouterr().err
-    assert "waiting up to" in log
-    assert f"{second.folder / 'output'}: another process has made it " in log
-    assert log.endswith(f"{KEPT}\n")
-    assert [signal.getsignal(number) for number in STOP_SIGNALS] == [signal.SIG_IGN] * len(STOP_SIGNALS)
-
-
-def test_the_folder_of_a_first_that_was_killed_after_publishing_is_removed(made, second, computed):
     def first():
         put(made, second.folder)
+        # as if it was killed after publishing
         (second.progress / "chunks").mkdir()
         (second.progress / "chunks" / "000000.jsonl").touch()
         (second.progress / "job.json").touch()
 
     assert second(first) == tiny_cache.content(made.folder)
     assert not computed
+    log = capsys.readouterr().err
+    assert "waiting up to" in log
+    assert f"{second.folder / 'output'}: another process has made it " in log
+    assert log.endswith(f"{KEPT}\n")
+    assert [signal.getsignal(number) for number in STOP_SIGNALS] == [signal.SIG_IGN] * len(STOP_SIGNALS)
 
 
 @pytest.mark.parametrize("before", [False, True], ids=["no result", "an earlier result"])

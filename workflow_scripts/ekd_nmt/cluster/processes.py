@@ -10,6 +10,8 @@ from pathlib import Path
 
 import psutil
 
+from ekd_nmt.common.errors import UserError
+
 LEASED = frozenset({"cache_teacher", "fetch", "train", "translate"})  # rules whose steps hold a lease while they write
 _PYTHON = re.compile(r"python[0-9.]*")
 _RECOVER = "recover.py"  # becomes a controller in the end
@@ -40,11 +42,6 @@ class Process:
                 python = not before or (_PYTHON.fullmatch(before[0]) and all(each[0] == "-" for each in before[1:]))
                 return self.arguments[number + 1 :] if python else None
         return None
-
-    @property
-    def name(self) -> str:
-        """Its name in messages."""
-        return "Snakemake" if self.snakemake is not None else os.path.basename(self._script or self.arguments[0])
 
     @property
     def is_controller(self) -> bool:
@@ -102,9 +99,18 @@ def processes(folder: Path) -> list[Process]:
     ]
 
 
-def controllers(folder: Path) -> list[Process]:
-    """The Snakemakes that run a workflow in ``folder`` on this machine, except ancestors of this process."""
-    return [process for process in processes(folder) if process.is_controller]
+def refuse_beside_controller(folder: Path) -> None:
+    """Check that no Snakemake runs a workflow in ``folder`` on this machine, except ancestors of this process.
+
+    Raises:
+        UserError: one does.
+    """
+    for process in processes(folder):
+        if process.is_controller:
+            raise UserError(
+                f"{folder}: Snakemake runs here, process {process.pid} on {os.uname().nodename}; wait for its end or "
+                f"stop it (kill -INT {process.pid}), and run again"
+            )
 
 
 def steps(folder: Path) -> dict[Process, str]:
