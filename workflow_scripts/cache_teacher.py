@@ -20,7 +20,7 @@ from ekd_nmt.common.logs import say
 from ekd_nmt.common.signals import exit_on_signal, exit_unfinished, handle_stop_signals, stopping_between_batches
 from ekd_nmt.resume.out_of_memory import is_out_of_memory
 from ekd_nmt.resume.training_inputs import training_inputs
-from ekd_nmt.resume.work_folder import WorkFolder
+from ekd_nmt.resume.work_folder import Job, WorkFolder
 
 REVISION = 1  # of what this command writes: raise it when the same input gives another output
 
@@ -94,10 +94,9 @@ def main() -> None:
         shard_bytes=cache_writer.SHARD_BYTES,
         cpu=arguments.cpu,
     )
-    job: dict[str, Any] = {"revision": REVISION, "options": request.decisive(), "inputs": inputs}
-    with WorkFolder.open(arguments.output.parent, command="cache_teacher", **job) as work:
-        key = work.path.name
-        if not existed and work.already_made(arguments.output, lambda: is_complete(arguments, key)):
+    job = Job.of("cache_teacher", REVISION, request.decisive(), inputs)
+    with WorkFolder.open(arguments.output.parent, job) as work:
+        if not existed and work.already_made(arguments.output, lambda: is_complete(arguments, job.key)):
             return
         work.halve_batches_after_kill()
         halvings = len(work.halvings)

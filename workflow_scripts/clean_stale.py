@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Remove unfinished work from which no job of the current configuration would resume.
+"""Remove half-written files, and unfinished work from which no job of the current configuration would resume.
 
 Checkpoints of trainings, shards of teacher caches and chunks of translations are kept in a folder for each job. When a
 job's options, input files or the REVISION of its command change, it is another job and starts from scratch.
@@ -8,37 +8,31 @@ job's options, input files or the REVISION of its command change, it is another 
 from __future__ import annotations
 
 import argparse
+import contextlib
 import functools
 import math
 import os
-from collections.abc import Mapping
-from enum import Enum
+import shutil
+from collections.abc import Collection, Iterator, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from ekd_nmt.cluster.cache_size import amount
-from ekd_nmt.cluster.processes import controllers, steps
+from ekd_nmt.cluster.processes import refuse_beside_controller, steps
 from ekd_nmt.common.command import json_argument, revision, run
 from ekd_nmt.common.errors import UserError
 from ekd_nmt.common.files import read_object, sha256
 from ekd_nmt.config.experiment import Experiment
-from ekd_nmt.resume.cleanup import remove, remove_if_empty, size_of, temporaries
 from ekd_nmt.resume.work_folder import Job, WorkFolder, work_folders
 
-
-class Fate(Enum):
-    """What becomes of a folder: it is removed, it stays for a reason to report, or it stays."""
-
-    REMOVE = "remove"
-    KEEP = "keep"
-    USED = "used"
+DOWNLOADS = Path("resources")
 
 
 class Verdict(NamedTuple):
-    """What becomes of a folder, and why."""
+    """Whether a folder is removed, and why it is removed or kept; None if a job would resume from it."""
 
-    fate: Fate
-    reason: str = ""
+    removed: bool
+    reason: str | None
 
 
 def classify(work: WorkFolder, exp: Experiment, finished: bool = False) -> Verdict:
@@ -47,31 +41,28 @@ def classify(work: WorkFolder, exp: Experiment, finished: bool = False) -> Verdi
     Args:
         work: one of :func:`ekd_nmt.resume.work_folder.work_folders`.
         exp: the configuration.
-        finished: whether to remove the work of finished trainings and caches as well.
+        finished: whether to remove the work of finished trainings as well.
     """
     owner, job = work.running_owner(), work.job
     if owner is not None:
-        return Verdict(Fate.KEEP, f"{owner} works there")
+        return Verdict(False, f"{owner} works there")
     if job is None:
         if not work.holds_work:
-            return Verdict(Fate.REMOVE, "holds no work; its job was killed when it started")
-        return Verdict(Fate.KEEP, "holds work, but no valid job.json; delete the folder if you do not need it")
+            return Verdict(True, "holds no work; its job was killed when it started")
+        return Verdict(False, "holds work, but no valid job.json; delete the folder if you do not need it")
     system, seed = work.path.relative_to(exp.root).parts[:2]
     seed = seed.removeprefix("seed")
-    reason = _unused(job, system, seed, exp)
-    if reason is not None:
-        return Verdict(Fate.REMOVE, reason)
-    missing = []
+    if reason := _unused(job, system, seed, exp):
+        return Verdict(True, reason)
+    missing = [path for path in job.inputs if not Path(path).is_file()]
     for path, digest in job.inputs.items():
-        if not Path(path).is_file():
-            missing.append(path)
-        elif _digest(path) != digest:
-            return Verdict(Fate.REMOVE, f"its input {path} has changed")
+        if path not in missing and _digest(path) != digest:
+            return Verdict(True, f"its input {path} has changed")
     if missing:
-        return Verdict(Fate.KEEP, f"its input {missing[0]} is missing; it may come back unchanged")
-    if finished and _is_finished(job, system, int(seed), exp):
-        return Verdict(Fate.REMOVE, f"{job.command} has finished")
-    return Verdict(Fate.USED)
+        return Verdict(False, f"its input {missing[0]} is missing; it may come back unchanged")
+    if finished and _is_finished(job, system, seed, exp):
+        return Verdict(True, "its training has finished")
+    return Verdict(False, None)
 
 
 def _unused(job: Job, system: str, seed: str, exp: Experiment) -> str | None:
@@ -140,23 +131,15 @@ def _models(system: str, seed: int, exp: Experiment) -> set[str]:
     return {path for path in (exp.teacher_file(system, seed), meta, exp.init_file(system, seed)) if path is not None}
 
 
-def _is_finished(job: Job, system: str, seed: int, exp: Experiment) -> bool:
-    """Whether the job's result is there, made with the same options, and newer than all inputs."""
-    if job.command == "train":
-        made = read_object(Path(exp.run_path(system, seed, "config.json")))
-        same = made is not None and differences(made, job.options) is None
-        results = [exp.run_path(system, seed, "model.pt")] if same else []
-    elif job.command == "cache_teacher":
-        wanted = (job.options["top_k"], job.options["temperature"])
-        results = [
-            f"{exp.cache_path(*cache)}/meta.json"
-            for cache, stored in exp.caches().items()
-            if cache[:2] == (system, seed) and stored == wanted
-        ]
-    else:
-        results = []
-    newest = max(os.stat(path).st_mtime_ns for path in job.inputs) if job.inputs else 0
-    return bool(results) and all(Path(path).is_file() and os.stat(path).st_mtime_ns >= newest for path in results)
+def _is_finished(job: Job, system: str, seed: str, exp: Experiment) -> bool:
+    """Whether the job is a training whose model is there, made with the same options, and newer than all inputs."""
+    model, made = (
+        Path(exp.run_path(system, seed, "model.pt")),
+        read_object(Path(exp.run_path(system, seed, "config.json"))),
+    )
+    if job.command != "train" or not model.is_file() or made is None or differences(made, job.options) is not None:
+        return False
+    return all(os.stat(path).st_mtime_ns <= model.stat().st_mtime_ns for path in job.inputs)
 
 
 @functools.cache
@@ -174,24 +157,23 @@ def clean(exp: Experiment, *, finished: bool = False, dry_run: bool = False) -> 
     _digest.cache_clear()
     if root.is_symlink():
         raise UserError(f"{root}: is a link, and links are not followed; nothing was removed")
-    for controller in [] if dry_run else controllers(folder):
-        raise UserError(
-            f"{folder}: {controller.name} runs here, process {controller.pid}, perhaps with another configuration; "
-            "wait for its end"
-        )
+    if not dry_run:
+        refuse_beside_controller(folder)
     stale, excluded = {}, set()
     for work in work_folders(root):
-        fate, reason = classify(work, exp, finished)
-        if fate is Fate.REMOVE:
+        removed, reason = classify(work, exp, finished)
+        if removed:
             stale[work.path] = reason
-        elif fate is Fate.KEEP:
+        elif reason is not None:
             print(f"kept {work.path} ({amount(size_of(work.path))}): {reason}", flush=True)
             if work.running_owner() is not None:
                 excluded.add(work.path.parent.parent)
     running = steps(folder)
     if running:
         print(f"half-written files stay, because {next(iter(running.values()))} runs here", flush=True)
-    half_written = [] if running else temporaries(root, excluded | stale.keys())
+    half_written = [
+        path for place in (root, DOWNLOADS) if not running for path in temporaries(place, excluded | stale.keys())
+    ]
     verb, total = "would remove" if dry_run else "removed", 0
     reasons = stale | dict.fromkeys(half_written, "half-written")
     for path, reason in reasons.items():
@@ -200,16 +182,54 @@ def clean(exp: Experiment, *, finished: bool = False, dry_run: bool = False) -> 
         if not dry_run:
             remove(path)
             if path in stale:
-                remove_if_empty(path.parent, root)
+                with contextlib.suppress(OSError):  # other work is there
+                    os.removedirs(path.parent)
         print(f"{verb} {path} ({amount(size)}): {reason}", flush=True)
     print(f"{root}: {verb} {amount(total)} in total" if reasons else f"{root}: nothing is stale")
+
+
+def temporaries(root: Path, excluded: Collection[Path] = ()) -> Iterator[Path]:
+    """The half-written files and folders, ``.*.tmp``, below a folder.
+
+    Args:
+        root: where to look; links below it are not followed.
+        excluded: folders that are skipped.
+    """
+    for folder, names, files in os.walk(root):
+        here = Path(folder)
+        found = [name for name in (*names, *files) if name.startswith(".") and name.endswith(".tmp")]
+        yield from (here / name for name in sorted(found))
+        names[:] = sorted(name for name in names if name not in found and here / name not in excluded)
+
+
+def remove(path: Path) -> None:
+    """Delete a file, a link or a folder with all in it.
+
+    A folder is renamed first, so that a kill leaves no half of it under its name.
+    """
+    if path.is_symlink() or not path.is_dir():
+        path.unlink(missing_ok=True)
+        return
+    if not path.name.endswith(".tmp"):
+        path = path.rename(path.with_name(f".{path.name}.removed.tmp"))
+    shutil.rmtree(path)
+
+
+def size_of(path: Path) -> int:
+    """Bytes of a file, or of all files in a folder; links have none."""
+    if path.is_symlink() or not path.exists():
+        return 0
+    if not path.is_dir():
+        return path.stat().st_size
+    files = (Path(folder, name) for folder, _, names in os.walk(path) for name in names)
+    return sum(file.lstat().st_size for file in files if not file.is_symlink())
 
 
 def main() -> None:
     """Command line."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--config", required=True, type=json_argument, help="the configuration, as JSON or @FILE")
-    parser.add_argument("--finished", action="store_true", help="also remove work of finished trainings and caches")
+    parser.add_argument("--finished", action="store_true", help="also remove work of finished trainings")
     parser.add_argument("--dry-run", action="store_true", help="only print what would be removed")
     arguments = parser.parse_args()
     clean(Experiment(arguments.config), finished=arguments.finished, dry_run=arguments.dry_run)

@@ -1,8 +1,8 @@
 #!/usr/bin/env python3
 """Recover after Snakemake itself was killed: stop what still runs, remove Snakemake's lock, start it again.
 
-Jobs of SLURM and steps on this machine may still run, and half-written files are left. Results and checkpoints stay.
-Call this in the folder of the workflow.
+Jobs of SLURM and steps on this machine may still run. Results and checkpoints stay. Call this in the folder of the
+workflow.
 """
 
 from __future__ import annotations
@@ -14,20 +14,19 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import NoReturn
 
 import psutil
 
-from ekd_nmt.cluster.orphans import BUILT, Orphans, find_orphans, refuse_second_copies
-from ekd_nmt.cluster.processes import Process, controllers
+from ekd_nmt.cluster.orphans import Orphans, find_orphans, queue, refuse_second_copies
+from ekd_nmt.cluster.processes import Process, refuse_beside_controller, steps
 from ekd_nmt.common.command import run
 from ekd_nmt.common.errors import UserError
-from ekd_nmt.resume.cleanup import remove, temporaries
 
 LOCKS = Path(".snakemake/locks")
 SNAKEMAKE = (sys.executable, "-m", "snakemake")
-CORES = ("--cores", "-c", "--jobs", "-j")
 STOP_SECONDS = 60.0  # that a process has to save and end before it is killed
 KILLED_SECONDS = 30.0  # after which a killed process should be gone
 SCANCEL_SECONDS = 180.0  # that SLURM has to end jobs
@@ -50,44 +49,28 @@ def show(orphans: Orphans) -> None:
     report("a controller on another machine cannot be seen from here; make sure that none works in this folder")
     if orphans.problem is not None:
         report(f"jobs of SLURM cannot be seen: {orphans.problem}")
-    if orphans.running:
-        report("still running:")
     for line in orphans.running:
-        report(f"  {line}")
-    for work, owner in orphans.elsewhere:
-        report(
-            f"{work.path}: held by {owner}, last heartbeat {work.heartbeat_age() or 0:.0f} s ago; it cannot be stopped "
-            "from here, and the same job waits for it"
-        )
+        report(f"still running: {line}")
     for job in orphans.others:
         report(f"left alone, because Snakemake did not submit it: {job} ({job.name}); is it a controller?")
 
 
-def confirm(arguments: argparse.Namespace, running: bool) -> bool:
-    """Whether the user agrees to stop what was shown, or confirms that no controller runs on another machine.
-
-    Args:
-        arguments: of the command line.
-        running: whether something was shown; if not, there is only Snakemake's lock.
+def confirm(running: bool) -> bool:
+    """Ask the user to stop what was shown, or if nothing was, to confirm that no controller runs on another machine.
 
     Raises:
         UserError: there is no terminal to ask on.
     """
-    if arguments.yes:
-        return True
-    if not sys.stdin.isatty():
-        raise UserError(
-            "there is no terminal to ask on, so nothing was stopped: run this on a terminal, add --yes (make recover "
-            "YES=1) to stop all of the above, or --keep (KEEP=1) to let it run"
-            if running
-            else "Snakemake's lock is here, and there is no terminal to ask on: make sure that no Snakemake works in "
-            "this folder on another machine, and run this on a terminal or add --yes (make recover YES=1)"
-        )
     question = (
         "Stop what is still running, and continue? Trainings save their progress."
         if running
         else "Snakemake's lock is here. Is it certain that no Snakemake works in this folder on another machine?"
     )
+    if not sys.stdin.isatty():
+        raise UserError(
+            f"there is no terminal to ask on, so nothing was changed: {question} Run this on a terminal, add --yes "
+            "(make recover YES=1) to agree, or --keep (KEEP=1) to let it run"
+        )
     print(f"{question} [y/N] ", end="", flush=True)
     return sys.stdin.readline().strip().lower() in ("y", "yes")
 
@@ -102,48 +85,63 @@ def stop(orphans: Orphans, folder: Path) -> None:
     Raises:
         UserError: something does not end, or other work has started meanwhile.
     """
-    numbers, reason = {job.id for job in orphans.jobs}, ""
+    numbers = sorted(job.id for job in orphans.jobs)
     if numbers:
-        done = subprocess.run(["scancel", *sorted(numbers)], capture_output=True, text=True, check=False)
-        reason = done.stderr.strip()
-    started, pause = time.monotonic(), 0.2
-    signalled: dict[Process, float] = {}
-    while True:
-        now = find_orphans(folder)
-        waited = time.monotonic() - started
-        jobs = orphans.jobs if numbers and now.problem is not None else [job for job in now.jobs if job.id in numbers]
-        ours = [process for process in now.processes if process in orphans.processes or process.job in numbers]
-        if not jobs and not ours:
-            break
-        for process in ours:
-            late = waited - signalled.setdefault(process, waited)
-            if late > STOP_SECONDS + KILLED_SECONDS:
-                raise UserError(f"process {process.pid} does not end, though it was killed; find out what it waits for")
-            with contextlib.suppress(psutil.NoSuchProcess):  # it has just ended
-                if late > STOP_SECONDS:
-                    process.handle.kill()
-                elif not late and not process.is_rank:
-                    # ranks are stopped by their leader; torchrun would kill them while they save
-                    process.handle.terminate()
-        if jobs and waited > SCANCEL_SECONDS:
-            names = ", ".join(job.id for job in jobs)
+        done = subprocess.run(["scancel", *numbers], capture_output=True, text=True, check=False)
+        problem = done.stderr.strip()
+    end_processes(lambda: [each for each in steps(folder) if each in orphans.processes])
+    if numbers:
+
+        def queued() -> bool:
+            nonlocal problem
+            jobs, _, unknown = queue(folder)
+            problem = unknown or problem
+            return unknown is not None or any(job.id in numbers for job in jobs)
+
+        if lasts(queued, SCANCEL_SECONDS):
             raise UserError(
-                f"SLURM has not ended {names} {SCANCEL_SECONDS:g} s after scancel {f'({reason}) ' if reason else ''}"
-                f"{f'({now.problem}) ' if now.problem else ''}; see scontrol show job {jobs[0].id}, and run again"
+                f"SLURM has not ended {', '.join(numbers)} {SCANCEL_SECONDS:g} s after scancel ({problem or 'no error'}"
+                f"); see scontrol show job {numbers[0]}, and run again"
             )
-        time.sleep(pause)
-        pause = min(2 * pause, 3.0)
-    if now.running:
-        raise UserError(f"something else has started here meanwhile ({now.running[0]}): stop its controller")
+        end_processes(lambda: [each for each in steps(folder) if each.job in numbers])
+    for started in find_orphans(folder).running:
+        raise UserError(f"something else has started here meanwhile ({started}): stop its controller")
     report("all of it has ended")
 
 
-def remove_temporaries(orphans: Orphans) -> None:
-    """Remove the half-written files of killed steps, except in runs where processes of other machines work."""
-    excluded = {work.path.parent.parent for work, _ in orphans.elsewhere}
-    for path in (path for place in BUILT for path in temporaries(Path(place), excluded)):
-        remove(path)
-        report(f"removed {path}, which was half-written")
+def end_processes(running: Callable[[], list[Process]]) -> None:
+    """Send SIGTERM to processes, and SIGKILL to those that have not ended a minute later.
+
+    Args:
+        running: lists those of them that still run.
+
+    Raises:
+        UserError: a process runs after SIGKILL.
+    """
+    for process in running():
+        if not process.is_rank:  # ranks are stopped by their leader; torchrun would kill them while they save
+            send(process, signal.SIGTERM)
+    if lasts(running, STOP_SECONDS):
+        for process in running():
+            send(process, signal.SIGKILL)
+        if lasts(running, KILLED_SECONDS):
+            raise UserError(f"process {running()[0].pid} was killed and does not end; find out what it waits for")
+
+
+def send(process: Process, number: signal.Signals) -> None:
+    """Send a signal to a process, unless it has just ended."""
+    with contextlib.suppress(psutil.NoSuchProcess):
+        process.handle.send_signal(number)
+
+
+def lasts(condition: Callable[[], object], seconds: float) -> bool:
+    """Wait until a condition no longer holds; returns whether it still holds after some seconds."""
+    deadline = time.monotonic() + seconds
+    while condition():
+        if time.monotonic() > deadline:
+            return True
+        time.sleep(0.5)
+    return False
 
 
 def unlock(snakemake: list[str]) -> None:
@@ -179,13 +177,8 @@ def main() -> None:
     folder, given = Path.cwd().resolve(), arguments.arguments
     if any(word.split("=")[0] in ("--directory", "-d") for word in given):
         raise UserError("--directory: call this in that folder, without --directory")
-    has_cores = any(word.startswith(CORES[1::2]) or word.split("=")[0] in CORES for word in given)
-    snakemake = [*([] if has_cores else ["--cores", "all"]), *given]
-    for controller in controllers(folder):
-        raise UserError(
-            f"{folder}: {controller.name} runs here, process {controller.pid} on {os.uname().nodename}; wait for its "
-            f"end or stop it (kill -INT {controller.pid}), and run again"
-        )
+    snakemake = given if "--cores" in given else ["--cores", "all", *given]  # of two numbers, the last one counts
+    refuse_beside_controller(folder)
     orphans = find_orphans(folder)
     show(orphans)
     if orphans.may_miss_jobs and not (arguments.yes or arguments.keep):
@@ -193,24 +186,18 @@ def main() -> None:
             f"{orphans.problem}: jobs may still run, and second copies of them would write the same files; run again "
             "when SLURM answers, or add --yes (make recover YES=1) or --keep (KEEP=1) if you know that none runs"
         )
-    running, locked = bool(orphans.running or orphans.others), any(LOCKS.glob("*.lock"))
-    unseen = orphans.may_miss_jobs or (locked and arguments.keep)
+    running = bool(orphans.running or orphans.others)
     if arguments.keep:
         refuse_second_copies(orphans, folder)
-    elif running or locked:
-        if not confirm(arguments, running):
+    elif running or any(LOCKS.glob("*.lock")):
+        if not (arguments.yes or confirm(running)):
             report(
                 "nothing was stopped or changed. --keep (make recover KEEP=1) continues beside what runs: a second "
                 "copy of train, cache_teacher, translate or fetch waits for the first"
             )
             sys.exit(1)
-        if running:
+        if orphans.running:
             stop(orphans, folder)
-            running = bool(orphans.others)
-    if running or unseen:
-        report("half-written files stay, because some may belong to what still runs")
-    else:
-        remove_temporaries(orphans)
     unlock(snakemake)
     if not arguments.no_restart:
         restart(snakemake)

@@ -25,7 +25,7 @@ from ekd_nmt.config.types import count_ranks
 from ekd_nmt.launch.ddp_launcher import run_ranks
 from ekd_nmt.launch.ddp_worker import as_rank, default_stop_signals
 from ekd_nmt.resume.training_inputs import training_inputs
-from ekd_nmt.resume.work_folder import WorkFolder
+from ekd_nmt.resume.work_folder import Job, WorkFolder
 
 REVISION = 1  # of what this command writes: raise it when the same input gives another output
 
@@ -120,9 +120,9 @@ def main() -> None:
         return
     inputs = training_inputs(arguments.data, arguments.teacher, arguments.teacher_cache, arguments.init)
     check_cache(options, arguments.teacher_cache)
-    job = {"command": "train", "revision": REVISION, "options": options | {"seed": arguments.seed}, "inputs": inputs}
+    job = Job.of("train", REVISION, options | {"seed": arguments.seed}, inputs)
     try:
-        with WorkFolder.open(arguments.output, **job) as work:
+        with WorkFolder.open(arguments.output, job) as work:
             work.halve_batches_after_kill()
             if count_ranks(options["training"]) == 1:
                 train(arguments, work)
@@ -205,6 +205,7 @@ def write_records(driver: Any, arguments: argparse.Namespace, work: WorkFolder) 
     options, output = arguments.options, arguments.output
     validations = [record for record in driver.history if record["event"] == "valid" and record["epoch"] > 0]
     metric = options["training"]["validation"]["metric"]
+    inputs = {"teacher": arguments.teacher, "init": arguments.init, "cache": arguments.teacher_cache}
     best = (max if metric == "bleu" else min)(reversed(validations), key=lambda record: record[metric])
     write_json(output / "config.json", options | {"seed": arguments.seed})
     write_lines(output / "training.jsonl", map(json.dumps, driver.history))
@@ -216,14 +217,7 @@ def write_records(driver: Any, arguments: argparse.Namespace, work: WorkFolder) 
             "teacher": options["teacher"],
             "init": options["init"],
             "teacher_mode": teacher_mode(options),
-            "inputs": {
-                role: None if path is None else str(path)
-                for role, path in (
-                    ("teacher", arguments.teacher),
-                    ("init", arguments.init),
-                    ("cache", arguments.teacher_cache),
-                )
-            },
+            "inputs": {role: None if path is None else str(path) for role, path in inputs.items()},
             "seed": arguments.seed,
             "parameters": driver.parameters,
             "updates": driver.updates,

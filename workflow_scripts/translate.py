@@ -23,7 +23,7 @@ from ekd_nmt.common.files import atomic_write, read_lines
 from ekd_nmt.common.log_filters import quiet
 from ekd_nmt.common.logs import say
 from ekd_nmt.common.signals import exit_on_signal, handle_stop_signals, stopping_between_batches
-from ekd_nmt.resume.work_folder import WorkFolder
+from ekd_nmt.resume.work_folder import Job, WorkFolder
 
 if TYPE_CHECKING:
     from kd.beam_search import Translation
@@ -78,9 +78,9 @@ def translate(args: argparse.Namespace) -> None:
     _same_length(args.source, len(sources), f"split {args.split} in {args.data}", len(dataset))
     options = {name: getattr(args, name) for name in OPTIONS}
     options |= {"cuda": translator.cuda, "chunk_sentences": translation_chunks.SENTENCES}
+    job = Job.of("translate", REVISION, options, input_files(args))
     existed = args.output.exists()
-    job: dict[str, Any] = {"revision": REVISION, "options": options, "inputs": input_files(args)}
-    with WorkFolder.open(args.output.parent, command="translate", **job) as work:
+    with WorkFolder.open(args.output.parent, job) as work:
         if not existed and work.already_made(args.output, lambda: is_complete(args.output, sources, references)):
             return
         plan = translation_chunks.plan(translator.batches(args.split, args.max_tokens))

@@ -8,7 +8,7 @@ import sys
 import time
 from pathlib import Path
 
-from ekd_nmt.common.files import sha256, write_json
+from ekd_nmt.common.files import write_json
 from ekd_nmt.resume.work_folder import Job
 
 RUN = "results/demo/student/seed1"
@@ -73,6 +73,6 @@ def unfinished(parent, command, options, inputs, revision=1, key=KEY):
     """A work folder with a job record, as a killed step leaves it."""
     folder = Path(parent, "progress", key)
     folder.mkdir(parents=True)
-    job = Job(command=command, revision=revision, options=options, inputs={path: sha256(path) for path in inputs})
+    job = Job.of(command, revision, options, map(Path, inputs))
     write_json(folder / "job.json", job.model_dump())
     return folder

@@ -1,35 +1,30 @@
 """A one-node SLURM cluster with fake GPUs, for tests.
 
-It needs root and SLURM's programs, but no systemd, cgroups or GPU. Resource requests are not enforced: jobs see all
-processors and memory of the machine, and a GPU is a device node without function.
+It needs root, mount namespaces and SLURM's programs, but no systemd, cgroups or GPU. Resource requests are not
+enforced: jobs see all processors and memory of the machine, and a GPU is a device node without function.
 
 SLURM's commands find the cluster through ``$SLURM_CONF``. Snakemake's executor removes that variable inside jobs, so
-the configuration must be in /etc/slurm as well. Where mount namespaces are permitted, only the daemons and their jobs
-see it there, and several clusters can run at once. Elsewhere it is linked into the real /etc/slurm, one cluster at
-a time, unless that has a configuration of its own.
+the daemons and their jobs see the configuration in /etc/slurm as well, in a mount namespace of their own. Several
+clusters can run at once.
 """
 
 import contextlib
-import fcntl
-import functools
 import os
 import re
 import shutil
 import signal
 import subprocess
 import sys
-import tempfile
 import time
 from pathlib import Path
 
-from slurm_configuration import HEADER, free_ports, munge_socket, slurm_conf, slurmdbd_conf
+from slurm_configuration import free_ports, munge_socket, slurm_conf, slurmdbd_conf
 
 SYSTEM = Path("/etc/slurm")
 KEEPER = Path(__file__).with_name("keeper.py")
 COMMANDS = ("munged", "slurmctld", "slurmd", "scontrol", "squeue", "sinfo", "sbatch", "srun", "scancel")
 ACCOUNTING = ("slurmdbd", "sacct", "sacctmgr", "mariadbd", "mariadb-install-db", "mariadb", "mariadb-admin")
 START = 60  # seconds for a daemon to come up
-QUEUE = 900  # seconds to wait for another test cluster on this machine
 PATHS = "/usr/sbin:/sbin:/usr/bin:/bin"  # daemons are often not on PATH
 
 
@@ -41,20 +36,9 @@ def missing(accounting: bool = True) -> str | None:
     absent = [name for name in names if shutil.which(name, path=PATHS) is None]
     if absent:
         return f"not installed: {', '.join(absent)} (Debian: slurm-wlm munge slurmdbd mariadb-server)"
-    if not _private_mounts() and _foreign():
-        return f"{SYSTEM}/slurm.conf belongs to another cluster, and mount namespaces are not permitted"
+    if subprocess.run(["unshare", "--mount", "true"], capture_output=True, check=False).returncode:
+        return "mount namespaces are not permitted"
     return None
-
-
-@functools.cache
-def _private_mounts() -> bool:
-    return subprocess.run(["unshare", "--mount", "true"], capture_output=True, check=False).returncode == 0
-
-
-def _foreign() -> bool:
-    """Whether /etc/slurm has a configuration that is not of a test cluster."""
-    path = SYSTEM / "slurm.conf"
-    return path.exists() and HEADER not in path.read_text(errors="replace")
 
 
 class Cluster:
@@ -83,7 +67,6 @@ class Cluster:
         self.environment = kept | {"SLURM_CONF": str(self.conf / "slurm.conf"), "PATH": path}
         self._keepers: dict[str, list[subprocess.Popen]] = {}
         self._daemons: dict[str, int] = {}
-        self._links: list[Path] = []
 
     def __enter__(self) -> "Cluster":
         if reason := missing(self.accounting):
@@ -91,8 +74,6 @@ class Cluster:
         if len(str(self.socket)) > 107:
             raise ValueError(f"{self.socket}: too long for a socket (107 characters); choose a shorter folder")
         with contextlib.ExitStack() as stack:
-            if not _private_mounts():
-                stack.enter_context(_alone_on_this_machine())
             stack.callback(self._stop_all)
             self._configure()
             # --force: a temporary folder may be readable by its owner only
@@ -173,7 +154,7 @@ class Cluster:
     def _start(self, name: str, *arguments: str, own_configuration: bool = False) -> None:
         """Start a daemon in the foreground under keeper.py."""
         command = [sys.executable, "-I", "-S", str(KEEPER), shutil.which(name, path=PATHS) or name, *arguments]
-        if own_configuration and _private_mounts():
+        if own_configuration:
             bind = f'mount --bind "{self.conf}" {SYSTEM} && exec "$@"'
             command = ["unshare", "--mount", "sh", "-c", bind, "sh", *command]
         with (self.base / f"{name}.out").open("ab") as log:
@@ -215,8 +196,6 @@ class Cluster:
             for keeper in keepers:
                 keeper.wait()
                 keeper.stdout.close()
-        for link in self._links:
-            link.unlink(missing_ok=True)
 
     def _configure(self) -> None:
         """Write the configuration, the key and the devices."""
@@ -241,11 +220,6 @@ class Cluster:
             slurm_conf(self.base, self.ports, self.gpus, self.cpus, self.memory_mb, self.accounting)
         )
         SYSTEM.mkdir(exist_ok=True)
-        if not _private_mounts():
-            for name in ("slurm.conf", "gres.conf"):
-                (SYSTEM / name).unlink(missing_ok=True)
-                (SYSTEM / name).symlink_to(self.conf / name)
-                self._links.append(SYSTEM / name)
 
     def _start_accounting(self) -> None:
         """Start the database and slurmdbd, and create an account for this user."""
@@ -270,19 +244,3 @@ class Cluster:
         self._wait("slurmdbd", lambda: self.command("sacctmgr", "--noheader", "show", "cluster") is not None)
         for what in (["cluster", "test"], ["account", "default", "cluster=test"], ["user", "root", "account=default"]):
             self.command("sacctmgr", "--immediate", "add", *what)
-
-
-@contextlib.contextmanager
-def _alone_on_this_machine():
-    """Wait for other test clusters: /etc/slurm holds one configuration."""
-    with Path(tempfile.gettempdir(), "ekd-slurm-machine.lock").open("w") as handle:
-        end = time.monotonic() + QUEUE
-        while True:
-            try:
-                fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                break
-            except BlockingIOError:
-                if time.monotonic() > end:
-                    raise RuntimeError(f"{handle.name}: another test cluster is running; wait for its end") from None
-                time.sleep(1)
-        yield

@@ -3,8 +3,6 @@
 import socket
 from pathlib import Path
 
-HEADER = "# a test cluster of tests/support/slurm_cluster.py"
-
 
 def munge_socket(base: Path) -> Path:
     """The socket of the cluster's own munged; the one in /run/munge is the machine's."""
@@ -30,7 +28,6 @@ JobAcctGatherType=jobacct_gather/none"""
     )
     gres = f" Gres=gpu:{gpus}" if gpus else ""
     return f"""\
-{HEADER}
 ClusterName=test
 SlurmctldHost={host}(127.0.0.1)
 SlurmUser=root

@@ -26,52 +26,37 @@ def test_steps_are_those_of_this_folder(tmp_path, tmp_path_factory, monkeypatch)
         assert process.returncode is None
 
 
-@pytest.mark.parametrize(
-    ("line", "is_rank", "is_leased"),
-    [
-        ("python workflow_scripts/train.py --output x", False, True),
-        ("python -u /f/workflow_scripts/train.py --output x --outcomes y", True, True),
-        (
-            "python /f/torchrun_entry.py --standalone /f/workflow_scripts/train.py --outcomes y",
-            True,
-            True,
-        ),
-        ("python workflow_scripts/cache_teacher.py --output x", False, True),
-        ("python workflow_scripts/translate.py --output x", False, True),
-        ("python workflow_scripts/fetch.py --output x", False, True),
-        ("python workflow_scripts/binarize.py --output-dir x", False, False),
-        ("python -m snakemake --target-jobs train:seed=1 --mode remote", False, True),
-        ("python -m snakemake --target-jobs score:seed=1 --mode remote", False, False),
-        ("python -m snakemake --target-jobs fetch:a=1 collect:b=2 --mode remote", False, False),
-        ("python -m snakemake --mode remote --target-jobs fetch:a=1 translate:b=2", False, True),
-        ("python -m snakemake --mode remote", False, False),
-    ],
-)
-def test_ranks_and_steps_with_a_lease(line, is_rank, is_leased):
-    process = Process(None, tuple(line.split()))
-    assert (process.is_rank, process.is_leased) == (is_rank, is_leased)
+NONE, CONTROLLER, RANK, LEASED = "", "controller", "rank leased", "leased"
+TORCHRUN = "python /f/workflow_scripts/ekd_nmt/launch/torchrun_entry.py --standalone"
 
 
 @pytest.mark.parametrize(
-    ("line", "is_controller", "task"),
+    ("line", "what", "task"),
     [
-        ("python /env/bin/snakemake --cores 2", True, None),
-        ("/env/bin/python3.11 -m snakemake --profile slurm", True, None),
-        ("python workflow_scripts/recover.py --yes", True, None),
-        ("python -m snakemake --target-jobs train:seed=1 --mode remote", False, "snakemake train:seed=1"),
-        ("python /env/bin/snakemake -n", False, None),
-        ("vi snakemake", False, None),
-        ("bash -c python workflow_scripts/train.py --output x", False, None),
-        (
-            "python /f/workflow_scripts/ekd_nmt/launch/torchrun_entry.py /f/workflow_scripts/train.py --output x",
-            False,
-            "train.py --output x",
-        ),
-        ("python /elsewhere/workflow_scripts/train.py --output x", False, None),
-        ("python dev/draw_dag.py --output x", False, None),
-        ("sleep 60", False, None),
+        ("python workflow_scripts/train.py --output x", LEASED, "train.py --output x"),
+        ("python -u /f/workflow_scripts/train.py --output x --outcomes y", RANK, "train.py --output x"),
+        (f"{TORCHRUN} /f/workflow_scripts/train.py --output x --outcomes y", RANK, "train.py --output x"),
+        ("python workflow_scripts/cache_teacher.py --output x", LEASED, "cache_teacher.py --output x"),
+        ("python workflow_scripts/translate.py --output x", LEASED, "translate.py --output x"),
+        ("python workflow_scripts/fetch.py --output x", LEASED, "fetch.py --output x"),
+        ("python workflow_scripts/binarize.py --output-dir x", NONE, "binarize.py --output-dir x"),
+        ("python -m snakemake --target-jobs train:seed=1 --mode remote", LEASED, "snakemake train:seed=1"),
+        ("python -m snakemake --target-jobs score:seed=1 --mode remote", NONE, "snakemake score:seed=1"),
+        ("python -m snakemake --target-jobs fetch:a=1 collect:b=2 --mode x", NONE, "snakemake fetch:a=1 collect:b=2"),
+        ("python -m snakemake --mode x --target-jobs fetch:a translate:b", LEASED, "snakemake fetch:a translate:b"),
+        ("python -m snakemake --mode remote", NONE, "snakemake "),
+        ("python /env/bin/snakemake --cores 2", CONTROLLER, None),
+        ("/env/bin/python3.11 -m snakemake --profile slurm", CONTROLLER, None),
+        ("python workflow_scripts/recover.py --yes", CONTROLLER, None),
+        ("python /env/bin/snakemake -n", NONE, None),
+        ("vi snakemake", NONE, None),
+        ("bash -c python workflow_scripts/train.py --output x", NONE, None),
+        ("python /elsewhere/workflow_scripts/score.py --output x", NONE, None),
+        ("python dev/draw_dag.py --output x", NONE, None),
+        ("sleep 60", NONE, None),
     ],
 )
-def test_controllers_and_steps(line, is_controller, task):
+def test_what_a_command_line_is(line, what, task):
     process = Process(None, tuple(line.split()))
-    assert (process.is_controller, process.step(Path("/f"))) == (is_controller, task)
+    found = [name for name in ("controller", "rank", "leased") if getattr(process, f"is_{name}")]
+    assert (" ".join(found), process.step(Path("/f"))) == (what, task)

@@ -12,9 +12,9 @@ import pytest
 
 from binarize import binarize, check_replaceable, replace_directory
 from binarize import summary as describe
+from clean_stale import temporaries
 from ekd_nmt.common.errors import UserError
 from ekd_nmt.config.types import SPLITS
-from ekd_nmt.resume.cleanup import temporaries
 from kd import binarization
 
 SCRIPT = Path(__file__).parents[3] / "workflow_scripts" / "binarize.py"

@@ -1,5 +1,6 @@
 """cache_teacher.py: its output and log, that stopping or killing it loses nothing, and what it refuses."""
 
+import functools
 import json
 import os
 import re
@@ -15,7 +16,7 @@ import pytest
 import cache_teacher
 import tiny_cache as tiny
 import tiny_training
-from ekd_nmt.common.command import run
+from ekd_nmt.common.errors import UserError
 from ekd_nmt.common.files import sha256
 from ekd_nmt.common.logs import error_lines
 from ekd_nmt.common.signals import STOP_SIGNALS
@@ -24,27 +25,24 @@ from kd.teacher import Teacher
 
 # models are built by fairseq, whose warnings are not ours
 pytestmark = [pytest.mark.filterwarnings("ignore"), pytest.mark.usefixtures("signal_handlers")]
-# runs the script with small shards; at the given batch it sends itself the given signal
+# runs the script with small shards and kills it at the tenth batch
 SCRIPT = f"""
-import os, sys
-from ekd_nmt.common.log_filters import quiet
-quiet()
+import os, signal
 import cache_teacher, kd
 from ekd_nmt.common.command import run
 from kd import cache_writer
 from kd.teacher import Teacher
 
-batch, number = int(sys.argv.pop(1)), int(sys.argv.pop(1))
 cache_writer.SHARD_BYTES = {tiny.SHARD_BYTES}
 teach, calls = Teacher.teach, []
 
-def stopping(*arguments, **options):
+def killing(*arguments, **options):
     calls.append(1)
-    if len(calls) == batch:
-        os.kill(os.getpid(), number)
+    if len(calls) == 10:
+        os.kill(os.getpid(), signal.SIGKILL)
     return teach(*arguments, **options)
 
-Teacher.teach = stopping
+Teacher.teach = killing
 run(cache_teacher.main)
 """
 
@@ -67,14 +65,12 @@ def command(model, tiny_corpus, tmp_path):
     return build
 
 
-def in_process_of_its_own(arguments: list[str], batch: int, number: int) -> subprocess.CompletedProcess:
-    call = [sys.executable, "-c", SCRIPT, str(batch), str(number), *arguments[1:]]
-    environment = os.environ | {"OMP_NUM_THREADS": "1", "PYTHONPATH": str(Path(cache_teacher.__file__).parent)}
-    return subprocess.run(call, capture_output=True, text=True, env=environment)
-
-
-def unfinished(folder: Path) -> list[Path]:
-    return [path for path in (folder / "progress").rglob("*") if path.is_file()]
+@pytest.fixture(scope="module")
+def uninterrupted(model, tiny_corpus, tmp_path_factory):
+    """Content of the cache, written without an interruption."""
+    output = tmp_path_factory.mktemp("uninterrupted") / "top5"
+    tiny.run_command(tiny.command(model, tiny_corpus, output))
+    return tiny.content(output)
 
 
 # Output and log
@@ -121,50 +117,39 @@ def test_full_and_the_temperature_reach_the_cache(command, tmp_path):
     assert json.loads((tmp_path / "full/top5.json").read_text())["temperature"] == 2.0
 
 
-def test_existing_cache_is_replaced(command, tmp_path, capsys):
+def test_existing_cache_is_replaced(command, tmp_path):
+    output = tmp_path / "cache/top5"
+    output.mkdir(parents=True)
+    (output / "meta.json").write_text("old")
+    (output / ".snakemake_timestamp").touch()
     tiny.run_command(command())
-    folder = tmp_path / "cache"
-    before = tiny.content(folder / "top5")
-    (folder / "top5" / "meta.json").write_text("old")
-    (folder / "top5" / ".snakemake_timestamp").touch()
-    tiny.run_command(command())
-    assert tiny.content(folder / "top5") == before
-    assert sorted(path.name for path in folder.iterdir()) == ["top5", "top5.json"]
+    TeacherCache(output).verify()
+    assert not (output / ".snakemake_timestamp").exists()
 
 
 # Stopping
 
 
 @pytest.mark.slow
-def test_killed_in_the_middle_of_a_shard_and_then_stopped(command, tmp_path):
-    tiny.run_command(command("uninterrupted"))
+def test_killed_in_the_middle_of_a_shard(command, uninterrupted, tmp_path, capsys):
+    call = [sys.executable, "-c", SCRIPT, *command()[1:]]
+    environment = os.environ | {"OMP_NUM_THREADS": "1", "PYTHONPATH": str(Path(cache_teacher.__file__).parent)}
+    assert subprocess.run(call, capture_output=True, env=environment).returncode == -signal.SIGKILL
     folder = tmp_path / "cache"
-    done = in_process_of_its_own(command(), 10, signal.SIGKILL)
-    assert done.returncode == -signal.SIGKILL
-    (work,) = (folder / "progress").iterdir()
-    kept = {path: path.stat().st_mtime_ns for path in (work / "cache").glob("*.npy")}
+    kept = list(folder.glob("progress/*/cache/*.npy"))
     assert kept
     assert not (folder / "top5").exists()
 
-    done = in_process_of_its_own(command(), 5, signal.SIGTERM)
-    assert done.returncode == 75, done.stderr
-    lines = done.stderr.splitlines()
-    assert all(re.match(r"\d\d:\d\d:\d\d ", line) for line in lines), "fairseq's chatter is in the log"
-    assert re.search(rf": {len(kept)} of \d+ shards are finished$", lines[2])
-    assert lines[0].endswith("was killed; resuming its work")
-    assert lines[-1].endswith("SIGTERM: progress is saved; run the same command again to resume (exit status 75)")
-    assert {path: path.stat().st_mtime_ns for path in kept} == kept
-    more = list((work / "cache").glob("*.npy"))
-    assert len(more) > len(kept)
-
     tiny.run_command(command())
-    assert tiny.content(folder / "top5") == tiny.content(tmp_path / "uninterrupted/top5")
+    log = capsys.readouterr().err
+    assert "was killed; resuming its work\n" in log
+    assert re.search(rf": {len(kept)} of \d+ shards are finished\n", log)
+    assert tiny.content(folder / "top5") == uninterrupted
     assert not (folder / "progress").exists()
 
 
 @pytest.mark.parametrize("number", STOP_SIGNALS)
-def test_stop_signals(command, tmp_path, capsys, number):
-    tiny.run_command(command("uninterrupted"))
+def test_stop_signals(command, uninterrupted, tmp_path, capsys, number):
     teach, calls = Teacher.teach, []
 
     def stopping(*arguments, **options):
@@ -179,11 +164,11 @@ def test_stop_signals(command, tmp_path, capsys, number):
     log = tmp_path / "log"
     log.write_text(capsys.readouterr().err)
     (line,) = error_lines([log], since=0)
-    assert f"{number.name}: progress is saved" in line
-    seconds = next(path for path in unfinished(tmp_path / "cache") if path.name == "seconds.json")
+    assert f"{number.name}: progress is saved; run the same command again to resume (exit status 75)" in line
+    (seconds,) = tmp_path.glob("cache/progress/*/seconds.json")
     assert float(seconds.read_text()) > 0
     tiny.run_command(command())
-    assert tiny.content(tmp_path / "cache/top5") == tiny.content(tmp_path / "uninterrupted/top5")
+    assert tiny.content(tmp_path / "cache/top5") == uninterrupted
 
 
 def test_stop_signal_before_the_first_batch(command, capsys):
@@ -195,27 +180,13 @@ def test_stop_signal_before_the_first_batch(command, capsys):
     assert stop.value.code == 75
 
 
-def test_stopped_between_the_summary_and_the_cache(command, tmp_path):
-    """The cache comes last: it marks the work as complete."""
-    with (
-        mock.patch("ekd_nmt.resume.work_folder.WorkFolder.publish", side_effect=KeyboardInterrupt),
-        pytest.raises(KeyboardInterrupt),
-    ):
-        tiny.run_command(command())
-    folder = tmp_path / "cache"
-    assert (folder / "top5.json").exists()
-    assert not (folder / "top5").exists()
-    with mock.patch.object(Teacher, "teach", side_effect=AssertionError("computed again")):
-        tiny.run_command(command())
-    TeacherCache(folder / "top5").verify()
-
-
 # Refusals
 
 
-def refuse(capsys, arguments: list[str], message: str) -> None:
-    """One line, status 2."""
-    tiny_training.refuse(capsys, cache_teacher.main, arguments, message)
+@pytest.fixture
+def refuse(capsys):
+    """The command prints one line, and exits with status 2."""
+    return functools.partial(tiny_training.refuse, capsys, cache_teacher.main)
 
 
 @pytest.mark.parametrize(
@@ -233,53 +204,52 @@ def refuse(capsys, arguments: list[str], message: str) -> None:
         ("--threads", "none", "--threads: needs"),
     ],
 )
-def test_numbers(command, capsys, flag, value, message):
-    refuse(capsys, [*command(), f"{flag}={value}"], message)
+def test_numbers(command, refuse, flag, value, message):
+    refuse([*command(), f"{flag}={value}"], message)
 
 
-def test_files(command, tiny_corpus, tmp_path, capsys):
-    refuse(capsys, command(teacher=tmp_path / "none.pt"), r"none\.pt: the teacher model is missing; train it first")
-    refuse(capsys, command(data=tmp_path), "no binarised corpus there; run workflow_scripts/binarize.py first")
+def test_files(command, tiny_corpus, tmp_path, refuse):
+    refuse(command(teacher=tmp_path / "none.pt"), r"none\.pt: the teacher model is missing; train it first")
+    refuse(command(data=tmp_path), "no binarised corpus there; run workflow_scripts/binarize.py first")
     (tmp_path / "text.pt").write_text("no model")
-    refuse(capsys, command(teacher=tmp_path / "text.pt"), r"text\.pt: not a readable fairseq checkpoint")
+    refuse(command(teacher=tmp_path / "text.pt"), r"text\.pt: not a readable fairseq checkpoint")
     data = Path(shutil.copytree(tiny_corpus, tmp_path / "bin"))
     for path in data.glob("valid.*"):
         path.unlink()
-    refuse(capsys, command(data=data), "no binarised corpus there")
+    refuse(command(data=data), "no binarised corpus there")
     assert not (tmp_path / "cache").exists(), "a refused run leaves something"
 
 
-def test_a_teacher_of_other_dictionaries(command, tmp_path, capsys):
+def test_a_teacher_of_other_dictionaries(command, tmp_path, refuse):
     words = {f"{source}x": target for source, target in tiny_training.WORDS.items()}
     other = tiny_training.write_corpus(tmp_path / "other", words={**words, "mehr": "more"})
-    refuse(capsys, command(data=other), "its (source|target) dictionary has")
+    refuse(command(data=other), "its (source|target) dictionary has")
     assert not (tmp_path / "cache").exists()
 
 
-def test_a_place_that_cannot_be_written(command, tmp_path, capsys):
+def test_a_place_that_cannot_be_written(command, tmp_path, refuse):
     (tmp_path / "file").write_text("kept")
-    refuse(capsys, command("file"), "file")
+    refuse(command("file"), "file")
     assert (tmp_path / "file").read_text() == "kept"
 
 
-def test_an_output_that_is_no_cache(command, tmp_path, capsys):
+def test_an_output_that_is_no_cache(command, tmp_path, refuse):
     output = tmp_path / "cache/top5"
     output.mkdir(parents=True)
     (output / "thesis.tex").write_text("kept")
-    refuse(capsys, command(), r"top5: holds thesis\.tex, which is not of a teacher's cache; name another folder")
+    refuse(command(), r"top5: holds thesis\.tex, which is not of a teacher's cache; name another folder")
     assert (output / "thesis.tex").read_text() == "kept"
     shutil.rmtree(output)
     output.write_text("kept")
-    refuse(capsys, command(), "top5: is a file; name a folder")
+    refuse(command(), "top5: is a file; name a folder")
 
 
 def test_too_little_disk_space(command, tmp_path, capsys, monkeypatch):
     monkeypatch.setattr(shutil, "disk_usage", lambda path: shutil._ntuple_diskusage(0, 0, 1000))
-    with mock.patch.object(sys, "argv", command()), pytest.raises(SystemExit) as stop:
-        run(cache_teacher.main)
-    assert stop.value.code == 2
-    line = capsys.readouterr().err.splitlines()[-1]
-    assert re.match(r"error: .* takes \d kB more and 1 kB are free; lower distillation\.top_k, make room, or set", line)
+    with pytest.raises(
+        UserError, match=r"takes \d kB more and 1 kB are free; lower distillation\.top_k, make room, or"
+    ):
+        tiny.run_command(command())
     assert not (tmp_path / "cache").exists()
 
 

@@ -10,9 +10,8 @@ import time
 from pathlib import Path
 
 import pytest
-import yaml
 
-from clean_stale import clean, differences
+from clean_stale import clean, differences, remove, size_of, temporaries
 from configurations import SYSTEMS, experiment, merged
 from ekd_nmt.common.command import revision
 from ekd_nmt.common.errors import UserError
@@ -52,27 +51,14 @@ def work(*job, **how):
 
 def training(system="master_student", seed=1, exp=EXPERIMENT, **how):
     """That of a system; the default one has a teacher, a cache and an init."""
-    teacher, inputs = exp.teacher(system), []
-    if teacher is not None:
-        number = exp.teacher_seed(system, seed)
-        inputs.append(exp.run_path(teacher, number, "model.pt"))
-        if exp.cached(system):
-            inputs.append(f"{exp.cache_path(teacher, number, exp.cache_variant(system))}/meta.json")
-    if exp.init(system) is not None:
-        inputs.append(exp.run_path(exp.init(system), seed, "model.pt"))
-    inputs += exp.binarized(("train", "valid"))
+    cache = exp.teacher_cache(system, seed)
+    models = [exp.teacher_file(system, seed), cache and f"{cache}/meta.json", exp.init_file(system, seed)]
+    inputs = [*filter(None, models), *exp.binarized(("train", "valid"))]
     return work(exp.run_path(system, seed), "train", exp.options(system) | {"seed": seed}, inputs, **how)
 
 
 def caching(teacher="senior_teacher", seed=1, k=32, temperature=1.0, **how):
-    options = {
-        "format": 1,
-        "top_k": k,
-        "temperature": temperature,
-        "max_tokens": 4096,
-        "shard_bytes": 2**24,
-        "cuda": False,
-    }
+    options = {"format": 1, "top_k": k, "temperature": temperature, "max_tokens": 4096, "cuda": False}
     inputs = [EXPERIMENT.run_path(teacher, seed, "model.pt"), *EXPERIMENT.binarized(("train", "valid"))]
     return work(EXPERIMENT.run_path(teacher, seed, "cache"), "cache_teacher", options, inputs, **how)
 
@@ -96,32 +82,36 @@ def test_work_of_the_configuration_stays(folder, capsys):
 
 
 @pytest.mark.parametrize(
-    ("overlay", "reason"),
+    ("left", "overlay", "reason"),
     [
-        ("systems: {master_student: null, senior_student_matched: null}", "master_student is no system"),
-        ("seeds: [3, 4]", "1 is no seed of the configuration"),
-        ("systems: {master_student: {lr: 0.001}}", "training.lr was 0.005 and is 0.001 now"),
-        ("training: {max_epoch: 5, max_update: 7}", "training.max_update was None and is 7 now"),
-        ("systems: {master_student: {teacher: junior_teacher}}", "teacher was 'senior_teacher' and is 'junior_tea"),
-        ("distillation: {teacher_mode: online}", "distillation.tail was 'redistribute' and is not set now"),
-        ("models: {student: {layers: 3}, junior: {layers: 3}}", "model.layers was 2 and is 3 now"),
+        ((), "systems: {master_student: null, senior_student_matched: null}", "master_student is no system"),
+        ((), "seeds: [3, 4]", "1 is no seed of the configuration"),
+        ((), "systems: {master_student: {lr: 0.001}}", "training.lr was 0.005 and is 0.001 now"),
+        ((), "training: {max_epoch: 5, max_update: 7}", "training.max_update was None and is 7 now"),
+        ((), "systems: {master_student: {teacher: junior_teacher}}", "teacher was 'senior_teacher' and is 'junior_tea"),
+        ((), "distillation: {teacher_mode: online}", "distillation.tail was 'redistribute' and is not set now"),
+        ((), "models: {student: {layers: 3}, junior: {layers: 3}}", "model.layers was 2 and is 3 now"),
+        # another teacher of the same options
+        (
+            ("senior_student", 2),
+            "{seeds: [1, 2], distillation: {teacher_seed: same}}",
+            "it read results/demo/senior_teacher/seed1/cache/top32/meta.json, not now",
+        ),
     ],
 )
-def test_another_configuration(folder, capsys, overlay, reason):
-    place = training()
+def test_another_configuration(folder, capsys, left, overlay, reason):
+    place = training(*left)
     shown = cleaned(capsys, overlay)
     assert shown.startswith(f"removed {place} (3 MB): {reason}")
     assert shown.endswith("\nresults/demo: removed 3 MB in total\n")
-    assert not place.exists()
     assert not place.parent.exists(), "it became empty"
-    assert Path("results/demo/master_student/seed1/model.pt").exists()
+    assert place.parent.with_name("model.pt").exists()
 
 
-def test_another_teacher_of_the_same_options(folder, capsys):
-    place = training("senior_student", 2)
-    shown = cleaned(capsys, "{seeds: [1, 2], distillation: {teacher_seed: same}}")
-    assert f"removed {place} (3 MB): it read results/demo/senior_teacher/seed1/cache/top32/meta.json, not now" in shown
-    assert not place.exists()
+@pytest.mark.parametrize("overlay", ["decoding: {beam: 3}", "decoding: {lenpen: 0.5}", "systems: {takd_student: null}"])
+def test_translations(folder, capsys, overlay):
+    place = translation("takd_student")
+    assert f"removed {place}" in cleaned(capsys, overlay)
 
 
 def test_an_input_that_has_changed_or_is_missing(folder, capsys):
@@ -187,12 +177,6 @@ def test_a_cache_of_another_teacher_is_stale(folder, capsys):
     assert moved.exists()
 
 
-@pytest.mark.parametrize("overlay", ["decoding: {beam: 3}", "decoding: {lenpen: 0.5}", "systems: {takd_student: null}"])
-def test_translations(folder, capsys, overlay):
-    place = translation("takd_student")
-    assert f"removed {place}" in cleaned(capsys, overlay)
-
-
 def test_the_folder_of_a_running_owner_stays(folder, capsys):
     here, there, dead = training("student"), training("junior_teacher"), training("senior_teacher")
     for place, owner in (
@@ -209,32 +193,28 @@ def test_the_folder_of_a_running_owner_stays(folder, capsys):
     assert {path.parent for path in Path("results").rglob(".summary.tmp")} == {here.parent.parent, there.parent.parent}
 
 
-def test_finished_work_goes_when_asked(folder, capsys):
-    done, older, other, cache = training(), training("student"), training("junior_teacher"), caching()
+def test_work_of_finished_trainings_goes_when_asked(folder, capsys):
+    done, older, other = training(), training("student"), training("junior_teacher")
     for place in (done, older, other):
         run, job = place.parent.parent, json.loads((place / "job.json").read_text())
         options = job["options"] | ({"model_name": "another"} if place == other else {})
         put(run / "config.json", json.dumps(options))
-        os.utime(run / "model.pt")
-    os.utime("results/demo/student/seed1/model.pt", (1, 1))
-    os.utime("results/demo/senior_teacher/seed1/cache/top32/meta.json")
-    os.utime("results/demo/master_student/seed1/model.pt")
+        os.utime(run / "model.pt", (1, 1) if place == older else None)
     assert "nothing is stale" in cleaned(capsys)
     shown = cleaned(capsys, finished=True)
-    assert f"removed {done} (3 MB): train has finished" in shown
-    assert f"removed {cache} (3 MB): cache_teacher has finished" in shown
-    assert shown.endswith("removed 6 MB in total\n")
+    assert f"removed {done} (3 MB): its training has finished" in shown
+    assert shown.endswith("removed 3 MB in total\n")
     assert older.exists()
     assert other.exists(), "the model that is there was trained with other options"
 
 
 def test_a_dry_run_removes_nothing(folder, capsys):
-    place, half = training(), put("results/demo/data/.bin.tmp/file")
-    before = sorted(Path("results").rglob("*"))
+    place, halves = training(), [put("results/demo/data/.bin.tmp/file").parent, put("resources/set/.x.tmp")]
+    before = sorted(Path().rglob("*"))
     shown = cleaned(capsys, "seeds: [3]", dry_run=True)
     assert f"would remove {place} (3 MB): 1 is no seed" in shown
-    assert f"would remove {half.parent} (0 kB): half-written" in shown
-    assert sorted(Path("results").rglob("*")) == before
+    assert all(f"would remove {half} (0 kB): half-written" in shown for half in halves)
+    assert sorted(Path().rglob("*")) == before
 
 
 def test_nothing_else_is_touched(folder, capsys):
@@ -262,7 +242,7 @@ def test_beside_a_controller_and_beside_a_step(folder, capsys):
     put("workflow_scripts/recover.py", Path("workflow_scripts/train.py").read_text())
     with (
         running("workflow_scripts/recover.py") as process,
-        pytest.raises(UserError, match=rf"process {process.pid}, per"),
+        pytest.raises(UserError, match=rf"Snakemake runs here, process {process.pid} on"),
     ):
         cleaned(capsys, "seeds: [3]")
     assert place.exists()
@@ -276,16 +256,16 @@ def test_beside_a_controller_and_beside_a_step(folder, capsys):
 
 def test_command_line(folder):
     place = training()
-    config = put("config.json", json.dumps(merged(yaml.safe_load(SEEDS))))
-    command = [sys.executable, ROOT / "workflow_scripts/clean_stale.py", "--config"]
-    run = subprocess.run([*command, f"@{config}"], capture_output=True, text=True, check=True)
-    assert run.stdout == "results/demo: nothing is stale\n"
-    config.write_text(json.dumps(merged({"seeds": [3]})))
-    run = subprocess.run([*command, config.read_text(), "--dry-run"], capture_output=True, text=True, check=True)
-    assert f"would remove {place}" in run.stdout
-    run = subprocess.run([*command, f"@{config}"], capture_output=True, text=True, check=True)
-    assert f"removed {place}" in run.stdout
-    run = subprocess.run([*command, '{"experiment": "demo"}'], capture_output=True, text=True, check=False)
+
+    def call(config, *flags):
+        command = [sys.executable, ROOT / "workflow_scripts/clean_stale.py", "--config", config, *flags]
+        return subprocess.run(command, capture_output=True, text=True, check=False)
+
+    config = put("config.json", json.dumps(merged({"seeds": [3]})))
+    assert f"would remove {place}" in call(config.read_text(), "--dry-run").stdout
+    assert f"removed {place}" in call(f"@{config}").stdout
+    assert call(f"@{config}").stdout == "results/demo: nothing is stale\n"
+    run = call('{"experiment": "demo"}')
     assert run.returncode == 2
     assert run.stderr.startswith("error: ")
 
@@ -304,3 +284,27 @@ def test_command_line(folder):
 )
 def test_differences(old, new, reason):
     assert differences(old, new) == reason
+
+
+def test_temporaries_are_hidden_and_end_in_tmp(tmp_path):
+    (tmp_path / "a/.folder.tmp").mkdir(parents=True)
+    for name in (".x.json.abc.tmp", "a/.folder.tmp/.inner.tmp", "a/x.tmp", "a/.x", "a/.y.part", "a/excluded/.z.tmp"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).touch()
+    found = list(temporaries(tmp_path, {tmp_path / "a/excluded"}))
+    assert found == [tmp_path / ".x.json.abc.tmp", tmp_path / "a/.folder.tmp"]
+
+
+def test_sizes_and_removal_follow_no_link(tmp_path):
+    outside = tmp_path / "outside"
+    for folder in (outside, tmp_path / "a/b"):
+        folder.mkdir(parents=True)
+        (folder / "file").write_bytes(bytes(1000))
+    (tmp_path / "a/link").symlink_to(outside)
+    assert size_of(tmp_path / "a") == 1000
+    remove(tmp_path / "a")
+    (tmp_path / "link").symlink_to(outside)
+    assert size_of(tmp_path / "link") == 0
+    remove(tmp_path / "link")
+    assert [path.name for path in tmp_path.iterdir()] == ["outside"]
+    assert (outside / "file").exists()

@@ -17,11 +17,6 @@ from ekd_nmt.config import manifest
 from failing_server import CONTENT, entry, whole
 
 pytestmark = pytest.mark.filterwarnings("ignore")  # models are built by fairseq, whose warnings are not ours
-STEPS = {
-    "translation": tiny_steps.translation,
-    "caching": tiny_steps.caching,
-    "training": tiny_steps.training,
-}
 
 
 @pytest.fixture
@@ -55,19 +50,8 @@ def assert_finishes(step: tiny_steps.Step) -> None:
     assert [signal.getsignal(number) for number in STOP_SIGNALS] == [signal.SIG_IGN] * len(STOP_SIGNALS)
 
 
-def assert_exits_and_resumes(step: tiny_steps.Step, monkeypatch, computing: str) -> None:
-    """It exits without a result, and finishes the next time without computing anything again."""
-    with pytest.raises(SystemExit) as left:
-        step.run()
-    assert left.value.code == EXIT_INTERRUPTED
-    assert not step.output.exists()
-    monkeypatch.undo()
-    monkeypatch.setattr(computing, None)
-    assert_finishes(step)
-
-
 @pytest.mark.slow
-@pytest.mark.parametrize("make", STEPS.values(), ids=STEPS)
+@pytest.mark.parametrize("make", [tiny_steps.translation, tiny_steps.caching, tiny_steps.training])
 def test_signals_when_the_result_is_in_place(make, plain, tiny_corpus, tmp_path, when_placed):
     step = make(plain, tiny_corpus, tmp_path / "run" / "output")
     sent = []
@@ -76,17 +60,24 @@ def test_signals_when_the_result_is_in_place(make, plain, tiny_corpus, tmp_path,
     assert sent == [1]
 
 
+@pytest.mark.parametrize("mirror", [False, True])
 @pytest.mark.parametrize("sums", [{}, {"sha256": None}], ids=["checksum", "no checksum"])
-def test_signals_when_a_download_is_in_place(server, tmp_path, when_placed, monkeypatch, sums, capsys):
-    server.answers = [whole]
-    step = tiny_steps.fetching(entry(server.url, **sums), tmp_path / "file.gz")
+def test_signals_when_a_download_or_a_copy_is_in_place(
+    server, tmp_path, when_placed, monkeypatch, sums, mirror, capsys
+):
+    server.answers = [] if mirror else [whole]
+    (tmp_path / "mirror" / "set").mkdir(parents=True)
+    (tmp_path / "mirror" / "set" / "file.gz").write_bytes(CONTENT)
+    flags = ["--mirror", tmp_path / "mirror"] if mirror else []
+    step = tiny_steps.fetching(entry(server.url, **sums), tmp_path / "file.gz", *flags)
     when_placed(step.output, send_all)
     original, read = manifest.sha256, []
     monkeypatch.setattr(manifest, "sha256", lambda path: (read.append(path.name), original(path))[1])
     assert_finishes(step)
     assert step.output.read_bytes() == CONTENT
-    assert read == ["file.gz.part"], "the checksum is not computed once, before the file is in place"
-    assert f"{step.output}: from {server.url}, " in capsys.readouterr().err
+    if not mirror:
+        assert read == ["file.gz.part"], "the checksum is not computed once, before the file is in place"
+        assert f"{step.output}: from {server.url}, " in capsys.readouterr().err
 
 
 def test_signals_when_another_process_has_put_the_download_in_place(server, tmp_path, monkeypatch):
@@ -104,35 +95,30 @@ def test_signals_when_another_process_has_put_the_download_in_place(server, tmp_
     assert server.requests == []
 
 
-def test_signals_when_a_copy_is_in_place(server, tmp_path, when_placed):
-    (tmp_path / "mirror" / "set").mkdir(parents=True)
-    (tmp_path / "mirror" / "set" / "file.gz").write_bytes(CONTENT)
-    step = tiny_steps.fetching(entry(server.url), tmp_path / "file.gz", "--mirror", tmp_path / "mirror")
-    when_placed(step.output, send_all)
-    assert_finishes(step)
-    assert server.requests == []
-
-
 @pytest.mark.slow
 @pytest.mark.parametrize("number", STOP_SIGNALS)
-def test_a_signal_just_before_a_cache_would_be_in_place(plain, tiny_corpus, tmp_path, when_placed, number, monkeypatch):
-    step = tiny_steps.caching(plain, tiny_corpus, tmp_path / "run" / "output")
-    when_placed(step.output.with_suffix(".json"), lambda: os.kill(os.getpid(), number))
-    assert_exits_and_resumes(step, monkeypatch, "kd.teacher.Teacher.teach")
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize("number", STOP_SIGNALS)
-def test_a_signal_just_before_a_translation_would_be_in_place(
-    plain, tiny_corpus, tmp_path, when_placed, number, monkeypatch
+@pytest.mark.parametrize(
+    ("make", "computing", "last"),  # the last check of the lease is that of publishing
+    [(tiny_steps.translation, "kd.beam_search.Search._search", 2), (tiny_steps.caching, "kd.teacher.Teacher.teach", 0)],
+    ids=["translation", "caching"],
+)
+def test_a_signal_just_before_the_result_would_be_in_place(
+    make, computing, last, plain, tiny_corpus, tmp_path, when_placed, number, monkeypatch
 ):
-    step = tiny_steps.translation(plain, tiny_corpus, tmp_path / "run" / "output")
-    checks = []  # of the only chunk, and of the whole
+    step = make(plain, tiny_corpus, tmp_path / "run" / "output")
+    checks = []
 
     def check(self):
         checks.append(1)
-        if len(checks) == 2:
+        if len(checks) == last:
             os.kill(os.getpid(), number)
 
     monkeypatch.setattr("ekd_nmt.resume.lease.Lease.check", check)
-    assert_exits_and_resumes(step, monkeypatch, "kd.beam_search.Search._search")
+    when_placed(step.output.with_suffix(".json"), lambda: os.kill(os.getpid(), number))  # the summary of a cache
+    with pytest.raises(SystemExit) as left:
+        step.run()
+    assert left.value.code == EXIT_INTERRUPTED
+    assert not step.output.exists()
+    monkeypatch.undo()
+    monkeypatch.setattr(computing, None)
+    assert_finishes(step)

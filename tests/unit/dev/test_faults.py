@@ -12,7 +12,7 @@ from project_copy import ROOT
 
 sys.path.insert(0, str(ROOT / "benchmarks"))
 
-from fault_kinds import KINDS, LOCAL, draw, title
+from fault_kinds import KINDS, draw, title
 from fault_report import OTHER, attempts_of, attribute, differences, digests, markdown
 from fault_target import Fault, Hit, Planned
 
@@ -69,21 +69,16 @@ def test_a_seed_determines_a_plan_with_equal_shares():
     assert all(0 <= value < 1 for planned in plan for value in (planned.rank, planned.detail))
 
 
-def test_every_kind_of_fault_has_a_title():
-    titles = " ".join(map(title, KINDS))
-    for needed in ("SIGKILL of a training", "SIGTERM of a training", "scancel", "Time limit", "requeue", "slurmd"):
-        assert needed in titles
-    assert KINDS.keys() > LOCAL.keys()
-
-
 @pytest.mark.parametrize("name", ["model.pt", "test.hyp.jsonl", "scores.json", "cache/top32/meta.json"])
-def test_a_changed_file_is_a_difference(project, name):
-    before = digests(project)
+def test_a_changed_missing_or_extra_file_is_a_difference(project, name):
+    before, path = digests(project), project / RUN / name
     assert differences(before, digests(project)) == []
-    (project / RUN / name).write_text("other")
+    path.write_text("other")
     assert differences(before, digests(project)) == [f"{RUN}/{name} differs"]
-    (project / RUN / name).unlink()
+    path.unlink()
     assert differences(before, digests(project)) == [f"{RUN}/{name} is missing"]
+    assert differences(digests(project), before) == [f"{RUN}/{name} is not in the uninterrupted run"]
+    assert len(differences({}, {})) == 1, "there is nothing to compare"
 
 
 def test_times_in_the_table_are_not_compared(project):
@@ -93,14 +88,6 @@ def test_times_in_the_table_are_not_compared(project):
     assert differences(before, digests(project)) == []
     table.write_text("system,bleu,train_seconds\nstudent,1.6,12.0\n")
     assert differences(before, digests(project)) == ["results/mini/bleu_table.csv differs"]
-
-
-def test_extra_files_and_nothing_to_compare_are_differences(project):
-    before = digests(project)
-    (project / RUN).with_name("seed2").mkdir()
-    (project / RUN).with_name("seed2").joinpath("model.pt").write_text("")
-    assert len(differences(before, digests(project))) == 1
-    assert len(differences({}, {})) == 1
 
 
 def test_restarts_are_counted_with_the_fault_that_ended_the_previous_attempt(project):

@@ -12,7 +12,6 @@ import pytest
 import tiny_training as tiny
 from ekd_nmt.common.errors import Interrupted, UserError
 from ekd_nmt.common.signals import exit_on_signal, handle_stop_signals
-from ekd_nmt.config.types import count_ranks
 from ekd_nmt.launch.ddp_launcher import check_outcomes, nodes_of_job, run_ranks, srun, torchrun
 from ekd_nmt.resume.work_folder import WorkFolder
 from project_copy import ROOT
@@ -49,28 +48,17 @@ def test_command_for_one_node():
     assert not any("rdzv" in word for word in command)
 
 
-def test_command_for_several_nodes():
-    command = srun(torchrun(CALL, gpus=4, nodes=2, host="node07", key="00ff"), nodes=2, threads=8)
+@pytest.mark.parametrize(("key", "port"), [("00ff", 20255), ("9f2c61aa00bb34de", 24046), ("9f2c61aa00bb34df", 24047)])
+def test_command_for_several_nodes(key, port):
+    """Trainings that meet on one node have ports of their own."""
+    command = srun(torchrun(CALL, gpus=4, nodes=2, host="node07", key=key), nodes=2, threads=8)
     text = " ".join(command)
     assert text.startswith("srun --overlap --kill-on-bad-exit=1 --nodes 2 --ntasks 2 --ntasks-per-node 1 ")
     assert "--cpus-per-task 8 sh -c " in text
     assert f"torchrun {sys.executable} {TORCHRUN} --nnodes 2 --nproc-per-node 4 " in text
-    assert "--rdzv-backend c10d --rdzv-endpoint node07:20255 --rdzv-id 00ff " in text
+    assert f"--rdzv-backend c10d --rdzv-endpoint node07:{port} --rdzv-id {key} " in text
     assert command[-3:] == CALL
     assert "--standalone" not in command
-
-
-def test_trainings_that_meet_on_one_node_have_ports_of_their_own():
-    commands = [
-        torchrun(CALL, gpus=1, nodes=2, host="node07", key=key) for key in ("9f2c61aa00bb34de", "9f2c61aa00bb34df")
-    ]
-    ports = {int(re.search(r"node07:(\d+)", " ".join(command))[1]) for command in commands}
-    assert len(ports) == 2
-    assert all(20000 <= port < 30000 for port in ports)
-
-
-def test_ranks_of_all_nodes():
-    assert count_ranks({"gpus": 4, "nodes": 2}) == 8
 
 
 def program(folder: Path, name: str, text: str) -> None:
@@ -110,14 +98,9 @@ def test_nodes_of_a_job_that_knows_its_number_alone(slurm, tmp_path, monkeypatch
 @pytest.mark.slow
 def test_two_nodes_of_one_rank_meet(slurm, tiny_corpus, tmp_path):
     process = tiny.start_training(tiny_corpus, tmp_path / "run", tiny.options("plain", nodes=2, max_epoch=1))
-    lines = process.communicate(timeout=120)[1].splitlines()
-    assert process.returncode == 0, lines
-    assert [re.sub(r"\d\d:\d\d:\d\d ", "", line)[:9] for line in lines] == [
-        "plain: 1,",
-        "2 ranks s",
-        "epoch   1",
-        "epoch   1",
-    ]
+    log = process.communicate(timeout=120)[1]
+    assert process.returncode == 0, log
+    assert re.findall(r"^[\d:]+ (\w+:|2 ranks|epoch)", log, re.MULTILINE) == ["plain:", "2 ranks", "epoch", "epoch"]
     assert (tmp_path / "run/model.pt").exists()
 
 
@@ -167,70 +150,56 @@ def test_a_signal_after_the_end_of_the_ranks_changes_nothing(tmp_path, monkeypat
     handle_stop_signals(exit_on_signal)
     run_ranks(CALL, {"gpus": 2, "nodes": 1}, 1, WorkFolder(tmp_path))
     os.kill(os.getpid(), signal.SIGTERM)
-    assert waited == [tmp_path] * 2
+    assert waited == [tmp_path / "ranks"] * 2
 
 
-INTERRUPTED = {"kind": "interrupted", "text": "SIGTERM at update 3: progress is saved"}
-REFUSED = {"kind": "refused", "text": "model.pt: of another task"}
-OS_ERROR = {"kind": "os_error", "arguments": [28, "No space left on device", "checkpoint_last.pt"]}
+INTERRUPTED = {"kind": "Interrupted", "arguments": ["SIGTERM at update 3: progress is saved"]}
+REFUSED = {"kind": "UserError", "arguments": ["model.pt: of another task"]}
+OS_ERROR = {"kind": "OSError", "arguments": [28, "No space left on device", "checkpoint_last.pt"]}
 FAILED = {"kind": "failed", "traceback": "Traceback ...\nKeyError: 'x'"}
 STOPPED = {"kind": "stopped"}
 LOST = {"kind": "lost", "traceback": "Traceback ...\nRuntimeError: Connection closed by peer"}
+STOP = (UserError, r"model\.pt: of another task", "")
+NO_UPDATE = (Interrupted, "stopped while no update was under way: progress is saved", "")
+KILLED = (UserError, "rank 2 of 3 was killed, perhaps because memory ran out", "")
 
 
-def ended(*outcomes: dict | None, status: int = 1, stopped: bool = False, torchrun_log: str = "") -> None:
+def ended(*outcomes: dict | None, status: int = 1, stopped: bool = False) -> None:
     """Check ranks that have left these outcomes, one a second."""
     found = {rank: outcome | {"time": rank} for rank, outcome in enumerate(outcomes) if outcome is not None}
-    check_outcomes(found, len(outcomes), status=status, stopped=stopped, torchrun_log=torchrun_log)
+    check_outcomes(found, len(outcomes), status=status, stopped=stopped, torchrun_log="the port is taken")
 
 
-def test_ranks_that_finish():
-    ended(None, None, status=0)
-    ended(None, None, status=0, stopped=True)  # too late
+@pytest.mark.parametrize("stopped", [False, True])  # too late
+def test_ranks_that_finish(stopped):
+    ended(None, None, status=0, stopped=stopped)
 
 
-def test_ranks_that_are_stopped():
-    with pytest.raises(Interrupted, match="SIGTERM at update 3: progress is saved"):
-        ended(INTERRUPTED, INTERRUPTED, status=0, stopped=True)
-    with pytest.raises(Interrupted):  # by the cluster, which signals each process
-        ended(INTERRUPTED, INTERRUPTED, status=0)
-
-
-@pytest.mark.parametrize(("stopped", "outcomes"), [(True, [None, None]), (False, [STOPPED, LOST])])
-def test_ranks_that_are_stopped_before_the_first_update(stopped, outcomes, capsys):
-    with pytest.raises(Interrupted, match="stopped while no update was under way: progress is saved"):
-        ended(*outcomes, stopped=stopped)
-    assert capsys.readouterr().err == ""
-
-
-@pytest.mark.parametrize("others", [[LOST], [None], [INTERRUPTED], [REFUSED], [LOST, REFUSED]])
-def test_the_first_refusal_is_reported(others):
-    with pytest.raises(UserError, match=r"model\.pt: of another task"):
-        ended(REFUSED, *others)
-
-
-def test_a_cause_is_reported_before_its_consequences(capsys):
-    with pytest.raises(OSError, match="No space left on device") as error:
-        ended(LOST, OS_ERROR)
-    assert error.value.filename == "checkpoint_last.pt"
-    with pytest.raises(SystemExit) as stop:
-        ended(LOST, FAILED)
-    assert stop.value.code == 1
-    assert "KeyError: 'x'" in capsys.readouterr().err
-
-
-@pytest.mark.parametrize("others", [[LOST, LOST], [STOPPED, LOST]])
-def test_a_rank_that_was_killed(others, capsys):
-    with pytest.raises(UserError, match="rank 2 of 3 was killed, perhaps because memory ran out"):
-        ended(*others, None)
-    assert capsys.readouterr().err == ""
-
-
-def test_ranks_that_never_met(capsys):
-    with pytest.raises(UserError, match="none of the 2 ranks of this training left an outcome"):
-        ended(None, None, torchrun_log="the port is taken")
-    with pytest.raises(UserError, match="cannot communicate"):
-        ended(LOST, LOST)
-    log = capsys.readouterr().err
-    assert "the port is taken" in log
-    assert "Connection closed by peer" in log
+@pytest.mark.parametrize(
+    ("outcomes", "how", "expected"),
+    [
+        ([INTERRUPTED, INTERRUPTED], {"status": 0, "stopped": True}, (Interrupted, "SIGTERM at update 3", "")),
+        ([INTERRUPTED, INTERRUPTED], {"status": 0}, (Interrupted, "progress is saved", "")),  # signals to each process
+        ([None, None], {"stopped": True}, NO_UPDATE),
+        ([STOPPED, LOST], {}, NO_UPDATE),
+        # the first refusal
+        ([REFUSED, LOST], {}, STOP),
+        ([REFUSED, None], {}, STOP),
+        ([REFUSED, INTERRUPTED], {}, STOP),
+        ([REFUSED, REFUSED], {}, STOP),
+        ([REFUSED, LOST, REFUSED], {}, STOP),
+        # a cause before its consequences
+        ([LOST, OS_ERROR], {}, (OSError, r"No space left on device: 'checkpoint_last\.pt'", "")),
+        ([LOST, FAILED], {}, (SystemExit, "1", "KeyError: 'x'")),
+        ([LOST, LOST, None], {}, KILLED),
+        ([STOPPED, LOST, None], {}, KILLED),
+        ([None, None], {}, (UserError, "none of the 2 ranks of this training left an outcome", "the port is taken")),
+        ([LOST, LOST], {}, (UserError, "cannot communicate", "Connection closed by peer")),
+    ],
+)
+def test_ranks_that_end_early(outcomes, how, expected, capsys):
+    error, message, log = expected
+    with pytest.raises(error, match=message):
+        ended(*outcomes, **how)
+    printed = capsys.readouterr().err
+    assert log in printed if log else not printed

@@ -1,6 +1,5 @@
 """Two ranks train as one process with twice as many batches an update, and can be stopped and killed as one."""
 
-import fcntl
 import json
 import os
 import re
@@ -19,8 +18,7 @@ import tiny_ranks
 import tiny_training as tiny
 import train
 from ekd_nmt.common.errors import UserError
-from ekd_nmt.common.files import sha256
-from ekd_nmt.launch.ddp_launcher import RANKS_LOCK, torchrun, wait_for_ranks
+from ekd_nmt.launch.ddp_launcher import torchrun, wait_for_ranks
 from ekd_nmt.resume.training_inputs import training_inputs
 from ekd_nmt.resume.work_folder import Job, WorkFolder
 from kd.distributed import Ranks, connect
@@ -163,12 +161,13 @@ def test_the_ranks_of_a_killed_torchrun_are_waited_for(tiny_corpus, tmp_path):
 
 def test_a_second_start_waits_for_ranks_that_run(tmp_path, monkeypatch):
     monkeypatch.setattr("ekd_nmt.launch.ddp_launcher._RANKS_SECONDS", 0.2)
-    with (tmp_path / RANKS_LOCK).open("w") as rank:
-        fcntl.flock(rank, fcntl.LOCK_SH)
-        with pytest.raises(UserError, match=r"ranks of this training still run after 0\.2 s; stop them"):
-            wait_for_ranks(tmp_path)
+    call = [sys.executable, "-c", "input()", "--outcomes", str(tmp_path)]
+    with (
+        subprocess.Popen(call, stdin=subprocess.PIPE, stderr=subprocess.DEVNULL),
+        pytest.raises(UserError, match=r"ranks of this training still run after 0\.2 s; stop them"),
+    ):
+        wait_for_ranks(tmp_path)
     wait_for_ranks(tmp_path)
-    assert list(tmp_path.iterdir()) == []
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="finds the ranks in /proc")
@@ -201,8 +200,7 @@ def test_a_rank_that_is_killed_because_memory_ran_out(tiny_corpus, tmp_path, mon
 def test_batches_of_ranks_are_split_too(tiny_corpus, together, tmp_path):
     """One of two ranks lacks its last batch at the end of each epoch."""
     resolved = tiny.options("plain", gpus=2, **ALIKE | {"max_update": None, "max_epoch": 4})
-    inputs = {str(path): sha256(path) for path in training_inputs(tiny_corpus, None)}
-    job = Job(command="train", revision=train.REVISION, options=resolved | {"seed": 1}, inputs=inputs)
+    job = Job.of("train", train.REVISION, resolved | {"seed": 1}, training_inputs(tiny_corpus, None))
     folder = tmp_path / "progress" / job.key
     folder.mkdir(parents=True)
     WorkFolder(folder).halve_batches("too large")

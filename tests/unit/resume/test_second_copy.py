@@ -10,9 +10,11 @@ from pathlib import Path
 
 import pytest
 
+import cache_teacher
 import handlers
 import tiny_cache
 import tiny_steps
+import translate
 from ekd_nmt.common.signals import STOP_SIGNALS
 from ekd_nmt.resume import lease
 
@@ -94,17 +96,15 @@ def put(made: Made, folder: Path) -> None:
     shutil.copytree(made.folder, folder, dirs_exist_ok=True)
 
 
-def assert_made_again(made: Made, found: dict[str, bytes], computed: list, capsys) -> None:
-    """The second copy has made all of it itself, with the right bytes."""
-    expected = tiny_cache.content(made.folder)
-    assert found.keys() == expected.keys()
-    assert {name for name in found if found[name] != expected[name]} <= {"output.json"}, "more than times differ"
-    assert computed
-    assert KEPT not in capsys.readouterr().err
-
-
 def test_what_the_first_has_made_is_kept(made, second, computed, capsys):
-    assert second(lambda: put(made, second.folder)) == tiny_cache.content(made.folder)
+    def first():
+        put(made, second.folder)
+        # as if it was killed after publishing
+        (second.progress / "chunks").mkdir()
+        (second.progress / "chunks" / "000000.jsonl").touch()
+        (second.progress / "job.json").touch()
+
+    assert second(first) == tiny_cache.content(made.folder)
     assert not computed
     log = capsys.readouterr().err
     assert "waiting up to" in log
@@ -113,47 +113,35 @@ def test_what_the_first_has_made_is_kept(made, second, computed, capsys):
     assert [signal.getsignal(number) for number in STOP_SIGNALS] == [signal.SIG_IGN] * len(STOP_SIGNALS)
 
 
-def test_the_folder_of_a_first_that_was_killed_after_publishing_is_removed(made, second, computed):
-    def first():
+@pytest.mark.parametrize("before", [False, True], ids=["no result", "an earlier result"])
+def test_a_first_that_made_nothing(made, second, computed, before, capsys):
+    """What was there before is to be replaced."""
+    if before:
         put(made, second.folder)
-        (second.progress / "chunks").mkdir()
-        (second.progress / "chunks" / "000000.jsonl").touch()
-        (second.progress / "job.json").touch()
-
-    assert second(first) == tiny_cache.content(made.folder)
-    assert not computed
-
-
-def test_a_first_that_made_nothing(made, second, computed, capsys):
-    assert_made_again(made, second(lambda: None), computed, capsys)
-
-
-def test_what_was_there_before_is_made_again(made, second, computed, capsys):
-    put(made, second.folder)
-    assert_made_again(made, second(lambda: None), computed, capsys)
-
-
-def spoil_translation(output: Path, change: Callable[[list[str]], list[str]]) -> None:
-    output.write_text("".join(change(output.read_text().splitlines(keepends=True))))
+    found, expected = second(lambda: None), tiny_cache.content(made.folder)
+    assert found.keys() == expected.keys()
+    assert {name for name in found if found[name] != expected[name]} <= {"output.json"}, "more than times differ"
+    assert computed
+    assert KEPT not in capsys.readouterr().err
 
 
 DAMAGES = {
     "translation": {
-        "a line too few": lambda output: spoil_translation(output, lambda lines: lines[:-1]),
-        "a line too many": lambda output: spoil_translation(output, lambda lines: [*lines, lines[-1]]),
-        "half a line": lambda output: spoil_translation(output, lambda lines: [*lines[:-1], lines[-1][:9]]),
-        "another order": lambda output: spoil_translation(output, lambda lines: lines[::-1]),
-        "no results": lambda output: spoil_translation(output, lambda lines: ["[]\n"] * len(lines)),
+        "a line too few": lambda lines: lines[:-1],
+        "a line too many": lambda lines: [*lines, lines[-1]],
+        "half a line": lambda lines: [*lines[:-1], lines[-1][:9]],
+        "another order": lambda lines: lines[::-1],
+        "no results": lambda lines: ["[]\n"] * len(lines),
     },
     "caching": {
-        "no summary": lambda output: output.with_suffix(".json").unlink(),
+        "no summary": lambda cache: cache.with_suffix(".json").unlink(),
         "no cache": shutil.rmtree,
-        "no meta.json": lambda output: (output / "meta.json").unlink(),
-        "another meta.json": lambda output: tiny_cache.flip(output / "meta.json"),
-        "another key": lambda output: output.with_suffix(".json").write_text(
-            json.dumps(json.loads(output.with_suffix(".json").read_text()) | {"key": "0123456789abcdef"})
+        "no meta.json": lambda cache: (cache / "meta.json").unlink(),
+        "another meta.json": lambda cache: tiny_cache.flip(cache / "meta.json"),
+        "another key": lambda cache: cache.with_suffix(".json").write_text(
+            json.dumps(json.loads(cache.with_suffix(".json").read_text()) | {"key": "0123456789abcdef"})
         ),
-        "half a summary": lambda output: output.with_suffix(".json").write_text("{"),
+        "half a summary": lambda cache: cache.with_suffix(".json").write_text("{"),
     },
 }
 
@@ -167,9 +155,17 @@ DAMAGES = {
     ],
     indirect=["made"],
 )
-def test_an_incomplete_or_foreign_result_is_made_again(made, second, computed, damage, capsys):
-    def first():
-        put(made, second.folder)
-        damage(second.folder / "output")
-
-    assert_made_again(made, second(first), computed, capsys)
+def test_an_incomplete_or_foreign_result_is_not_kept(made, tmp_path, damage):
+    put(made, tmp_path)
+    step = made.make(tmp_path)
+    if step.main is cache_teacher.main:
+        arguments = cache_teacher.parse_arguments(step.arguments[1:])
+        assert cache_teacher.is_complete(arguments, made.key)
+        damage(step.output)
+        assert not cache_teacher.is_complete(arguments, made.key)
+    else:
+        arguments = translate.parser().parse_args(step.arguments[1:])
+        texts = [path.read_text().splitlines() for path in (arguments.source, arguments.reference)]
+        assert translate.is_complete(step.output, *texts)
+        step.output.write_text("".join(damage(step.output.read_text().splitlines(keepends=True))))
+        assert not translate.is_complete(step.output, *texts)

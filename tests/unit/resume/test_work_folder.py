@@ -4,7 +4,9 @@ import json
 import os
 import signal
 import socket
+import subprocess
 import time
+from unittest import mock
 
 import pytest
 
@@ -23,12 +25,7 @@ def start(tmp_path):
     """Open the folder of a job with one input file."""
     data = tmp_path / "data"
     data.write_text("1")
-
-    def open_folder(**changes):
-        job = {"command": "train", "revision": 1, "options": {"lr": 1}, "inputs": [data]} | changes
-        return WorkFolder.open(tmp_path / "run", **job)
-
-    return open_folder
+    return lambda revision=1: WorkFolder.open(tmp_path / "run", Job.of("train", revision, {"lr": 1}, [data]))
 
 
 def test_the_key_depends_on_all_that_decides():
@@ -87,8 +84,7 @@ def test_a_published_folder_replaces_the_output(start, tmp_path):
             folder.mkdir()
             (folder / text).touch()
         work.publish(work.path / "cache", output)
-        assert os.listdir(output) == ["new"]
-        assert os.listdir(work.path / "replaced") == ["earlier"]
+        assert (os.listdir(output), os.listdir(work.path / "replaced")) == (["new"], ["earlier"])
 
 
 def test_without_the_lease_nothing_is_published(start, tmp_path, monkeypatch):
@@ -103,18 +99,14 @@ def test_without_the_lease_nothing_is_published(start, tmp_path, monkeypatch):
     assert (work.path / "owner.json").exists(), "it is the other process's"
 
 
-def test_halvings_are_recorded_once(tmp_path):
+def test_halvings_are_recorded_once_and_not_for_ever(tmp_path):
     work = WorkFolder(tmp_path)
     assert work.halvings == []
     work.halve_batches("too large", 3, 0)
     work.halve_batches("reported by another rank", 3, 0)
     work.halve_batches("still too large", None, 1)
     assert [(each.cause, each.update) for each in work.halvings] == [("too large", 3), ("still too large", None)]
-
-
-def test_batches_are_not_halved_for_ever(tmp_path):
-    work = WorkFolder(tmp_path)
-    for _ in range(work_folder.MOST_HALVINGS):
+    for _ in range(2, work_folder.MOST_HALVINGS):
         work.halve_batches("too large")
     with pytest.raises(UserError, match="too large, though batches are halved 6 times already; request more memory"):
         work.halve_batches("too large")
@@ -128,36 +120,26 @@ def test_a_damaged_record_of_halvings_is_an_error(tmp_path, content):
 
 
 @pytest.mark.parametrize(("cause", "halvings"), [("the kernel killed it", 1), (None, 0)])
-def test_a_kill_because_of_memory_halves_batches(start, monkeypatch, cause, halvings):
-    found = []
-    monkeypatch.setattr(work_folder, "killed_for_memory", lambda owner: (found.append(owner.pid), cause)[1])
+def test_a_kill_because_of_memory_halves_batches(start, tmp_path, monkeypatch, cause, halvings):
+    asked = mock.Mock(return_value=cause)
+    monkeypatch.setattr(work_folder, "killed_for_memory", asked)
     with start() as work:
         work.halve_batches_after_kill()
-        assert found == [], "no process was killed before"
-        content = (work.path / "owner.json").read_text()
-        (work.path / "pulse").touch()
-    (work.path / "owner.json").write_text(content)
+        asked.assert_not_called()  # no process was killed before
+    (lease(work.path) / "lock").unlink()
     with start() as work:
         work.halve_batches_after_kill()
         assert len(work.halvings) == halvings
-    assert found == [os.getpid()]
+    assert asked.call_args.args[0].pid == 7
 
 
-@pytest.mark.parametrize(
-    "content",
-    [
-        "",
-        "[]",
-        "{}",
-        *(
-            json.dumps(JOB | change)
-            for change in ({"command": "sleep"}, {"revision": "1"}, {"options": []}, {"inputs": 3})
-        ),
-    ],
-)
-def test_a_damaged_job_is_none(tmp_path, content):
-    (tmp_path / "job.json").write_text(content)
-    assert WorkFolder(tmp_path).job is None
+@pytest.mark.parametrize("change", [{"command": "sleep"}, {"revision": "1"}, {"options": []}, {"inputs": 3}])
+def test_a_damaged_job_is_none(tmp_path, change):
+    for content in ("", "[]", "{}", json.dumps(JOB | change)):
+        (tmp_path / "job.json").write_text(content)
+        assert WorkFolder(tmp_path).job is None
+    (tmp_path / "job.json").write_text(json.dumps(JOB))
+    assert WorkFolder(tmp_path).job is not None
 
 
 @pytest.mark.parametrize(
@@ -175,15 +157,10 @@ def test_whether_the_owner_runs(tmp_path, owner, runs):
 
 
 def test_a_zombie_does_not_run(tmp_path):
-    process = os.fork()
-    if process == 0:
-        os._exit(0)
-    try:
-        os.waitid(os.P_PID, process, os.WEXITED | os.WNOWAIT)
-        place = lease(tmp_path / KEY, pid=process, host=socket.gethostname(), since=time.time())
+    with subprocess.Popen(["true"]) as process:
+        os.waitid(os.P_PID, process.pid, os.WEXITED | os.WNOWAIT)
+        place = lease(tmp_path / KEY, pid=process.pid, host=socket.gethostname(), since=time.time())
         assert WorkFolder(place).running_owner() is None
-    finally:
-        os.waitpid(process, 0)
 
 
 def test_an_owner_on_another_machine_runs_while_it_has_a_heartbeat(tmp_path):
@@ -213,18 +190,11 @@ def test_work_folders_are_found_where_steps_put_them(tmp_path):
     assert work_folders(tmp_path / "nothing") == []
 
 
-@pytest.mark.parametrize(
-    ("name", "holds"),
-    [
-        ("checkpoint_last.pt", True),
-        ("cache/train.00000.npy", True),
-        ("chunks/000001.jsonl", True),
-        ("attempts.jsonl", False),
-        (".checkpoint_last.pt.x.tmp", False),
-        ("owner.json", False),
-    ],
-)
-def test_what_counts_as_work(tmp_path, name, holds):
+@pytest.mark.parametrize("name", ["checkpoint_last.pt", "cache/train.00000.npy", "chunks/000001.jsonl"])
+def test_what_counts_as_work(tmp_path, name):
+    for other in ("attempts.jsonl", ".checkpoint_last.pt.x.tmp", "owner.json"):
+        (tmp_path / other).touch()
+    assert not WorkFolder(tmp_path).holds_work
     (tmp_path / name).parent.mkdir(exist_ok=True)
     (tmp_path / name).touch()
-    assert WorkFolder(tmp_path).holds_work is holds
+    assert WorkFolder(tmp_path).holds_work

@@ -1,4 +1,4 @@
-"""What runs on after a controller was killed: jobs of SLURM, steps on this machine, and steps on other machines."""
+"""What runs on after a controller was killed: jobs of SLURM, and steps on this machine."""
 
 from __future__ import annotations
 
@@ -9,10 +9,7 @@ from typing import NamedTuple
 
 from ekd_nmt.cluster.processes import LEASED, Process, steps
 from ekd_nmt.common.errors import UserError
-from ekd_nmt.resume.lease import Owner
-from ekd_nmt.resume.work_folder import WorkFolder, work_folders
 
-BUILT = ("results", "resources")  # where steps write
 QUERY_SECONDS = 60.0  # SLURM may take so long to answer
 ABSENT = "there is no squeue on this machine"
 FORMAT = "%A|%T|%M|%j|%Z|%k"  # id, state, time, name, folder, comment
@@ -46,14 +43,12 @@ class Orphans:
         others: the user's other jobs of SLURM that work in the folder; they are left alone.
         problem: why the jobs of SLURM are not known, or None.
         processes: steps on this machine outside of these jobs → a description of each.
-        elsewhere: work folders and the processes of other machines that hold them.
     """
 
     jobs: list[Job]
     others: list[Job]
     problem: str | None
     processes: dict[Process, str]
-    elsewhere: list[tuple[WorkFolder, Owner]]
 
     @property
     def may_miss_jobs(self) -> bool:
@@ -73,16 +68,13 @@ def queue(folder: Path) -> tuple[list[Job], list[Job], str | None]:
     """
     command = ["squeue", "--me", "--noheader", f"--format={FORMAT}"]
     try:
-        answer = subprocess.run(command, capture_output=True, text=True, check=False, timeout=QUERY_SECONDS)
+        answer = subprocess.run(command, capture_output=True, text=True, check=True, timeout=QUERY_SECONDS)
     except FileNotFoundError:
         return [], [], ABSENT
-    except OSError as error:
-        return [], [], f"squeue failed: {error.strerror}"
-    except subprocess.TimeoutExpired:
-        return [], [], f"squeue gave no answer for {QUERY_SECONDS:g} s"
-    if answer.returncode:
-        reason = (answer.stderr.strip().splitlines() or ["no reason given"])[-1]
-        return [], [], f"squeue failed: {reason}"
+    except (OSError, subprocess.SubprocessError) as error:
+        printed = getattr(error, "stderr", None) or ""
+        reason = printed.strip().splitlines()[-1:] or [getattr(error, "strerror", None) or str(error)]
+        return [], [], f"squeue failed: {reason[0]}"
     own: list[Job] = []
     others: list[Job] = []
     for line in answer.stdout.splitlines():
@@ -95,18 +87,11 @@ def queue(folder: Path) -> tuple[list[Job], list[Job], str | None]:
 
 
 def find_orphans(folder: Path) -> Orphans:
-    """What runs of the workflow in a folder, each job once: neither its processes nor its work folders are listed."""
+    """What runs of the workflow in a folder. The processes of a listed job are not listed again."""
     jobs, others, problem = queue(folder)
     numbers = {job.id for job in (*jobs, *others)}
     running = {process: step for process, step in steps(folder).items() if process.job not in numbers}
-    here = {process.pid for process in running}
-    experiments = [path for path in Path(BUILT[0]).glob("*") if path.is_dir() and not path.is_symlink()]
-    elsewhere = []
-    for work in (work for experiment in sorted(experiments) for work in work_folders(experiment)):
-        owner = work.running_owner()
-        if owner is not None and owner.job not in numbers and not (owner.is_local and owner.pid in here):
-            elsewhere.append((work, owner))
-    return Orphans(jobs, others, problem, running, elsewhere)
+    return Orphans(jobs, others, problem, running)
 
 
 def refuse_second_copies(orphans: Orphans, folder: Path) -> None:
@@ -116,14 +101,13 @@ def refuse_second_copies(orphans: Orphans, folder: Path) -> None:
         UserError: one of them holds no lease.
     """
     numbers = {job.id for job in orphans.jobs}
-    left_alone = {job.id for job in orphans.others}
-    found = {str(job): True for job in orphans.jobs if not job.is_leased}
+    found = [str(job) for job in orphans.jobs if not job.is_leased]
     for process, step in steps(folder).items():
         if process.job not in numbers and not process.is_leased:
-            found[f"process {process.pid}, {step}"] = process.job not in left_alone
-    for first, stoppable in found.items():
+            found.append(f"process {process.pid}, {step}")
+    if found:
         more = f" (and {len(found) - 1} more)" if len(found) > 1 else ""
         raise UserError(
-            f"{first}{more}: a second copy would not wait for it, but write the same files at the same time; wait for "
-            f"its end and run again, or stop {'all of the above (make recover YES=1)' if stoppable else 'it'}"
+            f"{found[0]}{more}: a second copy would not wait for it, but write the same files at the same time; wait "
+            "for its end and run again, or stop it (make recover YES=1 stops all that Snakemake started)"
         )

@@ -10,12 +10,14 @@ from pathlib import Path
 
 import psutil
 
+from ekd_nmt.common.errors import UserError
+
 LEASED = frozenset({"cache_teacher", "fetch", "train", "translate"})  # rules whose steps hold a lease while they write
 _PYTHON = re.compile(r"python[0-9.]*")
 _RECOVER = "recover.py"  # becomes a controller in the end
 # calls of Snakemake that run nothing
 _READ_ONLY = {"-n", "--dry-run", "--dryrun", "--unlock", "--lint", "--dag", "--rulegraph", "--summary", "--report"}
-_OUTPUTS = ("--output", "--output-dir", "--output-source", "--csv", "--report")  # distinguish a step from others
+_OUTPUT = re.compile(r"--(?:output|csv|report)\S* \S+")  # distinguishes a step from others
 
 
 @dataclass(frozen=True)
@@ -42,11 +44,6 @@ class Process:
         return None
 
     @property
-    def name(self) -> str:
-        """Its name in messages."""
-        return "Snakemake" if self.snakemake is not None else os.path.basename(self._script or self.arguments[0])
-
-    @property
     def is_controller(self) -> bool:
         """Whether it is a Snakemake that runs a workflow, or will become one; not so one that runs a single job."""
         options = self.snakemake
@@ -62,23 +59,26 @@ class Process:
     @property
     def is_leased(self) -> bool:
         """Whether a second copy of this step waits for it: it does nothing but what rules of :data:`LEASED` do."""
-        options = self.snakemake
-        if options is None:
+        if self.snakemake is None:
             return Path(self._script or "").stem in LEASED
-        after = options[options.index("--target-jobs") + 1 :] if "--target-jobs" in options else ()
-        jobs = list(itertools.takewhile(lambda word: not word.startswith("-"), after))
-        return bool(jobs) and all(job.partition(":")[0] in LEASED for job in jobs)
+        return bool(self._targets) and all(job.partition(":")[0] in LEASED for job in self._targets)
 
     def step(self, folder: Path) -> str | None:
         """A description of the step that it runs for the workflow of ``folder``; None if it runs none."""
         options = self.snakemake
         if options is not None:
-            return f"snakemake {_value(options, ('--target-jobs',))}" if "--mode" in options else None
+            return f"snakemake {' '.join(self._targets)}" if "--mode" in options else None
         path = os.path.normpath(folder / self._script) if self._script is not None else ""
         name = os.path.basename(path)
         if os.path.dirname(path) != str(folder / "workflow_scripts") or name == _RECOVER:
             return None
-        return f"{name} {_value(self.arguments, _OUTPUTS)}".rstrip()
+        return " ".join([name, *_OUTPUT.findall(" ".join(self.arguments))[:1]])
+
+    @property
+    def _targets(self) -> list[str]:
+        """The jobs that a Snakemake of a job runs, such as ``train:seed=1``."""
+        after = itertools.dropwhile(lambda word: word != "--target-jobs", self.arguments)
+        return list(itertools.takewhile(lambda word: not word.startswith("-"), itertools.islice(after, 1, None)))
 
     @property
     def _script(self) -> str | None:
@@ -99,9 +99,18 @@ def processes(folder: Path) -> list[Process]:
     ]
 
 
-def controllers(folder: Path) -> list[Process]:
-    """The Snakemakes that run a workflow in ``folder`` on this machine, except ancestors of this process."""
-    return [process for process in processes(folder) if process.is_controller]
+def refuse_beside_controller(folder: Path) -> None:
+    """Check that no Snakemake runs a workflow in ``folder`` on this machine, except ancestors of this process.
+
+    Raises:
+        UserError: one does.
+    """
+    for process in processes(folder):
+        if process.is_controller:
+            raise UserError(
+                f"{folder}: Snakemake runs here, process {process.pid} on {os.uname().nodename}; wait for its end or "
+                f"stop it (kill -INT {process.pid}), and run again"
+            )
 
 
 def steps(folder: Path) -> dict[Process, str]:
@@ -109,11 +118,3 @@ def steps(folder: Path) -> dict[Process, str]:
     folder = folder.resolve()
     found = {process: process.step(folder) for process in processes(folder)}
     return {process: step for process, step in found.items() if step is not None}
-
-
-def _value(arguments: tuple[str, ...], names: tuple[str, ...]) -> str:
-    """The first of some options on a command line with its value, or nothing."""
-    for name, value in itertools.pairwise(arguments):
-        if name in names:
-            return value if name == "--target-jobs" else f"{name} {value}"
-    return ""

@@ -14,7 +14,6 @@ ranks in three ways:
 from __future__ import annotations
 
 import contextlib
-import fcntl
 import json
 import os
 import secrets
@@ -25,7 +24,9 @@ import tempfile
 import time
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
+
+import psutil
 
 from ekd_nmt.common.errors import Interrupted, TooLarge, UserError
 from ekd_nmt.common.signals import handle_stop_signals, ignore_stop_signals
@@ -36,7 +37,8 @@ from ekd_nmt.resume.out_of_memory import killed_for_memory, oom_kill_count
 from ekd_nmt.resume.work_folder import WorkFolder
 
 _FIRST_PORT, _PORTS = 20000, 10000  # below those that Linux gives to outgoing connections
-RANKS_LOCK, _RANKS_SECONDS = "ranks.lock", 120
+_RANKS_SECONDS = 120
+_ERRORS = {kind.__name__: kind for kind in (Interrupted, TooLarge, UserError, OSError)}
 
 
 def torchrun(call: list[str], gpus: int, nodes: int = 1, host: str = "", key: str = "") -> list[str]:
@@ -110,7 +112,7 @@ def run_ranks(call: list[str], training: Mapping[str, Any], threads: int, work: 
         OSError: what a rank raised.
         SystemExit: a rank raised something else, which is printed.
     """
-    nodes, outcomes = training["nodes"], work.path / "ranks"
+    nodes, ranks, outcomes = training["nodes"], count_ranks(training), work.path.resolve() / "ranks"
     call = [*call, "--outcomes", str(outcomes)]
     if nodes == 1:
         command = torchrun(call, training["gpus"])
@@ -118,26 +120,26 @@ def run_ranks(call: list[str], training: Mapping[str, Any], threads: int, work: 
         host = nodes_of_job(nodes)[0]
         # a random key, not the training's: ranks of an earlier start must not be met
         command = srun(torchrun(call, training["gpus"], nodes, host, secrets.token_hex(8)), nodes, threads)
-    wait_for_ranks(work.path)  # of a run that was killed
+    wait_for_ranks(outcomes)  # of a run that was killed
     shutil.rmtree(outcomes, ignore_errors=True)
     outcomes.mkdir()
     before = Owner(oom_kills=oom_kill_count())
     try:
         with tempfile.TemporaryFile("w+", encoding="utf-8", errors="replace") as log:
             status, stopped = _run(command, log, work.environment())
-            wait_for_ranks(work.path)
+            wait_for_ranks(outcomes)
             log.seek(0)
             found = {int(path.stem): json.loads(path.read_text(encoding="utf-8")) for path in outcomes.glob("*.json")}
-            if len(found) < count_ranks(training) and (cause := killed_for_memory(before)):
+            if len(found) < ranks and (cause := killed_for_memory(before)):
                 work.halve_batches(cause)
                 raise TooLarge(f"{cause}: the next attempt takes batches half as large, and twice as many an update")
-            check_outcomes(found, count_ranks(training), status=status, stopped=stopped, torchrun_log=log.read())
+            check_outcomes(found, ranks, status=status, stopped=stopped, torchrun_log=log.read())
             ignore_stop_signals()
     finally:
         shutil.rmtree(outcomes)
 
 
-def _run(command: list[str], log: Any, environment: Mapping[str, str]) -> tuple[int, bool]:
+def _run(command: list[str], log: IO[str], environment: Mapping[str, str]) -> tuple[int, bool]:
     """Run torchrun; returns its exit status, and whether a stop signal was passed on to the ranks.
 
     A signal that comes after torchrun has ended has no effect: the ranks' outcomes are known by then.
@@ -146,38 +148,38 @@ def _run(command: list[str], log: Any, environment: Mapping[str, str]) -> tuple[
     with subprocess.Popen(
         command, stdin=subprocess.PIPE, stdout=2, stderr=log, start_new_session=True, env=environment
     ) as launcher:
+        pipe = launcher.stdin
+        assert pipe is not None
 
         def pass_on(number: int, frame: Any) -> None:
             nonlocal stopped
             stopped = True
             assert launcher.stdin is not None
             with contextlib.suppress(OSError, ValueError):  # it has ended
-                os.write(launcher.stdin.fileno(), bytes([number]))
+                os.write(pipe.fileno(), bytes([number]))
 
         handle_stop_signals(pass_on)
         launcher.wait()
     return launcher.returncode, stopped
 
 
-def wait_for_ranks(folder: Path) -> None:
-    """Return when no rank runs on this node any more: if torchrun alone is killed, they end at their next update."""
+def wait_for_ranks(outcomes: Path) -> None:
+    """Return when no rank runs on this machine any more: if torchrun alone is killed, they end at their next update.
+
+    Args:
+        outcomes: their folder, an absolute path; it is on the command line of torchrun and of each rank.
+
+    Raises:
+        UserError: some still run after two minutes.
+    """
     deadline = time.monotonic() + _RANKS_SECONDS
-    with (folder / RANKS_LOCK).open("a") as handle:
-        while True:
-            try:
-                fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                break
-            except BlockingIOError:
-                pass
-            except OSError:  # a file system without locks
-                break
-            if time.monotonic() > deadline:
-                raise UserError(
-                    f"{folder}: torchrun has ended, and ranks of this training still run after {_RANKS_SECONDS} s; "
-                    "stop them, and run the same command again to resume from the last checkpoint"
-                )
-            time.sleep(0.1)
-    (folder / RANKS_LOCK).unlink()
+    while any(str(outcomes) in (each.info["cmdline"] or ()) for each in psutil.process_iter(["cmdline"])):
+        if time.monotonic() > deadline:
+            raise UserError(
+                f"{outcomes.parent}: ranks of this training still run after {_RANKS_SECONDS} s; stop them, and run the "
+                "same command again to resume from the last checkpoint"
+            )
+        time.sleep(0.1)
 
 
 def check_outcomes(
@@ -198,12 +200,8 @@ def check_outcomes(
     """
     by_time = sorted(found.values(), key=lambda outcome: outcome["time"])
     for outcome in by_time:  # ``stopped`` and ``lost`` may follow from what happened to another rank
-        if outcome["kind"] == "interrupted":
-            raise Interrupted(outcome["text"])
-        if outcome["kind"] == "refused":
-            raise UserError(outcome["text"])
-        if outcome["kind"] == "os_error":
-            raise OSError(*outcome["arguments"])
+        if error := _ERRORS.get(outcome["kind"]):
+            raise error(*outcome["arguments"])
         if outcome["kind"] == "failed":
             print(outcome["traceback"], file=sys.stderr)
             sys.exit(1)

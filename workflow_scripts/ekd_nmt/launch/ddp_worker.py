@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import fcntl
 import logging
 import os
 import signal
@@ -16,11 +15,10 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, NoReturn
 
-from ekd_nmt.common.errors import Interrupted, TooLarge, UserError
+from ekd_nmt.common.errors import Interrupted, UserError
 from ekd_nmt.common.files import write_json
 from ekd_nmt.common.logs import EXIT_INTERRUPTED
 from ekd_nmt.common.signals import ignore_stop_signals, stop_signals_handled
-from ekd_nmt.launch.ddp_launcher import RANKS_LOCK
 
 _COLLECTIVES = "torch/distributed/distributed_c10d.py"
 
@@ -29,19 +27,14 @@ _COLLECTIVES = "torch/distributed/distributed_c10d.py"
 def as_rank(outcomes: Path) -> Iterator[None]:
     """Run a block as a rank, and end this process.
 
-    Its outcome is written to ``{outcomes}/{rank}.json``: ``kind``, ``time`` (seconds since the epoch), and
-      - ``finished``: nothing else;
-      - ``interrupted``: the message of Interrupted as ``text``. Exit status 0, so that torchrun lets the others end;
-      - ``refused``: the message of a UserError as ``text``;
-      - ``os_error``: number, message and path of an OSError as ``arguments``;
+    Its outcome is written to ``{outcomes}/{rank}.json``: ``time`` (seconds since the epoch) and ``kind``:
+      - ``finished``;
+      - ``Interrupted``, ``TooLarge``, ``UserError`` or ``OSError``, with the ``arguments`` of this exception;
       - ``stopped``: a stop signal came while there was nothing to save;
       - ``lost``: the connection to another rank broke, with ``traceback``;
       - ``failed``: any other exception, with ``traceback``.
     """
     rank = os.environ["RANK"]
-    lock = os.open(outcomes.parent / RANKS_LOCK, os.O_RDWR | os.O_CREAT, 0o644)
-    with contextlib.suppress(OSError):  # a file system without locks
-        fcntl.flock(lock, fcntl.LOCK_SH)  # until this process ends, however it does
     os.dup2(1, 2)
     if os.environ["LOCAL_RANK"] == "0":  # one a node: the ranks agree on stopping
         threading.Thread(target=_pass_on_signals, daemon=True).start()
@@ -61,15 +54,13 @@ def as_rank(outcomes: Path) -> Iterator[None]:
         leave(0, "finished")
     except SystemExit:
         leave(EXIT_INTERRUPTED, "stopped")
-    except TooLarge as stop:
-        leave(EXIT_INTERRUPTED, "interrupted", text=str(stop))  # torchrun then ends the others, which wait for this one
-    except Interrupted as stop:
-        leave(0, "interrupted", text=str(stop))
-    except UserError as error:
-        leave(2, "refused", text=str(error))
+    except (Interrupted, UserError) as error:
+        # torchrun lets the others end after status 0, and ends them otherwise: those that wait for this one
+        status = 0 if type(error) is Interrupted else 2
+        leave(status, type(error).__name__, arguments=error.args)
     except Exception as error:
         if isinstance(error, OSError) and error.errno is not None:
-            leave(2, "os_error", arguments=[error.errno, error.strerror, error.filename])
+            leave(2, "OSError", arguments=[error.errno, error.strerror, error.filename])
         ignore_stop_signals()
         frames = traceback.extract_tb(error.__traceback__)
         kind = "lost" if any(frame.filename.endswith(_COLLECTIVES) for frame in frames) else "failed"

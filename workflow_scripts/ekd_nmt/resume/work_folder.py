@@ -46,6 +46,12 @@ class Job(BaseModel):
     options: dict[str, Any]  # in JSON's types
     inputs: dict[str, str]  # path, as the job was given it, → SHA-256
 
+    @classmethod
+    def of(cls, command: str, revision: int, options: Mapping[str, Any], inputs: Iterable[Path]) -> Job:
+        """The job of a command with a ``REVISION``: all options, in JSON's types, and all files that decide."""
+        hashes = {str(path): sha256(path) for path in inputs}
+        return cls.model_validate({"command": command, "revision": revision, "options": options, "inputs": hashes})
+
     @property
     def key(self) -> str:
         """A hash of the job. Paths are not part of it, so inputs may be moved."""
@@ -66,33 +72,19 @@ class WorkFolder:
     """The folder of a job's unfinished work. Only :meth:`open` and :meth:`inherited` give the right to write to it."""
 
     def __init__(self, path: Path, lease: Lease | None = None):
-        self.path, self._held = path, lease
-
-    @property
-    def _lease(self) -> Lease:
-        assert self._held is not None, "the folder was not opened"
-        return self._held
+        self.path, self._lease = path, lease or Lease(path, "command", token=None)  # held by nobody
 
     @classmethod
     @contextlib.contextmanager
-    def open(
-        cls, parent: Path, *, command: str, revision: int, options: Mapping[str, Any], inputs: Iterable[Path]
-    ) -> Iterator[WorkFolder]:
-        """Hold the folder of a job for the duration of a block; another process that has it is waited for.
+    def open(cls, parent: Path, job: Job) -> Iterator[WorkFolder]:
+        """Hold ``{parent}/progress/{key}`` for the duration of a block; another process that has it is waited for.
 
-        Args:
-            parent: the folder is ``{parent}/progress/{key}``. It is removed in the end if no work was done in it.
-            command: name of the command.
-            revision: its REVISION.
-            options: all options that decide the result, in JSON's types.
-            inputs: all files that decide the result.
+        The folder is removed in the end if no work was done in it.
 
         Raises:
             UserError: another process holds it.
         """
-        hashes = {str(path): sha256(path) for path in inputs}
-        job = Job(command=command, revision=revision, options=dict(options), inputs=hashes)
-        with hold(parent / "progress" / job.key, command) as lease:
+        with hold(parent / "progress" / job.key, job.command) as lease:
             work = cls(parent / "progress" / job.key, lease)
             if work.job != job:
                 write_json(work.path / JOB, job.model_dump())
@@ -212,7 +204,7 @@ class WorkFolder:
         A process of another machine counts as running until its lock is older than :data:`HEARTBEAT_SECONDS`. So does
         one that has a lock and has not written ``owner.json`` yet.
         """
-        owner = read_json_if_valid(self.path / OWNER, Owner)
+        owner: Owner | None = read_json_if_valid(self.path / OWNER, Owner)
         if owner is not None and owner.is_local:
             latest = time.time() if owner.since is None else owner.since + _CLOCK_SECONDS
             with contextlib.suppress(psutil.NoSuchProcess):
@@ -220,15 +212,10 @@ class WorkFolder:
                 if process.status() != psutil.STATUS_ZOMBIE and process.create_time() <= latest:
                     return owner
             return None
-        age = self.heartbeat_age()
-        return (owner or Owner()) if age is not None and age < HEARTBEAT_SECONDS else None
-
-    def heartbeat_age(self) -> float | None:
-        """Seconds since the lock was refreshed, or None if there is none."""
-        try:
-            return max(0.0, time.time() - (self.path / LOCK).lstat().st_mtime)
-        except OSError:
-            return None
+        with contextlib.suppress(OSError):  # there is no lock
+            if time.time() - (self.path / LOCK).lstat().st_mtime < HEARTBEAT_SECONDS:
+                return owner or Owner()
+        return None
 
 
 def work_folders(experiment: Path) -> list[WorkFolder]:
@@ -240,18 +227,10 @@ def work_folders(experiment: Path) -> list[WorkFolder]:
         experiment: ``results/{experiment}``.
     """
     runs = [run for system in _folders(experiment) for run in _folders(system) if run.name.startswith("seed")]
-    parents = [parent for run in runs for parent in (run / "cache/progress", run / "progress")]
-    found = [
-        folder
-        for parent in parents
-        if not parent.is_symlink() and not parent.parent.is_symlink()
-        for folder in _folders(parent)
-    ]
+    places = [place for run in runs for place in (*_folders(run, "cache"), run)]
+    found = [folder for place in places for progress in _folders(place, "progress") for folder in _folders(progress)]
     return [WorkFolder(folder) for folder in found if _KEY.fullmatch(folder.name)]
 
 
-def _folders(parent: Path) -> list[Path]:
-    try:
-        return sorted(Path(entry.path) for entry in os.scandir(parent) if entry.is_dir(follow_symlinks=False))
-    except (FileNotFoundError, NotADirectoryError):
-        return []
+def _folders(parent: Path, pattern: str = "*") -> list[Path]:
+    return sorted(path for path in parent.glob(pattern) if path.is_dir() and not path.is_symlink())
