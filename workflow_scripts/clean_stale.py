@@ -20,7 +20,8 @@ from ekd_nmt.cluster.cache_size import amount
 from ekd_nmt.cluster.processes import controllers, steps
 from ekd_nmt.common.command import json_argument, revision, run
 from ekd_nmt.common.errors import UserError
-from ekd_nmt.common.files import read_object, sha256
+from ekd_nmt.common.files import sha256
+from ekd_nmt.common.json_files import read_json_if_valid
 from ekd_nmt.config.experiment import Experiment
 from ekd_nmt.resume.cleanup import remove, remove_if_empty, size_of, temporaries
 from ekd_nmt.resume.work_folder import Job, WorkFolder, work_folders
@@ -143,7 +144,7 @@ def _models(system: str, seed: int, exp: Experiment) -> set[str]:
 def _is_finished(job: Job, system: str, seed: int, exp: Experiment) -> bool:
     """Whether the job's result is there, made with the same options, and newer than all inputs."""
     if job.command == "train":
-        made = read_object(Path(exp.run_path(system, seed, "config.json")))
+        made = read_json_if_valid(Path(exp.run_path(system, seed, "config.json")), dict)
         same = made is not None and differences(made, job.options) is None
         results = [exp.run_path(system, seed, "model.pt")] if same else []
     elif job.command == "cache_teacher":

@@ -12,7 +12,7 @@ pytestmark = pytest.mark.dag
 
 REPORT = {("data_report",)}
 BINARIZED = REPORT | {("binarize",)}
-JOINED_BPE = BINARIZED | {("join_bpe",)}
+JOINED_BPE = BINARIZED | {("join_bpe_shards",)}
 APPLIED = JOINED_BPE | {("apply_bpe_shard", "0000"), ("apply_bpe", "valid"), ("apply_bpe", "test")}
 FROM_JOIN = APPLIED | {("join_shards",), ("learn_bpe",)}
 FROM_PREPARE = FROM_JOIN | {("prepare_shard", "0000"), ("prepare", "valid"), ("prepare", "test")}

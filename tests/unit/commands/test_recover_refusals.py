@@ -9,7 +9,7 @@ import pytest
 
 import recover
 from ekd_nmt.cluster.orphans import find_orphans, refuse_second_copies
-from ekd_nmt.cluster.processes import LEASED
+from ekd_nmt.cluster.rule_table import LEASED
 from ekd_nmt.common.errors import UserError
 from left_behind import RUN, running, step, wait_for
 from left_by_slurm import DOWN, answering, call, command, put_workflow, with_slurm

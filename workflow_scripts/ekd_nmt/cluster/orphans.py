@@ -7,7 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
 
-from ekd_nmt.cluster.processes import LEASED, Process, steps
+from ekd_nmt.cluster.processes import Process, steps
+from ekd_nmt.cluster.rule_table import LEASED
 from ekd_nmt.common.errors import UserError
 from ekd_nmt.resume.lease import Owner
 from ekd_nmt.resume.work_folder import WorkFolder, work_folders
@@ -83,7 +84,8 @@ def queue(folder: Path) -> tuple[list[Job], list[Job], str | None]:
     if answer.returncode:
         reason = (answer.stderr.strip().splitlines() or ["no reason given"])[-1]
         return [], [], f"squeue failed: {reason}"
-    own, others = [], []
+    own: list[Job] = []
+    others: list[Job] = []
     for line in answer.stdout.splitlines():
         number, state, elapsed, name, rest = [*map(str.strip, line.split("|", 4)), *[""] * 5][:5]
         place, _, comment = rest.rpartition("|")

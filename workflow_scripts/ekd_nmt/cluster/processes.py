@@ -10,7 +10,8 @@ from pathlib import Path
 
 import psutil
 
-LEASED = frozenset({"cache_teacher", "fetch", "train", "translate"})  # rules whose steps hold a lease while they write
+from ekd_nmt.cluster.rule_table import LEASED
+
 _PYTHON = re.compile(r"python[0-9.]*")
 _RECOVER = "recover.py"  # becomes a controller in the end
 # calls of Snakemake that run nothing
@@ -61,7 +62,7 @@ class Process:
 
     @property
     def is_leased(self) -> bool:
-        """Whether a second copy of this step waits for it: it does nothing but what rules of :data:`LEASED` do."""
+        """Whether a second copy of this step waits for it: all rules that it runs are leased."""
         options = self.snakemake
         if options is None:
             return Path(self._script or "").stem in LEASED

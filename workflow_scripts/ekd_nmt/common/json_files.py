@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TypeVar
 
 from pydantic import TypeAdapter, ValidationError
 
@@ -14,7 +14,7 @@ T = TypeVar("T")
 FIX = "delete it and run the step that writes it"
 
 
-def read_json(path: Path, kind: type[T] | Any, fix: str = FIX) -> T:
+def read_json(path: Path, kind: type[T], fix: str = FIX) -> T:
     """Read a JSON file and check it against a type.
 
     Args:
@@ -40,7 +40,7 @@ def read_json(path: Path, kind: type[T] | Any, fix: str = FIX) -> T:
         raise UserError(f"{path}: {key!r} is missing or of a wrong type; {fix}") from error
 
 
-def read_json_if_valid(path: Path, kind: type[T] | Any) -> T | None:
+def read_json_if_valid(path: Path, kind: type[T]) -> T | None:
     """Read a JSON file as :func:`read_json` does; None if that would fail."""
     try:
         return read_json(path, kind)

@@ -18,7 +18,7 @@ from ekd_nmt.config.checks import check
 from ekd_nmt.config.errors import validation_message
 from ekd_nmt.config.manifest import Dataset, load_manifest
 from ekd_nmt.config.models import Config, Distillation, Model, System, Training, overridable
-from ekd_nmt.config.types import SPLITS, Strict
+from ekd_nmt.config.types import SPLITS, StoredTokens, Strict
 
 
 class Experiment:
@@ -91,7 +91,8 @@ class Experiment:
         if budget is None:
             return self._training(system).max_update
         limits = [self.updates(stage) for stage in self.lineage(budget)]
-        return None if None in limits else sum(limits)
+        known = [limit for limit in limits if limit is not None]
+        return sum(known) if len(known) == len(limits) else None
 
     # What a training reads besides the corpus
 
@@ -102,9 +103,10 @@ class Experiment:
 
     def teacher_cache(self, system: str, seed: int) -> str | None:
         """The folder of the teacher's stored distributions, or None if the system learns from none."""
-        if not self.cached(system):
+        teacher = self.teacher(system)
+        if teacher is None or not self.cached(system):
             return None
-        return self.cache_path(self.teacher(system), self.teacher_seed(system, seed), self.cache_variant(system))
+        return self.cache_path(teacher, self.teacher_seed(system, seed), self.cache_variant(system))
 
     def init_file(self, system: str, seed: int) -> str | None:
         """The model file of the stage before, or None for a random start."""
@@ -127,16 +129,17 @@ class Experiment:
         """Folder of a teacher's cache; its summary is the ``.json`` file beside it."""
         return self.run_path(teacher, seed, f"cache/{variant}")
 
-    def caches(self) -> dict[tuple[str, int, str], tuple[int | str, float]]:
+    def caches(self) -> dict[tuple[str, int, str], tuple[StoredTokens, float]]:
         """Each cache that is read: (teacher, its seed, variant) → (top_k, temperature).
 
         In the order of the systems and seeds that first read them.
         """
-        found = {}
+        found: dict[tuple[str, int, str], tuple[StoredTokens, float]] = {}
         for system in filter(self.cached, self.systems):
-            options = self.distillation(system)
+            options, teacher = self.distillation(system), self.teacher(system)
+            assert teacher is not None
             for seed in self.seeds:
-                key = (self.systems[system].teacher, self.teacher_seed(system, seed), self.cache_variant(system))
+                key = (teacher, self.teacher_seed(system, seed), self.cache_variant(system))
                 found[key] = (options.top_k, options.temperature)
         return found
 

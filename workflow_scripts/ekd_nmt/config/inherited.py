@@ -23,7 +23,7 @@ def inherited(default: Mapping[str, Any], given: Mapping[str, Any]) -> list[str]
     """
     if given.get("experiment") in (None, default["experiment"]):
         return []
-    usual = Config.model_construct().model_dump(mode="json")
+    usual = Config.model_construct(experiment="", models={}, systems={}).model_dump(mode="json")
     corpus = (given.get("data") or {}).get("corpus", default["data"]["corpus"])
     return [
         ".".join(path)

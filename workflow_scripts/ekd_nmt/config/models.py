@@ -258,7 +258,7 @@ def _optional(model: type[Strict], name: str, without: tuple[str, ...] = ()) -> 
     for key, info in model.model_fields.items():
         if key in without:
             continue
-        annotation = info.annotation
+        annotation: Any = info.annotation
         if isinstance(annotation, type) and issubclass(annotation, Strict):
             annotation = _optional(annotation, f"{name}{annotation.__name__}")
         elif info.metadata:

@@ -43,7 +43,8 @@ class Strict(BaseModel):
         Numbers as text are allowed, because Snakemake reads those inside ``--config key=[…]`` as text, and PyYAML 1e-3.
         """
         values = value if isinstance(value, list) else [value]
-        is_switch = cls.model_fields[info.field_name].annotation in (bool, bool | None)
+        annotation: Any = cls.model_fields[str(info.field_name)].annotation
+        is_switch = annotation in (bool, bool | None)
         if not is_switch and any(isinstance(each, bool) for each in values):
             raise ValueError("expected a number or text; text that YAML reads as true or false needs quotes")
         return value
