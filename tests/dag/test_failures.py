@@ -30,8 +30,6 @@ def main():
     raise UserError(f"{folder.parent.name}: the teacher has\\nanother dictionary; train it again")
 
 
-REVISION = 1
-
 run(main)
 """
 OUTPUTS = ("model.pt", "train.json", "config.json", "training.jsonl")
