@@ -40,7 +40,7 @@ def draw(output, folder, path=None):
 def test_phases_are_the_files_that_declare_the_rules(tmp_path):
     (tmp_path / "rules").mkdir()
     (tmp_path / "rules/data.smk").write_text("rule fetch:\n    output:\n\n\nif demo:\n\n    rule generate:\n")
-    (tmp_path / "rules/distil.smk").write_text("checkpoint cache_teacher:\n    input:\n# rule none of this\n")
+    (tmp_path / "rules/distil.smk").write_text("rule cache_teacher:\n    input:\n# rule none of this\n")
     (tmp_path / "rules/bpe.smk").write_text("use rule apply_bpe as apply_bpe_shard with:\n    input:\n")
     assert draw_dag.read_phases(tmp_path) == {
         "fetch": "data",
