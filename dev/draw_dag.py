@@ -28,7 +28,6 @@ COLOURS = {
     "distil": "#f6c7c1",
     "evaluate": "#e2d3f0",
     "results": "#fdf3b5",
-    "export": "#dcdcdc",
     "maintenance": "#f0f0f0",
 }
 HEAD = """digraph workflow {{
@@ -38,7 +37,7 @@ HEAD = """digraph workflow {{
     edge[color="#8c8c8c", arrowsize=0.6];
 """
 FONT = "Helvetica,Arial,sans-serif"
-RULE = re.compile(r"^\s*(?:rule|checkpoint|use rule \w+ as)\s+(\w+)\s*(?::|with:)", re.MULTILINE)
+RULE = re.compile(r"^\s*(?:rule|use rule \w+ as)\s+(\w+)\s*(?::|with:)", re.MULTILINE)
 NODE = re.compile(r'(\d+)\[label = "(.*?)", color = ".*?", style="(.*?)"\]')
 
 

@@ -13,6 +13,7 @@ from snakemake.common.configfile import load_configfile
 sys.path.insert(0, f"{workflow.basedir}/workflow_scripts")
 
 from ekd_nmt.common.command import prepend_to_path
+from ekd_nmt.common.command import revision as read_revision
 from ekd_nmt.common.errors import UserError
 from ekd_nmt.common.logs import error_lines
 from ekd_nmt.config.experiment import Experiment
@@ -97,11 +98,9 @@ wildcard_constraints:
 def revision(command):
     """A command's REVISION, as a parameter of the rules that call it.
 
-    Snakemake does not notice a change of the code behind a ``shell:``. The file is read and not imported, because every
-    job reads the rules again. The name is part of the value, see :func:`flags`.
+    Snakemake does not notice a change of the code behind a ``shell:``. The name is part of the value, see :func:`flags`.
     """
-    source = Path(workflow.basedir, "workflow_scripts", f"{command}.py").read_text(encoding="utf-8")
-    return f"{command} revision {re.search(r'^REVISION = ([0-9]+)', source, re.MULTILINE)[1]}"
+    return f"{command} revision {read_revision(command)}"
 
 
 def optional_flag(flag, path):

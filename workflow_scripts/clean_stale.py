@@ -21,7 +21,8 @@ from ekd_nmt.cluster.cache_size import amount
 from ekd_nmt.cluster.processes import refuse_beside_controller, steps
 from ekd_nmt.common.command import json_argument, revision, run
 from ekd_nmt.common.errors import UserError
-from ekd_nmt.common.files import read_object, sha256
+from ekd_nmt.common.files import sha256
+from ekd_nmt.common.json_files import read_json_if_valid
 from ekd_nmt.config.experiment import Experiment
 from ekd_nmt.resume.work_folder import Job, WorkFolder, work_folders
 
@@ -135,7 +136,7 @@ def _is_finished(job: Job, system: str, seed: str, exp: Experiment) -> bool:
     """Whether the job is a training whose model is there, made with the same options, and newer than all inputs."""
     model, made = (
         Path(exp.run_path(system, seed, "model.pt")),
-        read_object(Path(exp.run_path(system, seed, "config.json"))),
+        read_json_if_valid(Path(exp.run_path(system, seed, "config.json")), dict),
     )
     if job.command != "train" or not model.is_file() or made is None or differences(made, job.options) is not None:
         return False

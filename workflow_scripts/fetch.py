@@ -45,12 +45,7 @@ DISK_FULL = {errno.ENOSPC, errno.EDQUOT}
 
 
 class TemporaryFailure(Exception):
-    """A failure that may pass: the server is busy, the connection broke.
-
-    Args:
-        message: what failed.
-        retry_after: seconds that the server asks to wait.
-    """
+    """A failure that may pass: the server is busy and asks to wait some seconds, or the connection broke."""
 
     def __init__(self, message: str, retry_after: float = 0.0):
         super().__init__(message)
@@ -91,14 +86,6 @@ def retry_after(response: requests.Response) -> float:
     return 0.0
 
 
-def save_version(response: requests.Response, part: Path) -> None:
-    """Keep the version that ``part``, which must be empty, is started from."""
-    if (new := version(response)) is None:
-        version_file(part).unlink(missing_ok=True)
-    else:
-        version_file(part).write_text(new, encoding="latin-1")
-
-
 def discard(part: Path) -> None:
     """Delete what was received."""
     version_file(part).unlink(missing_ok=True)
@@ -129,12 +116,7 @@ def check_response(response: requests.Response, entry: DataFile, part: Path, hav
 def check_size(announced: int | None, entry: DataFile, part: Path, have: int, max_bytes: int) -> None:
     """Refuse a transfer that cannot succeed before it begins; raises as :func:`receive` does.
 
-    Args:
-        announced: bytes of the whole file according to the server, ``None`` if unknown.
-        entry: the file.
-        part: where it is being written.
-        have: bytes in ``part``, which are resumed or replaced.
-        max_bytes: maximum size if the manifest gives none.
+    ``announced`` is the size of the whole file according to the server, ``have`` that of ``part``.
     """
     if announced is not None and entry.bytes is not None and announced != entry.bytes:
         problem = f"{announced} bytes instead of {entry.bytes}"
@@ -186,7 +168,9 @@ def receive(entry: DataFile, part: Path, max_bytes: int, progress_fd: int) -> No
             Progress(entry.name, received, entry.bytes or announced, progress_fd) as progress,
         ):
             if not resumed:
-                save_version(response, part)
+                version_file(part).unlink(missing_ok=True)
+                if (new := version(response)) is not None:
+                    version_file(part).write_text(new, encoding="latin-1")
             for block in response.raw.stream(BLOCK, decode_content=False):
                 received += handle.write(block)
                 progress.add(len(block))
@@ -221,19 +205,13 @@ def attempt(entry: DataFile, part: Path, max_bytes: int, progress_fd: int) -> No
 
 
 def report_retry(state: tenacity.RetryCallState) -> None:
-    """Log a failed attempt and the pause before the next."""
+    """Print the failure and the time until the next attempt."""
     assert state.outcome is not None
-    assert state.next_action is not None
-    print(f"{state.outcome.exception()}; retrying in {state.next_action.sleep:.0f} s", file=sys.stderr)
+    print(f"{state.outcome.exception()}; retrying in {state.upcoming_sleep:.0f} s", file=sys.stderr)
 
 
-def download(
-    entry: DataFile, output: Path, attempts: int, back_off: float, max_bytes: int = MAX_BYTES, progress_fd: int = 2
-) -> str:
-    """Download to ``output``, waiting about ``back_off`` seconds after the first failure and twice as long each time.
-
-    Returns:
-        The :func:`manifest.verdict` of it.
+def download(entry: DataFile, output: Path, attempts: int, back_off: float, max_bytes: int, progress_fd: int) -> str:
+    """Download to ``output``; return :func:`manifest.verdict` of it. Arguments as for :func:`fetch`.
 
     Raises:
         Unavailable: the file cannot be downloaded.
@@ -291,7 +269,7 @@ def fetch(
         output: where to put it.
         mirror: folder to search first.
         attempts: downloads to try before giving up.
-        back_off: seconds to wait after the first.
+        back_off: seconds to wait after the first failure, about twice as long after each further one.
         files: all files of the data set; the error message lists the missing ones.
         max_bytes: maximum size if the manifest gives none.
         progress_fd: descriptor of a terminal to draw a progress bar on.

@@ -1,4 +1,4 @@
-"""Expected sets of jobs, and the dependences between the systems of the default experiment."""
+"""Expected sets of jobs, and which systems of the default experiment depend on which."""
 
 from configurations import SYSTEMS
 
@@ -20,6 +20,13 @@ JUNIOR_LINE = ["junior_teacher", "junior_student", "master_student", "takd_assis
 TABLES = {("bleu_table",), ("cost_table",)}
 
 
+JOINED = {("apply_bpe_shard", "0000"), ("join_bpe_shards",), ("binarize",), ("data_report",)}
+APPLIED = JOINED | {("apply_bpe", "valid"), ("apply_bpe", "test")}
+BPE = APPLIED | {("learn_bpe",)}
+TRAIN_TOKENS = {("prepare_shard", "0000"), ("join_shards",)}
+PREPARED = TRAIN_TOKENS | {("prepare", "valid"), ("prepare", "test")}
+
+
 def evaluated(*systems, seeds=("1",)):
     """Jobs that translate and score some systems, and the tables."""
     return TABLES | {(rule, system, seed) for rule in ("translate", "score") for system in systems for seed in seeds}
@@ -38,3 +45,8 @@ def cached(*teachers, seeds=("1",), variant="top32"):
 def rebuilt(*systems):
     """As :func:`trained`, and the teachers among the systems are cached again."""
     return trained(*systems) | cached(*(system for system in systems if system in TEACHERS))
+
+
+MODELS = rebuilt(*SYSTEMS)
+FROM_BPE = BPE | MODELS
+FROM_CORPUS = {("generate",), ("shard_corpus",)} | PREPARED | FROM_BPE

@@ -52,14 +52,11 @@ def test_inherited_values_of_the_demo_are_reported_once(fresh_clone, tmp_path):
     assert "warning" not in run_with(fresh_clone, tmp_path, overlay, "--mode", "subprocess").output
 
 
-def test_warnings_are_shown_once(fresh_clone, tmp_path):
+def test_warnings_are_shown_once_and_not_repeated_by_jobs(fresh_clone, tmp_path):
     run = run_with(fresh_clone, tmp_path, "table: {senior: nobody}")
     assert run.returncode == 0, run.output
     assert run.output.splitlines().count(WARNING) == 1
     assert "warnings.warn" not in run.output
-
-
-def test_jobs_do_not_repeat_them(fresh_clone, tmp_path):
     # as Snakemake calls itself for each job
     run = run_with(fresh_clone, tmp_path, "table: {senior: nobody}", "--mode", "subprocess")
     assert run.returncode == 0, run.output
@@ -80,13 +77,6 @@ def test_dry_run_prints_the_size_of_the_teacher_caches_once(fresh_clone):
     ]
     assert announced(snakemake(fresh_clone, "-n", "--config", "distillation={teacher_mode: online}")) == []
 
-
-def test_only_the_dry_run_of_a_user_prints_it(fresh_clone):
+    # only the dry-run of a user prints it
     assert announced(snakemake(fresh_clone, "-n", "--mode", "subprocess")) == []
     assert announced(snakemake(fresh_clone, "--dag")) == []
-
-
-def test_numbers_given_on_the_command_line(fresh_clone):
-    run = snakemake(fresh_clone, "-n", "--config", "seeds=[1, 2]", "training={dropout: 0.2}")
-    assert run.returncode == 0, run.output
-    assert {job[-1] for job in run.jobs if job[0] == "train"} == {"1", "2"}

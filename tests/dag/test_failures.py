@@ -4,7 +4,7 @@ import os
 import time
 
 import pytest
-from expected_jobs import cached, trained
+from expected_jobs import NOTHING, cached, trained
 from workflow_runs import dry_run, snakemake
 
 from project_copy import copy_project
@@ -30,8 +30,6 @@ def main():
     raise UserError(f"{folder.parent.name}: the teacher has\\nanother dictionary; train it again")
 
 
-REVISION = 1
-
 run(main)
 """
 OUTPUTS = ("model.pt", "train.json", "config.json", "training.jsonl")
@@ -41,10 +39,28 @@ def errors(run):
     return [line for line in run.stderr.splitlines() if line.startswith("error: ")]
 
 
-def test_failed_trainings(project):
-    script = project.folder / "workflow_scripts/train.py"
+def run_failing(project, command, changes):
+    """Edit the configuration and run with a command that fails."""
+    script = project.folder / f"workflow_scripts/{command}.py"
     working = script.read_text()
     script.write_text(FAILING)
+    project.edit(changes)
+    failed = snakemake(project.folder, "--cores", "2", "--keep-going")
+    assert failed.returncode == 1
+    script.write_text(working)
+    return failed
+
+
+def assert_repaired(project, expected):
+    """What failed runs again, and all that follows."""
+    run = snakemake(project.folder, "--cores", "2")
+    assert run.returncode == 0, run.stderr
+    assert not errors(run)
+    assert run.jobs == expected
+    assert dry_run(project.folder) == NOTHING
+
+
+def test_failed_trainings(project):
     runs = project.folder / "results/demo"
     old_log = runs / "student/seed1/logs/train.log"
     old_log.write_text("error: from yesterday\n")
@@ -52,10 +68,7 @@ def test_failed_trainings(project):
     failed = ("takd_student", "senior_student")
     others = {path: path.read_bytes() for path in runs.glob("*/seed1/*.*") if path.parts[-3] not in failed}
 
-    project.edit({f"systems.{system}.lr": 1e-3 for system in failed})
-    run = snakemake(project.folder, "--cores", "2", "--keep-going")
-
-    assert run.returncode == 1
+    run = run_failing(project, "train", {f"systems.{system}.lr": 1e-3 for system in failed})
     assert run.jobs == {("train", system, "1") for system in failed}
     assert sorted(errors(run)) == sorted(
         f"error: {system}: the teacher has another dictionary; train it again  "
@@ -67,25 +80,15 @@ def test_failed_trainings(project):
     assert {path: path.read_bytes() for path in others} == others
 
     # the old scores are still there, and must not count as those of the new models
-    script.write_text(working)
-    run = snakemake(project.folder, "--cores", "2")
-    assert run.returncode == 0, run.stderr
-    assert not errors(run)
-    assert run.jobs == trained(*failed)
-    assert dry_run(project.folder) == set()
+    assert_repaired(project, trained(*failed))
 
 
 def test_failed_cache(project):
-    script = project.folder / "workflow_scripts/cache_teacher.py"
-    working = script.read_text()
-    script.write_text(FAILING)
     caches = project.folder / "results/demo/takd_assistant/seed1/cache"
     model = project.folder / "results/demo/takd_student/seed1/model.pt"
     old_model = model.read_bytes()
 
-    project.edit({"systems.takd_assistant.lr": 1e-3})
-    run = snakemake(project.folder, "--cores", "2", "--keep-going")
-    assert run.returncode == 1
+    run = run_failing(project, "cache_teacher", {"systems.takd_assistant.lr": 1e-3})
     assert cached("takd_assistant") < run.jobs
     assert ("train", "takd_student", "1") not in run.jobs
     assert errors(run) == [
@@ -94,12 +97,7 @@ def test_failed_cache(project):
     ]
     assert not list(caches.glob("*"))
     assert model.read_bytes() == old_model
-
-    script.write_text(working)
-    run = snakemake(project.folder, "--cores", "2")
-    assert run.returncode == 0, run.stderr
-    assert run.jobs == cached("takd_assistant") | trained("takd_student")
-    assert dry_run(project.folder) == set()
+    assert_repaired(project, cached("takd_assistant") | trained("takd_student"))
 
 
 def test_wrong_file_in_the_mirror_folder(tmp_path):

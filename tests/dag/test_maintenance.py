@@ -6,13 +6,12 @@ import shutil
 import signal
 import subprocess
 import sys
-import time
 
 import pytest
 from workflow_runs import dry_run, snakemake
 
 from configurations import experiment
-from left_behind import unfinished
+from left_behind import unfinished, wait_for
 from project_copy import ROOT
 
 pytestmark = pytest.mark.dag
@@ -45,13 +44,6 @@ def make(folder, target, *words):
     command = ["make", "--old-file=env", "--no-print-directory", target, *words]
     how = {"stdin": subprocess.DEVNULL, "capture_output": True, "text": True, "check": False, "timeout": 300}
     return subprocess.run(command, cwd=folder, env=environment, **how)
-
-
-def wait_for(condition):
-    end = time.monotonic() + 120
-    while not condition():
-        assert time.monotonic() < end, "it does not happen"
-        time.sleep(0.1)
 
 
 def progress(folder, system, *models, **changes):

@@ -1,12 +1,13 @@
-"""The real Snakefile in a fresh clone, without data or network: presets, targets, lint, graphs."""
+"""The real Snakefile in a fresh clone, without data or network: presets, targets, requests, lint, graphs."""
 
 import re
 
 import pytest
-from expected_jobs import TABLES, TEACHERS, cached, evaluated, trained
+from expected_jobs import MODELS, NOTHING, TEACHERS, cached, evaluated
 from workflow_runs import dry_run, snakemake
 
 from configurations import PRESETS, SYSTEMS
+from ekd_nmt.cluster.rule_table import RULES
 from ekd_nmt.config.manifest import load_manifest
 from ekd_nmt.config.types import SPLITS
 from project_copy import ROOT
@@ -36,60 +37,59 @@ ACQUIRED = {
 SHARDS = {"iwslt14.yaml": 4, "tatoeba.yaml": 4, "local.yaml": 2, "wmt17.yaml": 32, "wmt23.yaml": 32}
 
 
-def of_rule(jobs, *rules):
-    return {job for job in jobs if job[0] in rules}
+DATA = {("generate",)} | ALWAYS | {(rule, "0000") for rule in SHARDED}
+WHOLE = DATA | MODELS
+WITH_GPU = {name for name, rule in RULES.items() if rule.gpu}
 
 
-def runs(rule, *systems):
-    return {(rule, system, "1") for system in systems}
-
-
-def in_shards(count=1):
-    return {(rule, f"{number:04d}") for rule in SHARDED for number in range(count)}
+def check_requests(resources):
+    """Every job requests memory and time, and those of three rules a GPU."""
+    for rule, requests in resources:
+        assert type(requests["mem_mb"]) is type(requests["runtime"]) is int, (rule, requests)
+        assert "<TBD>" not in requests.values(), (rule, requests)
+        assert requests.get("gpu") == (1 if rule in WITH_GPU else None), (rule, requests)
 
 
 @pytest.mark.parametrize("preset", PRESETS, ids=lambda path: path.stem)
 def test_preset_plans_all_nine_systems(fresh_clone, preset):
-    jobs = dry_run(fresh_clone, "--configfile", f"config/{preset.name}")
-    expected = trained(*SYSTEMS) | cached(*TEACHERS)
-    assert jobs == ALWAYS | in_shards(SHARDS.get(preset.name, 1)) | expected | ACQUIRED[preset.name]
-    assert of_rule(jobs, "train") == runs("train", *SYSTEMS)
+    run = snakemake(fresh_clone, "-n", "--configfile", f"config/{preset.name}")
+    assert run.returncode == 0, run.output
+    shards = {(rule, f"{number:04d}") for rule in SHARDED for number in range(SHARDS.get(preset.name, 1))}
+    assert run.jobs == ALWAYS | shards | MODELS | ACQUIRED[preset.name]
+    assert len(run.resources) == len(run.jobs)
+    check_requests(run.resources)
 
 
-def test_target_data_trains_nothing(fresh_clone):
-    assert dry_run(fresh_clone, "data") == {("generate",), ("data",)} | ALWAYS | in_shards()
+OF_MASTER = [("junior_teacher", "1"), ("junior_student", "1"), ("senior_teacher", "1"), ("master_student", "1")]
+TARGETS = {
+    "data": DATA | {("data",)},
+    "models": WHOLE - evaluated(*SYSTEMS) | {("models",)},
+    # all but the report and the other table
+    "results/bleu_table.csv": WHOLE - {("cost_table",), ("data_report",)},
+    "results/cost_table.csv": WHOLE - {("bleu_table",), ("data_report",)},
+    # its own chain alone
+    "results/demo/master_student/seed1/model.pt": DATA - {("data_report",)}
+    | {("train", *model) for model in OF_MASTER}
+    | cached("junior_teacher", "senior_teacher"),
+}
 
 
-def test_target_models_evaluates_nothing(fresh_clone):
-    jobs = dry_run(fresh_clone, "models")
-    expected = ALWAYS | in_shards() | (trained(*SYSTEMS) - evaluated(*SYSTEMS)) | cached(*TEACHERS)
-    assert jobs == {("generate",), ("models",)} | expected
-
-
-@pytest.mark.parametrize("table", ["bleu_table", "cost_table"])
-def test_target_table_needs_all_but_the_report_and_the_other_table(fresh_clone, table):
-    others = TABLES - {(table,)} | {("data_report",)}
-    assert dry_run(fresh_clone, f"results/{table}.csv") == dry_run(fresh_clone) - others
-
-
-def test_target_model_trains_its_own_chain_alone(fresh_clone):
-    jobs = dry_run(fresh_clone, "results/demo/master_student/seed1/model.pt")
-    chain = "junior_teacher", "junior_student", "senior_teacher", "master_student"
-    assert of_rule(jobs, "train") == runs("train", *chain)
-    assert not of_rule(jobs, "translate", "score", "bleu_table")
+@pytest.mark.parametrize(("target", "expected"), TARGETS.items(), ids=TARGETS)
+def test_target_needs_nothing_else(fresh_clone, target, expected):
+    assert dry_run(fresh_clone, target) == expected
 
 
 def test_every_seed_has_its_own_initial_model_and_the_first_teacher(fresh_clone):
     model = "results/demo/master_student/seed7/model.pt"
     jobs = dry_run(fresh_clone, model, "--config", "seeds=[3,7]")
-    assert of_rule(jobs, "train") == {
+    assert {job for job in jobs if job[0] == "train"} == {
         ("train", "junior_teacher", "3"),
         ("train", "senior_teacher", "3"),
         ("train", "junior_student", "7"),
         ("train", "master_student", "7"),
     }
     jobs = dry_run(fresh_clone, model, "--config", "seeds=[3,7]", "distillation={teacher_seed: same}")
-    assert {seed for _, _, seed in of_rule(jobs, "train")} == {"7"}
+    assert {job[2] for job in jobs if job[0] == "train"} == {"7"}
 
 
 def test_rows_follow_the_configuration_then_the_overlays(fresh_clone, tmp_path):
@@ -114,7 +114,48 @@ def test_graphs_are_plain_dot_with_every_training(fresh_clone):
     dag = snakemake(fresh_clone, "--dag")
     rules = snakemake(fresh_clone, "--rulegraph")
     assert (dag.returncode, rules.returncode) == (0, 0), dag.stderr + rules.stderr
-    trained = re.findall(r'label = "train\\n(?:seed: 1\\n)?system: (\w+)"', dag.stdout)
-    assert sorted(trained) == sorted(SYSTEMS)
+    found = re.findall(r'label = "train\\n(?:seed: 1\\n)?system: (\w+)"', dag.stdout)
+    assert sorted(found) == sorted(SYSTEMS)
     assert dag.stdout.count('label = "cache_teacher') == len(TEACHERS)
     assert rules.stdout.count('label = "train"') == 1
+
+
+# Requests
+
+
+def resources(folder, *arguments):
+    """Rule and resources of each planned job."""
+    run = snakemake(folder, "-n", *arguments)
+    assert run.returncode == 0, run.output
+    assert len(run.resources) >= 45
+    return run.resources
+
+
+def test_training_on_several_gpus_is_one_job(fresh_clone):
+    jobs = resources(fresh_clone, "--config", "training={gpus: 2}")
+    trainings = [requests for rule, requests in jobs if rule == "train"]
+    assert [(each["gpu"], each["nodes"]) for each in trainings] == [(2, 1)] * len(SYSTEMS)
+    assert {each["gpu"] for rule, each in jobs if rule in WITH_GPU - {"train"}} == {1}
+    jobs = resources(fresh_clone, "--config", "systems={senior_teacher: {gpus: 2, nodes: 3}}")
+    asked = sorted((each["gpu"], each["nodes"]) for rule, each in jobs if rule == "train")
+    assert asked == [(1, 1)] * (len(SYSTEMS) - 1) + [(6, 3)]
+    # then Snakemake's executor for SLURM leaves srun to the training
+    special = [{name: each.get(name) for name in ("mpi", "tasks", "tasks_per_gpu")} for _, each in jobs]
+    assert [each for each in special if any(value is not None for value in each.values())] == [
+        {"mpi": "srun", "tasks": 3, "tasks_per_gpu": 0}
+    ]
+
+
+def test_no_gpu_is_requested_on_a_cluster_without(fresh_clone):
+    jobs = resources(fresh_clone, "--config", "cluster={request_gpus: false, max_runtime: 15}")
+    assert not [rule for rule, requests in jobs if "gpu" in requests]
+    assert max(requests["runtime"] for _, requests in jobs) == 15
+
+
+def test_changed_requests_and_estimates_rerun_nothing(project):
+    for cluster in ("{request_gpus: false}", "{max_runtime: 30}"):
+        assert dry_run(project.folder, "--config", f"cluster={cluster}") == NOTHING
+    module = project.folder / "workflow_scripts/ekd_nmt/cluster/resource_estimates.py"
+    module.write_text(module.read_text().replace("IMPORTS = 550", "IMPORTS = 5500"))
+    assert "IMPORTS = 5500" in module.read_text()
+    assert dry_run(project.folder) == NOTHING

@@ -55,14 +55,10 @@ def test_the_plugin_asks_the_questions_that_are_recognised():
 
 
 @BOTH
-def test_a_cancelled_job_is_cancelled(ask, command):
+def test_a_cancelled_job_is_cancelled_and_an_error_is_an_empty_answer(ask, command):
     rows = "7|CANCELLED by 1000\n8|COMPLETED\n9|RUNNING\n"
     done = ask(command, f"printf '{rows}'", QUESTIONS[command])
     assert (done.returncode, done.stdout) == (0, rows.replace(" by 1000", ""))
-
-
-@BOTH
-def test_an_error_is_an_empty_answer(ask, command):
     done = ask(command, "echo '7|RUNNING'; echo 'Unable to contact slurm controller' >&2; exit 1", QUESTIONS[command])
     assert (done.returncode, done.stdout) == (0, "")
     assert "Unable to contact slurm controller" in done.stderr
@@ -95,13 +91,9 @@ def test_an_unwritable_log_prevents_no_question(ask, tmp_path):
 
 
 @BOTH
-def test_arguments_arrive_unchanged(ask, command):
+def test_arguments_and_other_calls_arrive_unchanged(ask, command):
     question = [*QUESTIONS[command], "a b", "*"]
     assert ask(command, """printf '%s\n' "$@" """, question).stdout.splitlines() == question
-
-
-@BOTH
-def test_other_calls_go_to_the_real_command(ask, command):
     done = ask(command, 'echo "7|CANCELLED by 1000 $1"; exit 3', ["a b"])
     assert (done.returncode, done.stdout) == (3, "7|CANCELLED by 1000 a b\n")
 

@@ -8,8 +8,6 @@ import subprocess
 import sys
 import termios
 import threading
-import time
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -19,6 +17,7 @@ from ekd_nmt.common.signals import EXIT_INTERRUPTED, STOP_SIGNALS
 from ekd_nmt.resume.lease import hold
 from failing_server import CONTENT, entry, ranged, stalled, unannounced, whole
 from fetch import BLOCK, DataFile
+from left_behind import wait_for
 
 SCRIPT = Path(__file__).parents[3] / "workflow_scripts" / "fetch.py"
 SHA256 = hashlib.sha256(CONTENT).hexdigest()
@@ -42,6 +41,12 @@ def write_manifest(folder: Path, *files: DataFile) -> Path:
     return folder / "m.yaml"
 
 
+@pytest.fixture
+def download(server, output, tmp_path):
+    """Arguments to download the server's file."""
+    return (write_manifest(tmp_path, entry(server.url)), "--file", "file.gz", "--output", output)
+
+
 def command(manifest: Path, *flags: object) -> list[str]:
     return [sys.executable, str(SCRIPT), "--manifest", str(manifest), "--dataset", "set", *map(str, flags)]
 
@@ -50,16 +55,32 @@ def call(*arguments: object, **options) -> subprocess.CompletedProcess[str]:
     return subprocess.run(command(*arguments), capture_output=True, text=True, **options)
 
 
-def test_command_line_takes_the_mirror_from_the_environment(mirror, output, tmp_path):
+def start(*arguments: object) -> subprocess.Popen[str]:
+    return subprocess.Popen(command(*arguments), stderr=subprocess.PIPE, text=True)
+
+
+def wait_for_bytes(output: Path, count: int) -> Path:
+    """Wait until that much of the file was received; return where it is."""
+    part = output.with_name("file.gz.part")
+    wait_for(lambda: part.exists() and part.stat().st_size >= count)
+    return part
+
+
+def assert_complete(output: Path) -> None:
+    assert output.read_bytes() == CONTENT
+    assert [path.name for path in output.parent.iterdir()] == ["file.gz"]
+
+
+def assert_refused(result: subprocess.CompletedProcess[str], message: str) -> None:
+    """In one line."""
+    assert (result.returncode, result.stdout, result.stderr.count("\n")) == (2, "", 1)
+    assert result.stderr.startswith(f"error: {message}")
+
+
+def test_mirror_from_the_environment(mirror, output, download):
     (mirror / "set" / "file.gz").write_bytes(b"not it")
-    manifest = write_manifest(tmp_path, entry("http://127.0.0.1:9/file.gz"))
-    flags = ("--file", "file.gz", "--output", output)
-    result = call(manifest, *flags, env=os.environ | {"EKD_DATA_MIRROR": str(mirror)})
-    assert (result.returncode, result.stdout) == (2, "")
-    assert result.stderr.startswith(
-        f"error: {mirror}/set/file.gz: 6 bytes instead of {len(CONTENT)}; replace this copy"
-    )
-    assert result.stderr.count("\n") == 1
+    result = call(*download, env=os.environ | {"EKD_DATA_MIRROR": str(mirror)})
+    assert_refused(result, f"{mirror}/set/file.gz: 6 bytes instead of {len(CONTENT)}; replace this copy")
     assert not output.exists()
 
 
@@ -68,12 +89,11 @@ def test_command_line_takes_the_mirror_from_the_environment(mirror, output, tmp_
     [({}, "verified"), ({"sha256": None}, f"no checksum known, its sha256 is {SHA256}")],
     ids=["known", "unknown"],
 )
-def test_command_line_prints_the_origin_of_the_file(server, output, tmp_path, sums, verdict):
+def test_origin_of_the_file_is_printed(server, output, tmp_path, sums, verdict):
     server.answers = [whole]
     result = call(write_manifest(tmp_path, entry(server.url, **sums)), "--file", "file.gz", "--output", output)
     assert (result.returncode, result.stdout, result.stderr) == (0, "", f"{output}: from {server.url}, {verdict}\n")
-    assert output.read_bytes() == CONTENT
-    assert [path.name for path in output.parent.iterdir()] == ["file.gz"]
+    assert_complete(output)
 
 
 @pytest.mark.parametrize(
@@ -84,14 +104,11 @@ def test_command_line_prints_the_origin_of_the_file(server, output, tmp_path, su
         (("--list", "--mirror", "typo"), "mirror typo: not a readable folder; fix EKD_DATA_MIRROR or data.mirror"),
     ],
 )
-def test_command_line_refuses_in_one_line(tmp_path, flags, message):
-    result = call(write_manifest(tmp_path, entry("http://127.0.0.1:9/file.gz")), *flags, cwd=tmp_path)
-    assert (result.returncode, result.stdout) == (2, "")
-    assert result.stderr.startswith(f"error: {message}")
-    assert result.stderr.count("\n") == 1
+def test_wrong_flags_are_refused(tmp_path, download, flags, message):
+    assert_refused(call(download[0], *flags, cwd=tmp_path), message)
 
 
-def test_command_line_lists_files_without_network(server, mirror, tmp_path):
+def test_files_are_listed_without_network(server, mirror, tmp_path):
     files = [entry(server.url, name=name, bytes=size) for name, size in (("a.tgz", 5), ("b.tgz", None), ("c.tgz", 7))]
     (mirror / "set" / "b.tgz").touch()
     (tmp_path / "resources" / "set").mkdir(parents=True)
@@ -126,87 +143,66 @@ def small_disk(tmp_path):
 def test_full_disk_keeps_what_was_received(server, small_disk, tmp_path):
     server.answers = [unannounced]
     output = small_disk / "file.gz"
-    manifest = write_manifest(tmp_path, entry(server.url, bytes=None))
-    result = call(manifest, "--file", "file.gz", "--output", output)
-    assert result.returncode == 2
-    problem = "No space left on device; make room and run again to resume"
-    assert result.stderr == f"error: {output}.part: {problem}\n"
+    arguments = (write_manifest(tmp_path, entry(server.url, bytes=None)), "--file", "file.gz", "--output", output)
+    assert_refused(call(*arguments), f"{output}.part: No space left on device; make room and run again to resume\n")
     assert [path.name for path in small_disk.iterdir()] == ["file.gz.part"]
     assert CONTENT.startswith((small_disk / "file.gz.part").read_bytes())
     server.answers = [ranged]
     subprocess.run(["mount", "-o", "remount,size=1m", small_disk], check=True)
-    assert call(manifest, "--file", "file.gz", "--output", output).returncode == 0
+    assert call(*arguments).returncode == 0
     assert output.read_bytes() == CONTENT
-
-
-def wait_for(condition: Callable[[], bool]) -> None:
-    deadline = time.monotonic() + 30
-    while not condition():
-        assert time.monotonic() < deadline
-        time.sleep(0.02)
-
-
-def start(*arguments: object) -> subprocess.Popen[str]:
-    return subprocess.Popen(command(*arguments), stderr=subprocess.PIPE, text=True)
 
 
 @pytest.mark.parametrize("number", [signal.SIGKILL, *STOP_SIGNALS])
-def test_killed_download_is_resumed_by_the_next(server, output, tmp_path, number):
+def test_killed_download_is_resumed_by_the_next(server, output, download, number):
     server.answers = [stalled(5 * BLOCK), ranged]
-    part = output.with_name("file.gz.part")
-    arguments = (write_manifest(tmp_path, entry(server.url)), "--file", "file.gz", "--output", output)
-    with start(*arguments) as process:
-        wait_for(lambda: part.exists() and part.stat().st_size >= 4 * BLOCK)
+    with start(*download) as process:
+        part = wait_for_bytes(output, 4 * BLOCK)
         process.send_signal(number)
-        told = process.communicate()[1]
-    left = {path.name for path in output.parent.iterdir()}
+        printed = process.communicate()[1]
+    found = {path.name for path in output.parent.iterdir()}
     if number == signal.SIGKILL:
-        assert (process.returncode, told) == (-number, "")
-        assert left == {"file.gz.part", "file.gz.progress"}
+        assert (process.returncode, printed) == (-number, "")
+        assert found == {"file.gz.part", "file.gz.progress"}
     else:
         assert process.returncode == EXIT_INTERRUPTED
-        words = f"{number.name}: progress is saved; run the same command again to resume (exit status 75)"
-        assert told[len("12:00:00 ") :] == f"{words}\n"
-        assert left == {"file.gz.part"}
+        message = f"{number.name}: progress is saved; run the same command again to resume (exit status 75)"
+        assert printed[len("12:00:00 ") :] == f"{message}\n"
+        assert found == {"file.gz.part"}
     kept = part.stat().st_size
     assert 4 * BLOCK <= kept <= 5 * BLOCK
-    result = call(*arguments)
+    result = call(*download)
     assert (result.returncode, result.stderr.splitlines()[-1]) == (0, f"{output}: from {server.url}, verified")
     assert server.requests == [("/file.gz", None), ("/file.gz", f"bytes={kept}-")]
-    assert output.read_bytes() == CONTENT
-    assert [path.name for path in output.parent.iterdir()] == ["file.gz"]
+    assert_complete(output)
 
 
-def test_second_download_waits_for_the_first_and_uses_its_file(server, output, tmp_path):
-    going_on = threading.Event()
+def test_second_download_waits_for_the_first_and_uses_its_file(server, output, download):
+    resumed = threading.Event()
 
     def slow(handler):
         ranged(handler, send=3 * BLOCK)
-        going_on.wait(30)
+        resumed.wait(30)
         handler.wfile.write(CONTENT[3 * BLOCK :])
 
     server.answers = [slow]
-    arguments = (write_manifest(tmp_path, entry(server.url)), "--file", "file.gz", "--output", output)
-    with start(*arguments) as first:
+    with start(*download) as first:
         wait_for(lambda: len(server.requests) == 1)
-        with start(*arguments) as second:
+        with start(*download) as second:
             assert "another fetch runs here, process" in second.stderr.readline()
-            going_on.set()
-            told = second.communicate()[1], first.communicate()[1]
-    assert (first.returncode, second.returncode) == (0, 0), told
-    assert told == (f"{output}: from {server.url}, verified\n",) * 2
+            resumed.set()
+            printed = second.communicate()[1], first.communicate()[1]
+    assert (first.returncode, second.returncode) == (0, 0), printed
+    assert printed == (f"{output}: from {server.url}, verified\n",) * 2
     assert server.requests == [("/file.gz", None)]
-    assert output.read_bytes() == CONTENT
-    assert [path.name for path in output.parent.iterdir()] == ["file.gz"]
+    assert_complete(output)
 
 
-def test_second_download_resumes_when_the_first_is_killed(server, output, tmp_path):
+def test_second_download_resumes_when_the_first_is_killed(server, output, download):
     server.answers = [stalled(3 * BLOCK), ranged]
-    part = output.with_name("file.gz.part")
-    arguments = (write_manifest(tmp_path, entry(server.url)), "--file", "file.gz", "--output", output)
-    with start(*arguments) as first:
-        wait_for(lambda: part.exists() and part.stat().st_size >= 2 * BLOCK)
-        with start(*arguments) as second:
+    with start(*download) as first:
+        part = wait_for_bytes(output, 2 * BLOCK)
+        with start(*download) as second:
             assert "another fetch runs here, process" in second.stderr.readline()
             first.kill()
             first.wait()
@@ -214,24 +210,21 @@ def test_second_download_resumes_when_the_first_is_killed(server, output, tmp_pa
             second.communicate()
     assert second.returncode == 0
     assert server.requests == [("/file.gz", None), ("/file.gz", f"bytes={kept}-")]
-    assert output.read_bytes() == CONTENT
-    assert [path.name for path in output.parent.iterdir()] == ["file.gz"]
+    assert_complete(output)
 
 
-def test_running_download_is_left_alone(output, tmp_path):
-    arguments = (write_manifest(tmp_path, entry("http://127.0.0.1:9/file.gz")), "--file", "file.gz", "--output", output)
+def test_running_download_is_left_alone(output, download):
     with hold(output.with_name("file.gz.progress"), "fetch"):
-        result = call(*arguments, env=os.environ | {"EKD_LEASE_WAIT_SECONDS": "0.2"})
+        result = call(*download, env=os.environ | {"EKD_LEASE_WAIT_SECONDS": "0.2"})
     assert result.returncode == 2
     assert f"error: {output}.progress: another fetch runs here, process {os.getpid()}" in result.stderr
 
 
-def test_bar_on_the_given_terminal(server, output, tmp_path):
+def test_bar_on_the_given_terminal(server, output, download):
     server.answers = [whole]
     ours, theirs = os.openpty()
     termios.tcsetwinsize(theirs, (24, 80))
-    flags = ("--file", "file.gz", "--output", output, "--progress-fd", theirs)
-    result = call(write_manifest(tmp_path, entry(server.url)), *flags, pass_fds=[theirs])
+    result = call(*download, "--progress-fd", theirs, pass_fds=[theirs])
     drawn = os.read(ours, 10_000).decode()
     os.close(ours)
     os.close(theirs)

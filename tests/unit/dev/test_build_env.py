@@ -44,14 +44,6 @@ def installed(commands):
     return [Path(command[-1]).name for command in commands if "install" in command]
 
 
-def test_installs_once_and_then_does_nothing(root, venv, commands):
-    build_env.ensure(root, venv, ["runtime"])
-    assert installed(commands) == ["requirements.lock", "torch.txt"]
-    commands.clear()
-    build_env.ensure(root, venv, ["runtime"])
-    assert commands == []
-
-
 def test_locks_are_installed_by_hash_and_alone_and_torch_with_what_its_build_needs(root, venv, commands):
     build_env.ensure(root, venv, BOTH)
     for command in commands[1:]:
@@ -59,33 +51,31 @@ def test_locks_are_installed_by_hash_and_alone_and_torch_with_what_its_build_nee
         assert strict == command[-1].endswith(".lock")
 
 
-def test_development_group_is_added_to_a_runtime(root, venv, commands):
-    build_env.ensure(root, venv, ["runtime"])
-    commands.clear()
-    build_env.ensure(root, venv, BOTH)
-    assert installed(commands) == ["requirements-dev.lock"]
-    commands.clear()
-    build_env.ensure(root, venv, BOTH)
-    assert commands == []
+RUNTIME, DEVELOPMENT = ["requirements.lock", "torch.txt"], ["requirements-dev.lock"]
 
 
-def test_changed_development_lock_is_installed_and_the_runtime_kept(root, venv, commands):
-    build_env.ensure(root, venv, BOTH)
-    (root / "envs/requirements-dev.lock").write_text("pytest==1\n")
-    commands.clear()
-    build_env.ensure(root, venv, BOTH)
-    assert installed(commands) == ["requirements-dev.lock"]
-
-
-@pytest.mark.parametrize("changed", build_env.GROUPS["runtime"])
-def test_changed_runtime_is_built_from_scratch_with_all_groups(root, venv, commands, changed):
-    build_env.ensure(root, venv, BOTH)
-    (root / changed).write_text("extra==1.0\n")
+@pytest.mark.parametrize(
+    ("before", "changed", "after", "expected"),
+    [
+        (["runtime"], [], ["runtime"], []),
+        (["runtime"], [], BOTH, DEVELOPMENT),
+        (BOTH, [], BOTH, []),
+        (BOTH, ["requirements-dev.lock"], BOTH, DEVELOPMENT),
+        (BOTH, ["requirements.lock"], BOTH, RUNTIME + DEVELOPMENT),
+        (BOTH, ["torch.txt"], BOTH, RUNTIME + DEVELOPMENT),
+    ],
+)
+def test_only_what_is_missing_or_outdated_is_installed(root, venv, commands, before, changed, after, expected):
+    build_env.ensure(root, venv, before)
+    assert installed(commands) == RUNTIME + (DEVELOPMENT if before == BOTH else [])
+    for file in changed:
+        (root / "envs" / file).write_text("extra==1.0\n")
     (venv / "old").touch()
     commands.clear()
-    build_env.ensure(root, venv, BOTH)
-    assert installed(commands) == ["requirements.lock", "torch.txt", "requirements-dev.lock"]
-    assert not (venv / "old").exists()
+    build_env.ensure(root, venv, after)
+    assert installed(commands) == expected
+    assert bool(commands) == bool(expected)
+    assert (venv / "old").exists() == ("torch.txt" not in expected), "an outdated runtime is built from scratch"
 
 
 def test_moved_environment_is_rebuilt(root, venv, commands):
@@ -93,14 +83,14 @@ def test_moved_environment_is_rebuilt(root, venv, commands):
     venv.rename(root / "moved")
     commands.clear()
     build_env.ensure(root, root / "moved", ["runtime"])
-    assert installed(commands) == ["requirements.lock", "torch.txt"]
+    assert installed(commands) == RUNTIME
 
 
 def test_environment_without_a_working_python_is_rebuilt(root, venv, commands):
     build_env.ensure(root, venv, ["runtime"])
     (venv / "bin/python").unlink()
     build_env.ensure(root, venv, ["runtime"])
-    assert installed(commands) == ["requirements.lock", "torch.txt"] * 2
+    assert installed(commands) == RUNTIME * 2
 
 
 def test_interrupted_build_is_built_again(root, venv, commands, monkeypatch):
@@ -111,7 +101,7 @@ def test_interrupted_build_is_built_again(root, venv, commands, monkeypatch):
     assert (venv / "bin/python").exists()
     (venv / "half").touch()
     build_env.ensure(root, venv, ["runtime"])
-    assert installed(commands) == ["requirements.lock", "torch.txt"]
+    assert installed(commands) == RUNTIME
     assert not (venv / "half").exists()
 
 

@@ -26,29 +26,23 @@ def document(*arguments: object) -> subprocess.CompletedProcess[str]:
     return subprocess.run([sys.executable, SCRIPT, *map(str, arguments)], capture_output=True, text=True)
 
 
-def test_files_are_up_to_date():
-    result = document("--check")
-    assert result.returncode == 0, result.stderr
-    assert result.stdout == result.stderr == ""
-
-
 def test_outdated_files_are_reported_and_replaced(tmp_path):
+    result = document("--check")
+    assert (result.returncode, result.stdout, result.stderr) == (0, "", "")
     schema, docs = tmp_path / "schema.json", tmp_path / "docs.md"
     schema.write_text(SCHEMA.read_text("utf-8").replace("peak learning rate", "rate"), "utf-8")
     docs.write_text(f"By hand.\n\n{BEGIN}\nold\n{END}\nAlso by hand.\n", "utf-8")
     before = schema.read_bytes(), docs.read_bytes()
 
     result = document("--check", "--schema", schema, "--docs", docs)
-    assert result.returncode == 2
-    fix = "run python dev/document_config.py"
-    assert result.stderr == f"error: {schema} and {docs}: out of date; {fix}\n"
+    problem = f"error: {schema} and {docs}: out of date; run python dev/document_config.py\n"
+    assert (result.returncode, result.stderr) == (2, problem)
     assert (schema.read_bytes(), docs.read_bytes()) == before
 
     assert document("--schema", schema, "--docs", docs).returncode == 0
     assert schema.read_bytes() == SCHEMA.read_bytes()
-    assert docs.read_text("utf-8").startswith(f"By hand.\n\n{BEGIN}\n\n### Top level\n")
-    assert docs.read_text("utf-8").endswith(f"\n\n{END}\nAlso by hand.\n")
-    assert document("--check", "--schema", schema, "--docs", docs).returncode == 0
+    generated = DOCS.read_text("utf-8").split(BEGIN)[1].split(END)[0]
+    assert docs.read_text("utf-8") == f"By hand.\n\n{BEGIN}{generated}{END}\nAlso by hand.\n"
 
 
 @pytest.mark.parametrize("text", ["", BEGIN, f"{END}\n{BEGIN}", f"{BEGIN}{BEGIN}{END}", f"{BEGIN}{END}{END}"])
@@ -94,12 +88,9 @@ def test_rows_have_type_default_and_range():
 # The schema, as editors use it
 
 
-def test_schema_is_valid():
-    Draft7Validator.check_schema(json.loads(SCHEMA.read_text("utf-8")))
-
-
 @pytest.mark.parametrize("preset", PRESETS, ids=lambda path: path.stem)
 def test_presets_as_written(preset):
+    Draft7Validator.check_schema(json.loads(SCHEMA.read_text("utf-8")))
     text = preset.read_text("utf-8")
     assert text.startswith("# yaml-language-server: $schema=schema.json\n")
     assert [error.message for error in validator.iter_errors(yaml.safe_load(text))] == []

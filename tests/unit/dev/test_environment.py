@@ -29,15 +29,11 @@ def declared(name):
     return {canonicalize_name(item.name): item for item in map(Requirement, DECLARED[name])}
 
 
-@pytest.mark.parametrize("name", DECLARED)
-def test_lock_fits_what_is_declared(name):
+@pytest.mark.parametrize(("name", "source"), list(zip(DECLARED, ("pyproject.toml", "pyproject.toml:dev"), strict=True)))
+def test_lock_was_resolved_from_what_is_declared(name, source):
     locked = pins(name)
     for package, requirement in declared(name).items():
         assert requirement.specifier.contains(str(locked[package].specifier).removeprefix("==")), package
-
-
-@pytest.mark.parametrize(("name", "source"), zip(DECLARED, ("pyproject.toml", "pyproject.toml:dev"), strict=True))
-def test_lock_was_resolved_from_what_is_declared(name, source):
     entries = re.split(r"\n(?=\w)", (ROOT / "envs" / name).read_text())
     roots = {entry.partition("==")[0] for entry in entries if f"({source})" in entry}
     assert roots == set(declared(name))
@@ -55,16 +51,12 @@ def test_groups_agree_on_the_versions_that_both_need():
         assert runtime[name].specifier == development[name].specifier, name
 
 
-def test_torch_is_pinned_apart_and_nothing_of_cuda_is_locked():
+def test_torch_is_pinned_apart_and_what_users_do_not_need_is_not_locked():
     assert list(pins("torch.txt")) == ["torch"]
     for name in DECLARED:
         assert [package for package in pins(name) if re.match(r"torch|triton|nvidia-|cuda-", package)] == []
-
-
-def test_users_install_no_development_packages():
-    assert (
-        not {"pytest", "ruff", "snakefmt", "mypy", "import-linter", "mtdata", "uv"} & pins("requirements.lock").keys()
-    )
+    development = {"pytest", "ruff", "snakefmt", "mypy", "import-linter", "mtdata", "uv"}
+    assert not development & pins("requirements.lock").keys()
 
 
 def test_conda_has_the_pins_of_the_runtime():

@@ -18,10 +18,6 @@ def bytes_per_token(k: int | Literal["full"], vocabulary: int) -> int:
 
     Each of the k most probable tokens takes an id (2 bytes, or 4 for a vocabulary that 2 cannot number) and a
     log-probability (2 bytes); the mass of all others takes 2 bytes. ``full`` takes 4 bytes for each symbol.
-
-    Args:
-        k: stored tokens; not more than the vocabulary has.
-        vocabulary: symbols of the target dictionary.
     """
     if k == "full":
         return 4 * vocabulary

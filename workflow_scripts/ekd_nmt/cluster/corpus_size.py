@@ -76,12 +76,12 @@ def _measured(path: Path, source: str, target: str, longest: int) -> CorpusSize 
     try:
         train, valid, test = (report["splits"][split][target] for split in SPLITS)
         tokens = max(train["tokens"], report["splits"]["train"][source]["tokens"]) / train["sentences"] + 1
-        symbols = [report["dictionaries"][language] for language in (source, target)]
+        source_symbols, target_symbols = (report["dictionaries"][language] for language in (source, target))
     except (LookupError, ZeroDivisionError):
         return None
+    pairs = train["sentences"], valid["sentences"], test["sentences"]
     target_tokens = (train["tokens"] + train["sentences"], valid["tokens"] + valid["sentences"])
-    sentences = (train["sentences"], valid["sentences"], test["sentences"])
-    return CorpusSize(*sentences, symbols[0], symbols[1], tokens, longest, target_tokens)
+    return CorpusSize(*pairs, source_symbols, target_symbols, tokens, longest, target_tokens)
 
 
 def _pairs(experiment: Experiment, manifest: Mapping[str, Dataset]) -> tuple[int, int, int]:
@@ -96,7 +96,7 @@ def _pairs(experiment: Experiment, manifest: Mapping[str, Dataset]) -> tuple[int
         train, valid, test = (_estimate_local(input_files(data, manifest, split)) for split in SPLITS)
         return train, valid, test
     dataset = manifest[data.corpus]
-    valid, test = (dataset.pairs.get(split, size) for split, size in zip(SPLITS[1:], held_out, strict=True))
+    valid, test = dataset.pairs.get("valid", held_out[0]), dataset.pairs.get("test", held_out[1])
     if "all" in dataset.pairs:
         return dataset.pairs["all"] - sum(held_out), valid, test
     training = [

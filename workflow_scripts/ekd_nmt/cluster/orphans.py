@@ -7,7 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
 
-from ekd_nmt.cluster.processes import LEASED, Process, steps
+from ekd_nmt.cluster.processes import Process, steps
+from ekd_nmt.cluster.rule_table import LEASED
 from ekd_nmt.common.errors import UserError
 
 QUERY_SECONDS = 60.0  # SLURM may take so long to answer

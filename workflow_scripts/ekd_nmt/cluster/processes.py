@@ -10,9 +10,9 @@ from pathlib import Path
 
 import psutil
 
+from ekd_nmt.cluster.rule_table import LEASED
 from ekd_nmt.common.errors import UserError
 
-LEASED = frozenset({"cache_teacher", "fetch", "train", "translate"})  # rules whose steps hold a lease while they write
 _PYTHON = re.compile(r"python[0-9.]*")
 _RECOVER = "recover.py"  # becomes a controller in the end
 # calls of Snakemake that run nothing

@@ -69,12 +69,7 @@ def training_memory(
     search of the validation, and an online teacher with its logits and log-probabilities. On a GPU these are in its own
     memory, and the host has a copy of what is saved.
 
-    Args:
-        options: resolved options of the system, from :meth:`Experiment.options`.
-        model: of the system.
-        teacher: model of its teacher, cached or online.
-        corpus: its size.
-        gpu: whether the training runs on GPUs.
+    ``options`` is from :meth:`Experiment.options`; ``teacher`` is the model of the teacher, cached or online.
     """
     training = options["training"]
     size = IMPORTS * 1e6 + 28 * parameters(model, corpus) + A_PAIR * corpus.train + _mapped(corpus)
@@ -95,14 +90,7 @@ def training_memory(
 
 def caching_memory(teacher: Model, corpus: CorpusSize, max_tokens: int, full: bool, gpu: bool) -> int:
     """Host memory of caching a teacher, in MB: its weights (twice while they are read) and, for a batch, logits,
-    log-probabilities and the stored values.
-
-    Args:
-        teacher: its model.
-        corpus: its size.
-        max_tokens: of a batch.
-        full: whether the full distribution is stored.
-        gpu: whether the teacher runs on a GPU.
+    log-probabilities and the stored values (``full``: the whole distribution).
     """
     size = IMPORTS * 1e6 + 8 * parameters(teacher, corpus) + A_PAIR * corpus.train + _mapped(corpus)
     logits = 4 * max_tokens * corpus.target_symbols
@@ -112,14 +100,7 @@ def caching_memory(teacher: Model, corpus: CorpusSize, max_tokens: int, full: bo
 
 
 def translating_memory(model: Model, corpus: CorpusSize, decoding: Decoding, gpu: bool) -> int:
-    """Host memory of translating the test set, in MB: the weights (twice while they are read) and the beam search.
-
-    Args:
-        model: that translates.
-        corpus: its size.
-        decoding: options of the search.
-        gpu: whether it runs on a GPU.
-    """
+    """Host memory of translating the test set, in MB: the weights (twice while they are read) and the beam search."""
     size = IMPORTS * 1e6 + 8 * parameters(model, corpus)
     if gpu:
         return round(size / 1e6) + CUDA
@@ -144,14 +125,7 @@ def _mapped(corpus: CorpusSize) -> float:
 
 
 def data_memory(rule: str, corpus: CorpusSize, learned_from: int, workers: int) -> int:
-    """Memory of a data step, a score or a table, in MB.
-
-    Args:
-        rule: its name.
-        corpus: its size.
-        learned_from: training pairs that BPE is learned from.
-        workers: number of processes, of steps that have several.
-    """
+    """Memory of a data step, a score or a table, in MB. BPE is learned from ``learned_from`` training pairs."""
     needs = RULES[rule]
     size = needs.memory * 1e6 + needs.per_pair * corpus.train + needs.per_held_out_pair * (corpus.valid + corpus.test)
     if rule == "learn_bpe":  # each worker has counts of its own
@@ -178,7 +152,7 @@ def schedule(options: Mapping[str, Any], corpus: CorpusSize) -> tuple[float, flo
 def training_minutes(
     options: Mapping[str, Any], model: Model, teacher: Model | None, corpus: CorpusSize, gpu: bool
 ) -> float:
-    """Minutes of a training with all its validations; arguments as for :func:`training_memory`."""
+    """Minutes of a training with all its validations."""
     training, validation = options["training"], options["training"]["validation"]
     ranks = training["gpus"] * training["nodes"]
     updates, epochs = schedule(options, corpus)
@@ -199,7 +173,7 @@ def training_minutes(
 
 
 def caching_minutes(teacher: Model, corpus: CorpusSize, max_tokens: int, gpu: bool) -> float:
-    """Minutes of caching a teacher; arguments as for :func:`caching_memory`."""
+    """Minutes of caching a teacher."""
     positions = (corpus.train + corpus.valid) * corpus.tokens
     work = 2 * _touched(teacher, corpus) / (GPU_FLOPS if gpu else CPU_FLOPS)
     # the CPU selects and packs the k tokens
@@ -207,7 +181,7 @@ def caching_minutes(teacher: Model, corpus: CorpusSize, max_tokens: int, gpu: bo
 
 
 def translating_minutes(model: Model, corpus: CorpusSize, decoding: Decoding, gpu: bool) -> float:
-    """Minutes of translating the test set; arguments as for :func:`translating_memory`."""
+    """Minutes of translating the test set."""
     return _search_seconds(model, corpus, corpus.test, decoding.beam, decoding.max_tokens, gpu) / 60
 
 
@@ -228,7 +202,7 @@ def _touched(model: Model, corpus: CorpusSize) -> int:
 
 
 def data_minutes(rule: str, corpus: CorpusSize, learned_from: int, merges: int, shards: int) -> float:
-    """Minutes of a data step; arguments as for :func:`data_memory`, BPE merges, and shards of the training set."""
+    """Minutes of a data step on one of the shards of the training set."""
     needs = RULES[rule]
     if not needs.pairs_per_second:
         return 0

@@ -17,7 +17,6 @@ from ekd_nmt.config.manifest import find_entry
 if TYPE_CHECKING:
     from ekd_nmt.config.experiment import Experiment
     from ekd_nmt.config.manifest import Dataset
-    from ekd_nmt.config.models import Model
 
 SNAKEMAKE = 300  # MB: the two processes of Snakemake in a cluster job, 135 each
 GROWTH = (1.0, 1.5, 2.0)  # of the memory with each attempt; no more after the third, or no node would be large enough
@@ -54,7 +53,7 @@ class ResourceRequests:
         """``mem_mb`` of a rule on each node, Snakemake's own processes included; it grows with each attempt."""
 
         def mem_mb(wildcards: Any, attempt: int) -> int:
-            size = SNAKEMAKE + self._memory(rule, wildcards)
+            size = SNAKEMAKE + self._estimate(rule, wildcards)[0]
             request = _round_up(size * GROWTH[min(attempt, len(GROWTH)) - 1], 100)
             return min(request, self._cluster.max_mem_mb or request)
 
@@ -65,7 +64,7 @@ class ResourceRequests:
 
         def runtime(wildcards: Any, attempt: int) -> int:
             start, step = (START, STEP) if RULES[rule].leased else (START_SHORT, STEP_SHORT)
-            minutes = _round_up(start + self._minutes(rule, wildcards), step)
+            minutes = _round_up(start + self._estimate(rule, wildcards)[1], step)
             return min(attempt * minutes, self._cluster.max_runtime)
 
         return runtime
@@ -109,39 +108,28 @@ class ResourceRequests:
         """``threads`` of a training on each node: at least one for each of its processes there."""
         return max(self._experiment.config.threads, self._training(wildcards.system)["gpus"])
 
-    def _memory(self, rule: str, wildcards: Any) -> int:
+    def _estimate(self, rule: str, wildcards: Any) -> tuple[int, float]:
+        """Memory in MB and time in minutes of a job."""
         experiment, corpus, gpu = self._experiment, self.corpus, self._cluster.request_gpus
-        if rule == "train":
-            options = experiment.options(wildcards.system)
-            one_process = estimates.training_memory(options, *self._models(wildcards.system), corpus, gpu)
-            return options["training"]["gpus"] * one_process
-        if rule == "cache_teacher":
-            full = wildcards.variant.startswith("full")
-            return estimates.caching_memory(experiment.model(wildcards.system), corpus, CACHING_TOKENS, full, gpu)
-        if rule == "translate":
+        bpe, shards = experiment.config.bpe, experiment.data.shards
+        if rule in ("train", "cache_teacher", "translate"):
             model = experiment.model(wildcards.system)
-            return estimates.translating_memory(model, corpus, experiment.config.decoding, gpu)
-        return estimates.data_memory(rule, corpus, self._learned_from, experiment.config.bpe.workers)
-
-    def _minutes(self, rule: str, wildcards: Any) -> float:
-        experiment, corpus, gpu = self._experiment, self.corpus, self._cluster.request_gpus
         if rule == "train":
-            options = experiment.options(wildcards.system)
-            return estimates.training_minutes(options, *self._models(wildcards.system), corpus, gpu)
+            options, teacher = experiment.options(wildcards.system), experiment.teacher(wildcards.system)
+            sizes = options, model, None if teacher is None else experiment.model(teacher), corpus, gpu
+            memory = options["training"]["gpus"] * estimates.training_memory(*sizes)
+            return memory, estimates.training_minutes(*sizes)
         if rule == "cache_teacher":
-            return estimates.caching_minutes(experiment.model(wildcards.system), corpus, CACHING_TOKENS, gpu)
+            memory = estimates.caching_memory(model, corpus, CACHING_TOKENS, wildcards.variant.startswith("full"), gpu)
+            return memory, estimates.caching_minutes(model, corpus, CACHING_TOKENS, gpu)
         if rule == "translate":
-            model = experiment.model(wildcards.system)
-            return estimates.translating_minutes(model, corpus, experiment.config.decoding, gpu)
+            search = model, corpus, experiment.config.decoding, gpu
+            return estimates.translating_memory(*search), estimates.translating_minutes(*search)
+        memory = estimates.data_memory(rule, corpus, self._learned_from, bpe.workers)
         if rule == "fetch":
             size = find_entry(self._manifest, wildcards.dataset, wildcards.file).bytes or UNKNOWN_FILE
-            return size / estimates.BYTES_A_SECOND / 60
-        shards = experiment.data.shards
-        return estimates.data_minutes(rule, corpus, self._learned_from, experiment.config.bpe.merges, shards)
-
-    def _models(self, system: str) -> tuple[Model, Model | None]:
-        teacher = self._experiment.teacher(system)
-        return self._experiment.model(system), None if teacher is None else self._experiment.model(teacher)
+            return memory, size / estimates.BYTES_A_SECOND / 60
+        return memory, estimates.data_minutes(rule, corpus, self._learned_from, bpe.merges, shards)
 
     def _training(self, system: str) -> Mapping[str, Any]:
         return self._experiment.options(system)["training"]

@@ -51,3 +51,4 @@ RULES = {
     "cost_table": Rule(250, local=True),
     "clean_stale": Rule(local=True),
 }
+LEASED = frozenset(name for name, rule in RULES.items() if rule.leased)

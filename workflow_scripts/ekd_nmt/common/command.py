@@ -45,9 +45,7 @@ def run(main: Callable[[], None]) -> None:
 def revision(command: str) -> int:
     """The ``REVISION`` of a command. The file is read, not imported: imports take long and may have side effects."""
     source = (COMMANDS / f"{command}.py").read_text(encoding="utf-8")
-    found = re.search(r"^REVISION = ([0-9]+)", source, re.MULTILINE)
-    assert found is not None, f"{command} has no REVISION"
-    return int(found[1])
+    return int(re.findall(r"^REVISION = ([0-9]+)", source, re.MULTILINE)[0])
 
 
 def positive_number(flag: str, kind: type, what: str) -> Callable[[str], Any]:

@@ -90,15 +90,6 @@ def read_lines(path: str | Path, start: int = 0, end: int | None = None, number:
         raise UserError(f"{path}: cannot be read ({reason}); check the path and its permissions") from error
 
 
-def read_object(path: Path) -> dict[str, Any] | None:
-    """The JSON object of a file, or None if there is none."""
-    try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        return None
-    return content if isinstance(content, dict) else None
-
-
 def sha256(path: str | Path) -> str:
     """Hexadecimal SHA-256 of a file's bytes."""
     with open(path, "rb") as handle:

@@ -1,7 +1,6 @@
-"""Keep other packages' chatter out of the logs a user reads; what is wrong still shows, as an error or a warning.
+"""Keep other packages' internal messages out of the logs. Their errors and warnings to the user stay.
 
-Beside the plugin ``kd`` and not in it, because it must be called before fairseq is imported, which ``kd`` does: some of
-the chatter comes with the import.
+This module is not part of the plugin ``kd``, which imports fairseq: the filters must be set before that import.
 """
 
 from __future__ import annotations
@@ -10,27 +9,27 @@ import logging
 import sys
 import warnings
 
-# hydra and fairseq note, at every start, that calls of their own will change one day: nothing a user, or we, can act on
-_CHATTY_MODULES = r"(hydra|fairseq|fairseq_cli)\b"
-_CHATTY_MESSAGES = (
-    r"(?s).*is validated against ConfigStore schema with the same name",  # hydra, but it blames its caller's module
+# warnings that users cannot act on: about the packages' own code, at every start
+_MODULES = r"(hydra|fairseq|fairseq_cli)\b"
+_MESSAGES = (
+    r"(?s).*is validated against ConfigStore schema with the same name",  # hydra, in the name of its caller's module
     r".*'pin_memory' argument is set as true but no accelerator is found",
     r".*Support for mismatched key_padding_mask and attn_mask is deprecated",
     r".*enable_nested_tensor is True, but",
 )
-# torch's plans for its own interfaces; not its other warnings: that a GPU cannot be used is for the user to know
-_CHANGES_TO_COME = (DeprecationWarning, PendingDeprecationWarning, FutureWarning)
+# of torch only these: that a GPU cannot be used is for the user to know
+_DEPRECATIONS = (DeprecationWarning, PendingDeprecationWarning, FutureWarning)
 
 
 def quiet() -> None:
-    """Send errors and warnings of all packages to standard error, and drop the notes named above."""
-    # fairseq configures the root logger when it is imported, unless someone did before
+    """Send errors and warnings of all packages to standard error, and drop those listed above."""
+    # fairseq configures the root logger when it is imported, unless it is configured already
     logging.basicConfig(level=logging.WARNING, format="%(levelname)s %(name)s: %(message)s", stream=sys.stderr)
-    # at INFO fairseq reports its own internals, and asks every user to install what text training never uses
+    # at INFO fairseq logs its internals, and asks users to install what text training never uses
     for name in ("fairseq", "fairseq_cli", "hydra"):
         logging.getLogger(name).setLevel(logging.WARNING)
-    warnings.filterwarnings("ignore", module=_CHATTY_MODULES)
-    for category in _CHANGES_TO_COME:
+    warnings.filterwarnings("ignore", module=_MODULES)
+    for category in _DEPRECATIONS:
         warnings.filterwarnings("ignore", category=category, module=r"torch\b")
-    for message in _CHATTY_MESSAGES:
+    for message in _MESSAGES:
         warnings.filterwarnings("ignore", message=message)

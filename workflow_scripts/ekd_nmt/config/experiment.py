@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable, Mapping
 from functools import cached_property
-from typing import Any, Literal
+from typing import Any
 
 from pydantic import ValidationError
 
@@ -18,7 +18,7 @@ from ekd_nmt.config.checks import check
 from ekd_nmt.config.errors import validation_message
 from ekd_nmt.config.manifest import Dataset, load_manifest
 from ekd_nmt.config.models import Config, Distillation, Model, System, Training, overridable
-from ekd_nmt.config.types import SPLITS, Strict
+from ekd_nmt.config.types import SPLITS, StoredTokens, Strict
 
 
 class Experiment:
@@ -129,14 +129,15 @@ class Experiment:
         """Folder of a teacher's cache; its summary is the ``.json`` file beside it."""
         return self.run_path(teacher, seed, f"cache/{variant}")
 
-    def caches(self) -> dict[tuple[str, int, str], tuple[int | Literal["full"], float]]:
+    def caches(self) -> dict[tuple[str, int, str], tuple[StoredTokens, float]]:
         """Each cache that is read: (teacher, its seed, variant) → (top_k, temperature).
 
         In the order of the systems and seeds that first read them.
         """
-        found = {}
+        found: dict[tuple[str, int, str], tuple[StoredTokens, float]] = {}
         for system in filter(self.cached, self.systems):
-            teacher, options = str(self.teacher(system)), self.distillation(system)
+            options, teacher = self.distillation(system), self.teacher(system)
+            assert teacher is not None
             for seed in self.seeds:
                 key = (teacher, self.teacher_seed(system, seed), self.cache_variant(system))
                 found[key] = (options.top_k, options.temperature)
