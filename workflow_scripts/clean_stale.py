@@ -134,10 +134,8 @@ def _models(system: str, seed: int, exp: Experiment) -> set[str]:
 
 def _is_finished(job: Job, system: str, seed: str, exp: Experiment) -> bool:
     """Whether the job is a training whose model is there, made with the same options, and newer than all inputs."""
-    model, made = (
-        Path(exp.run_path(system, seed, "model.pt")),
-        read_json_if_valid(Path(exp.run_path(system, seed, "config.json")), dict),
-    )
+    model = Path(exp.run_path(system, seed, "model.pt"))
+    made = read_json_if_valid(Path(exp.run_path(system, seed, "config.json")), dict)
     if job.command != "train" or not model.is_file() or made is None or differences(made, job.options) is not None:
         return False
     return all(os.stat(path).st_mtime_ns <= model.stat().st_mtime_ns for path in job.inputs)
