@@ -30,7 +30,9 @@ SIDES = ("source", "target")
 class Bitext(Protocol):
     """A parallel text; ``str`` of it names its files, for messages."""
 
-    label: str
+    @property
+    def label(self) -> str:
+        """Its name in the report."""
 
     def pairs(self) -> Iterator[Pair | None]:
         """The sentence pairs in order; ``None`` for a malformed one, which is dropped."""
@@ -171,7 +173,7 @@ def collect(
                 f"{total} pairs instead of the {expected} that are published ({counts}; {malformed} malformed); "
                 "fetch the files again, or correct the number"
             )
-    line_counts = {
+    line_counts: dict[str, Any] = {
         "step": "collect",
         "split": split,
         "lines_in": total + malformed,
@@ -193,12 +195,12 @@ def make_bitext(kind: str, words: Sequence[str], args: argparse.Namespace) -> Bi
     Raises:
         UserError: the columns are not two different whole numbers from 1, or the test set cannot be read.
     """
-    label, *rest = words
+    label, first, second = words
     if kind == "texts":
-        return TwoFiles(label, *rest)
+        return TwoFiles(label, first, second)
     if kind == "tsv":
-        return Table(label, rest[0], parse_columns(rest[1]), args.skip_malformed)
-    return PublishedTestSet(label, rest[0], read_testset(*rest, args.source_lang, args.target_lang))
+        return Table(label, first, parse_columns(second), args.skip_malformed)
+    return PublishedTestSet(label, first, read_testset(first, second, args.source_lang, args.target_lang))
 
 
 def parse_columns(text: str) -> tuple[int, int]:
@@ -216,7 +218,7 @@ class AppendText(argparse.Action):
         self,
         parser: argparse.ArgumentParser,
         namespace: argparse.Namespace,
-        values: Sequence[str],
+        values: str | Sequence[Any] | None,
         option_string: str | None = None,
     ) -> None:
         """As :class:`argparse.Action` defines it."""
@@ -229,7 +231,7 @@ def parse_arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description="Write one split of a parallel corpus.")
     parser.add_argument("--source-lang", required=True, metavar="CODE", help="such as de")
     parser.add_argument("--target-lang", required=True, metavar="CODE", help="such as en")
-    text = {"action": AppendText, "nargs": 3, "dest": "texts", "default": []}
+    text: dict[str, Any] = {"action": AppendText, "nargs": 3, "dest": "texts", "default": []}
     files, table, test_set = ("LABEL", "SOURCE", "TARGET"), ("LABEL", "FILE", "COLUMNS"), ("LABEL", "NAME", "ARCHIVE")
     parser.add_argument("--texts", **text, metavar=files, help="two texts; each a file or ARCHIVE::MEMBER")
     parser.add_argument("--tsv", **text, metavar=table, help="a table; its columns for source and target, such as 1,2")

@@ -107,7 +107,9 @@ def prepare(
         UserError: a side is unreadable or not UTF-8, the sides differ in length, or no pair of a whole corpus is left.
     """
     dropped = dict.fromkeys(DROP_REASONS, 0)
-    lengths = {stage: {side.language: Counter() for side in (source, target)} for stage in ("before", "after")}
+    lengths: dict[str, dict[str, Counter[int]]] = {
+        stage: {side.language: Counter() for side in (source, target)} for stage in ("before", "after")
+    }
     lines_in = lines_out = 0
     read = shards.read_sides(shard, source.path, target.path)
     with atomic_write(source.output) as source_out, atomic_write(target.output) as target_out:

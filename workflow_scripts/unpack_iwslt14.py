@@ -118,7 +118,8 @@ def load(archive: Path, source_lang: str, target_lang: str) -> Corpus:
 def _files(pair: str, languages: Pair) -> list[Pair]:
     """Names in the archive, source and target side: the training text, then the test sets."""
     stems = [("train.tags", ""), *((f"IWSLT14.{name}", ".xml") for name in TEST_SETS)]
-    return [tuple(f"{pair}/{stem}.{pair}.{language}{end}" for language in languages) for stem, end in stems]
+    source, target = languages
+    return [(f"{pair}/{stem}.{pair}.{source}{end}", f"{pair}/{stem}.{pair}.{target}{end}") for stem, end in stems]
 
 
 def decoded_lines(content: bytes, where: str) -> Iterator[str]:

@@ -51,7 +51,7 @@ class Progress:
         return self
 
     def __exit__(self, *_: object) -> None:
-        if self._bar is not None:
+        if self._bar is not None and self._terminal is not None:
             with contextlib.suppress(OSError):  # the terminal was closed; tqdm ignores it too when it draws
                 self._bar.close()
                 self._terminal.close()

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from typing import NamedTuple
 
 from ekd_nmt.common.errors import UserError
-from ekd_nmt.config.manifest import RESOURCES, WHOLE, DataFile, Dataset
+from ekd_nmt.config.manifest import RESOURCES, WHOLE, DataFile, Dataset, Split
 from ekd_nmt.config.models import Data
 from ekd_nmt.config.types import SPLITS
 
@@ -77,7 +77,7 @@ def input_files(data: Data, manifest: Manifest, split: str) -> list[str]:
     return list(dict.fromkeys(file for text in bitexts(data, manifest, split) for file in text.files))
 
 
-def collect_flags(data: Data, manifest: Manifest, split: str) -> str:
+def collect_flags(data: Data, manifest: Manifest, split: Split) -> str:
     """Flags of ``collect.py`` for the shell: the texts of the split and what is published about them."""
     words = [word for text in bitexts(data, manifest, split) for word in text.flag]
     if data.corpus != "local":  # published text is taken as it is, broken lines included; one's own is to be fixed

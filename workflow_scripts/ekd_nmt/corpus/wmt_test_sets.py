@@ -41,9 +41,10 @@ def archive_facts(name: str) -> tuple[str, str]:
         UserError: sacreBLEU has no such test set, or it is not published as one archive.
     """
     dataset = _find(name)
-    if len(dataset.data) != 1 or not dataset.md5:
-        raise UserError(f"test set {name!r}: is made of {len(dataset.data)} files; take one that is a single archive")
-    return dataset.data[0], dataset.md5[0]
+    urls = dataset.data or []
+    if len(urls) != 1 or not dataset.md5:
+        raise UserError(f"test set {name!r}: is made of {len(urls)} files; take one that is a single archive")
+    return urls[0], dataset.md5[0]
 
 
 def read_testset(name: str, archive: str | Path, source_lang: str, target_lang: str) -> TestSet:
@@ -71,7 +72,7 @@ def read_testset(name: str, archive: str | Path, source_lang: str, target_lang: 
         )
     with tempfile.TemporaryDirectory(prefix="testset.") as folder:
         dataset._outdir, dataset._rawdir = folder, str(Path(folder, "raw"))
-        dataset.maybe_download = lambda: None
+        dataset.maybe_download = lambda: None  # type: ignore[method-assign]  # on this copy alone
         _write_raw_files(dataset, langpair, archive)
         try:
             fields = dict(zip(dataset.fieldnames(langpair), dataset.get_files(langpair), strict=True))
@@ -104,7 +105,7 @@ def _write_raw_files(dataset: Dataset, langpair: str, archive: str | Path) -> No
     if missing := sorted(names - set(contents)):
         raise UserError(
             f"{archive}: lacks {', '.join(missing)}; "
-            f"take the archive of test set {dataset.name!r} ({' '.join(dataset.data)})"
+            f"take the archive of test set {dataset.name!r} ({' '.join(dataset.data or [])})"
         )
     for name, content in contents.items():
         path = Path(dataset._rawdir, name)

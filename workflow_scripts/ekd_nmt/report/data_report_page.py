@@ -13,7 +13,7 @@ from collections.abc import Callable, Sequence
 from html import escape
 from itertools import accumulate
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import matplotlib
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
@@ -39,7 +39,7 @@ COLOURS = {  # drawn by matplotlib → replaced on the page
     "#040404": "var(--dropped)",
 }
 INK, FAINT, KEPT, DROPPED = COLOURS
-STYLE = {
+STYLE: dict[Any, Any] = {
     "axes.edgecolor": FAINT,
     "axes.labelcolor": INK,
     "axes.spines.right": False,
@@ -56,7 +56,7 @@ STYLE = {
     "ytick.labelcolor": INK,
 }
 
-Facts = dict[tuple[str, str, str, str], int | float | str]  # (step, split, language, measure) → value
+Facts = dict[tuple[str, str, str, str], Any]  # (step, split, language, measure) → number or text
 Histogram = dict[int, int]  # length → sentences, ascending
 Histograms = dict[tuple[str, str, str], Histogram]  # (split, language, stage) → lengths
 
@@ -151,7 +151,7 @@ class Bins(NamedTuple):
     width: int
     last: int
 
-    def count(self, histogram: Histogram) -> list[int]:
+    def counts(self, histogram: Histogram) -> list[int]:
         """Sentences in each bin."""
         counts = [0] * (self.last // self.width + 2)
         for length, sentences in histogram.items():
@@ -184,7 +184,7 @@ def thousands(value: float, position: object = None) -> str:
 def draw_lengths(series: dict[str, Histogram], limits: Limits, unit: str) -> Figure:
     """Overlaid histograms: the last one filled, the others as outlines, and the limits as dashed lines."""
     bins = choose_bins(next(iter(series.values())), limits.max_tokens)
-    heights = {label: bins.count(histogram) for label, histogram in series.items()}
+    heights = {label: bins.counts(histogram) for label, histogram in series.items()}
     start = 0 if any(counts[0] for counts in heights.values()) else 1
     edges = [0.5 + bins.width * (number - 1) for number in range(start, len(next(iter(heights.values()))) + 1)]
     more = any(counts[-1] for counts in heights.values())
@@ -194,7 +194,9 @@ def draw_lengths(series: dict[str, Histogram], limits: Limits, unit: str) -> Fig
     axes = figure.add_subplot(xlabel=f"{unit} in a sentence", ylabel="sentences", xlim=(edges[0], edges[-1]))
     for label, counts in heights.items():
         last = label == list(heights)[-1]
-        style = {"fill": True, "color": KEPT} if last else {"color": DROPPED, "linewidth": 1.4, "zorder": 3}
+        style: dict[str, Any] = (
+            {"fill": True, "color": KEPT} if last else {"color": DROPPED, "linewidth": 1.4, "zorder": 3}
+        )
         axes.stairs(counts[start:stop], edges, label=label, **style)
     present = [count for counts in heights.values() for count in counts if count]
     if max(present) >= LOG_FROM * min(present):
@@ -202,10 +204,10 @@ def draw_lengths(series: dict[str, Histogram], limits: Limits, unit: str) -> Fig
         axes.set_ylim(bottom=0.5)
         axes.yaxis.set_minor_formatter(lambda value, position: "")
     else:
-        axes.yaxis.get_major_locator().set_params(integer=True)
+        axes.locator_params("y", integer=True)
     axes.yaxis.set_major_formatter(thousands)
     axes.xaxis.set_major_formatter(thousands)
-    axes.xaxis.get_major_locator().set_params(integer=True)
+    axes.locator_params("x", integer=True)
     if more:
         ticks = [tick for tick in axes.get_xticks() if edges[0] <= tick < bins.last - 0.08 * (edges[-1] - edges[0])]
         labels = [*map(thousands, ticks), f"{bins.last + 1:,}+"]
@@ -236,7 +238,7 @@ def draw_losses(first: int, lost: Sequence[tuple[str, int]], last: int) -> Figur
     axes.tick_params("y", length=0)
     axes.invert_yaxis()
     axes.xaxis.set_major_formatter(thousands)
-    axes.xaxis.get_major_locator().set_params(nbins=4, integer=True)
+    axes.locator_params("x", nbins=4, integer=True)
     return figure
 
 
@@ -251,6 +253,7 @@ def plot(name: str, description: str, draw: Callable[..., Figure], *arguments: o
     svg = re.sub(r'( id="|href="#|url\(#)', rf"\g<1>{name}-", text.getvalue())
     svg = re.sub("|".join(COLOURS), lambda found: COLOURS[found[0]], svg)
     opening = re.search(r'<svg [^>]*(viewBox="[^"]*")[^>]*>', svg)
+    assert opening is not None
     return f'<svg {opening[1]} role="img" aria-label="{escape(description)}">{svg[opening.end() :]}'
 
 

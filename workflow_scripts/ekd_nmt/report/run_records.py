@@ -65,7 +65,7 @@ NO_CACHE: CacheRecord = {"seconds": 0.0, "device": ""}
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The flags of every table: its runs, its name, the system to compare with, and the output files."""
-    files = {"type": Path, "metavar": "FILE"}
+    files: dict[str, Any] = {"type": Path, "metavar": "FILE"}
     parser.add_argument(
         "--scores", **files, nargs="+", required=True, help="scores.json of each run; their order is that of the rows"
     )
@@ -146,7 +146,7 @@ def read_runs(pairs: Sequence[tuple[Path, Path]], summaries: Sequence[Path] = ()
 
 def read_scores(path: Path) -> Scores:
     """Read a ``scores.json``; :class:`UserError` if it is invalid or a metric has no signature."""
-    scores = read_json(path, Scores)
+    scores: Scores = read_json(path, Scores)
     missing = [metric for metric in METRICS if metric not in scores["signatures"]]
     if missing:
         raise UserError(f"{path}: has no signature for {', '.join(missing)}; score again")
@@ -155,7 +155,7 @@ def read_scores(path: Path) -> Scores:
 
 def read_training(path: Path) -> TrainingRecord:
     """Read a ``train.json``; :class:`UserError` if it is invalid or its ``teacher_mode`` and ``inputs`` disagree."""
-    train = read_json(path, TrainingRecord)
+    train: TrainingRecord = read_json(path, TrainingRecord)
     inputs, mode = train["inputs"], train["teacher_mode"]
     if (mode is not None, mode == "cached") != (inputs["teacher"] is not None, inputs["cache"] is not None):
         raise UserError(
