@@ -208,13 +208,6 @@ def test_a_pair_that_the_test_set_lacks(files, monkeypatch):
     assert message.startswith("test set 'wmt17': has no de-fr; it has cs-en, de-en, ")
 
 
-def test_damage_behind_the_last_line(files, monkeypatch):
-    packed = bytearray(Path("a.en").read_bytes())
-    packed[-6] ^= 1
-    Path("a.en").write_bytes(packed)
-    assert refused(monkeypatch, B, A).startswith("a.en: damaged, cut off or not an archive after line 2 (")
-
-
 # --- the command ---
 
 

@@ -9,10 +9,10 @@ import pytest
 
 from synthetic import german
 from synthetic.dice import Dice
-from synthetic.lexicon import Lexicon
+from synthetic.lexicon import NOUN_KINDS, Lexicon
 from synthetic.phrases import Request
 from synthetic.relatives import relative_clause
-from synthetic_reader import AUXILIARIES, PREFIXES, RELATIVE, Reader, table
+from synthetic_reader import AUXILIARIES, PREFIXES, RELATIVE, STRONG, Reader, table
 
 SUBORDINATE = {"weil", "wenn", "obwohl", "während", "bevor", "dass", "ob"}
 TOKEN = re.compile(r"[^\s.,?]+|[.,?]")
@@ -42,6 +42,26 @@ def test_determiners_and_adjectives_agree_with_their_noun(reader, sentences):
                 assert analyses, f"{words[noun]!r} disagrees in {' '.join(words)}"
                 checked += 1
     assert checked > 5000
+
+
+@pytest.mark.parametrize("case", ["nom", "acc", "dat"])
+def test_a_phrase_has_its_gender_and_case(lexicon, grammar, reader, case):
+    strong, seen = table(STRONG), set()
+    for number in range(1500):
+        request = Request(negated=number % 3 == 0, genitives="")
+        phrase = grammar.planner.phrases.nominal(NOUN_KINDS[number % 4], case, request)
+        words, noun, own = phrase.german, len(phrase.german) - 1, (phrase.gender, case)
+        if words[noun] not in reader.nouns:  # a compound
+            continue
+        assert own in reader.nouns[words[noun]], words
+        adjectives = words[reader.phrase_start(words, noun) : noun]
+        analyses = reader.analyses(words, noun)
+        if analyses is None:  # a number, a name or no determiner
+            assert all(word.removesuffix(strong[own]) in reader.stems for word in adjectives), words
+        else:
+            assert own in analyses, words
+        seen.add((phrase.gender, len(adjectives), analyses is None))
+    assert {(gender, count, bare) for gender in "mfnp" for count in (0, 1) for bare in (True, False)} <= seen
 
 
 @pytest.mark.parametrize(

@@ -12,6 +12,7 @@ from synthetic.german import PLURAL, THIRD
 from synthetic.lexicon import NOUN_KINDS, SHARES, Lexicon
 from synthetic.phrases import Request
 from synthetic.words import Verb
+from synthetic_reader import Reader
 
 
 @pytest.fixture(scope="module")
@@ -79,6 +80,20 @@ def test_homographs_never_stand_where_nothing_governs_them(lexicon, grammar):
         lexicon.used.clear()
         grammar.planner.clause("copula", nested=True)
         assert not homographs & set(lexicon.used)
+
+
+def test_twins_are_translated_by_the_gender_of_their_determiner(lexicon, grammar):
+    reader, seen = Reader(lexicon), set()
+    twins = [noun for noun in lexicon.words["thing"] if noun.twin]
+    for _ in range(3000):
+        phrase = grammar.planner.phrases.nominal("thing", "nom", Request(genitives=""))
+        translations = {noun.gender: noun.english for noun in twins if noun.lemma == phrase.german[-1]}
+        if translations:  # a twin has no plural: the determiner alone shows the gender
+            readings = reader.analyses(phrase.german, len(phrase.german) - 1)
+            assert {gender for gender, case in readings if case == "nom"} - {"p"} == {phrase.gender}
+            assert phrase.english[-1] == translations[phrase.gender]
+            seen.add(phrase.gender)
+    assert seen == {"m", "f"}
 
 
 def test_the_verb_tells_she_from_they(lexicon, pairs):

@@ -193,11 +193,10 @@ def draw_lengths(series: dict[str, Histogram], limits: Limits, unit: str) -> Fig
     figure = Figure(figsize=(WIDTH, 2.7), layout="constrained")
     axes = figure.add_subplot(xlabel=f"{unit} in a sentence", ylabel="sentences", xlim=(edges[0], edges[-1]))
     for label, counts in heights.items():
-        last = label == list(heights)[-1]
-        style: dict[str, Any] = (
-            {"fill": True, "color": KEPT} if last else {"color": DROPPED, "linewidth": 1.4, "zorder": 3}
-        )
-        axes.stairs(counts[start:stop], edges, label=label, **style)
+        if label == list(heights)[-1]:
+            axes.stairs(counts[start:stop], edges, label=label, fill=True, color=KEPT)
+        else:
+            axes.stairs(counts[start:stop], edges, label=label, color=DROPPED, linewidth=1.4, zorder=3)
     present = [count for counts in heights.values() for count in counts if count]
     if max(present) >= LOG_FROM * min(present):
         axes.set_yscale("log", nonpositive="clip")
