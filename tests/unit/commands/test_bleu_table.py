@@ -3,6 +3,8 @@
 import statistics
 from pathlib import Path
 
+import pytest
+
 import bleu_table
 from ekd_nmt.report.run_records import as_text, read_runs
 from run_files import SIGNATURES, cache_file, read_csv, run_files
@@ -132,26 +134,21 @@ def test_seeds_on_several_devices(tmp_path):
     assert (rows.device["student"], rows.tokens_per_second["student"]) == ("cpu + NVIDIA H100", "200")
 
 
-def test_baseline_and_senior_compare_to_themselves(tmp_path):
-    pairs = [run_files(tmp_path, "student", 20.0), run_files(tmp_path, "senior_teacher", 40.0)]
-    rows, _ = compute(pairs)
-    assert list(rows.delta_vs_student) == ["0.00", "20.00"]
-    assert list(rows.gap_to_senior) == ["20.00", "0.00"]
-    assert list(rows.gap_percent) == ["50.0", "0.0"]
-
-
-def test_tiny_negative_difference_is_zero(tmp_path):
-    pairs = [run_files(tmp_path, "student", 20.0), run_files(tmp_path, "master_student", 19.999)]
-    rows, _ = compute(pairs)
-    assert rows.delta_vs_student["master_student"] == "0.00"
-
-
-def test_differences_are_of_exact_scores(tmp_path):
-    # rounded first, the difference would be 0.01
-    pairs = [run_files(tmp_path, "student", 20.0049), run_files(tmp_path, "master_student", 20.0051)]
-    rows, _ = compute(pairs)
-    assert list(rows.bleu) == ["20.00", "20.01"]
-    assert rows.delta_vs_student["master_student"] == "0.00"
+@pytest.mark.parametrize(
+    ("bleus", "named", "delta", "gap", "percent"),
+    [
+        ({"student": 20.0, "senior_teacher": 40.0}, {}, ["0.00", "20.00"], ["20.00", "0.00"], ["50.0", "0.0"]),
+        ({"small": 15.0, "big": 30.0}, {"baseline": "small", "senior": "big"}, ["0.00", "15.00"], ["15.00", "0.00"],
+         ["50.0", "0.0"]),
+        # a tiny negative difference is 0, and so is one of which only the rounded scores differ
+        ({"student": 20.0, "other": 19.999}, {}, ["0.00", "0.00"], ["", ""], ["", ""]),
+        ({"student": 20.0049, "other": 20.0051}, {}, ["0.00", "0.00"], ["", ""], ["", ""]),
+        ({"student": 1.0, "senior_teacher": 0.0}, {}, ["0.00", "-1.00"], ["-1.00", "0.00"], ["", ""]),
+    ],
+)  # fmt: skip
+def test_comparisons(tmp_path, bleus, named, delta, gap, percent):
+    rows, _ = compute([run_files(tmp_path, system, bleu) for system, bleu in bleus.items()], **named)
+    assert (list(rows.delta_vs_student), list(rows.gap_to_senior), list(rows.gap_percent)) == (delta, gap, percent)
 
 
 def test_columns_are_blank_without_senior_and_baseline(tmp_path):
