@@ -173,7 +173,7 @@ def collect(
                 f"{total} pairs instead of the {expected} that are published ({counts}; {malformed} malformed); "
                 "fetch the files again, or correct the number"
             )
-    line_counts = {
+    line_counts: dict[str, Any] = {
         "step": "collect",
         "split": split,
         "lines_in": total + malformed,

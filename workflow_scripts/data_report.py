@@ -142,8 +142,8 @@ def gather_lengths(
     found: Histograms = {}
     for report in (report for report in reports if report.line_counts and report.lengths):
         first, last = report.line_counts[0], report.line_counts[-1]
-        stages: dict[Stage, int] = {"before": first.lines_in, "after": last.lines_out}
-        for stage, lines in stages.items():
+        lines_of: dict[Literal["before", "after"], int] = {"before": first.lines_in, "after": last.lines_out}
+        for stage, lines in lines_of.items():
             sides = report.lengths.get(stage, {})
             require(f"{last}, lengths {stage}", sides, languages)
             for language in languages:
@@ -226,10 +226,10 @@ def subword_facts(segmented: Sequence[Segmented], binarized: Binarized, language
         words, pieces = counts.words[language], counts.pieces[language]
         measures = {"words": words, "pieces": pieces, "pieces per word": pieces / max(words, 1)}
         facts |= {("bpe", counts.split, language, measure): count for measure, count in measures.items()}
-    for split, language in product(SPLITS, languages):
-        side = binarized.splits[split][language]
+    for counts, language in product(segmented, languages):
+        side = binarized.splits[counts.split][language]
         measures = {**side.model_dump(), "unknown rate": side.unknown / max(side.tokens, 1)}
-        facts |= {("binarise", split, language, measure): count for measure, count in measures.items()}
+        facts |= {("binarise", counts.split, language, measure): count for measure, count in measures.items()}
     facts |= {("binarise", "", language, "dictionary"): binarized.dictionaries[language] for language in languages}
     return facts | {("binarise", "", "", "joined dictionary"): "yes" if binarized.joined else "no"}
 
@@ -268,9 +268,9 @@ def main() -> None:
     languages = (args.source_lang, args.target_lang)
     if languages[0] == languages[1]:
         raise UserError(f"--source-lang and --target-lang are both {languages[0]}; name two languages")
-    reports = [read_json(path, StepReport) for path in args.line_counts]
-    segmented = [read_json(path, Segmented) for path in args.bpe]
-    binarized = read_json(args.binarized, Binarized)
+    reports: list[StepReport] = [read_json(path, StepReport) for path in args.line_counts]
+    segmented: list[Segmented] = [read_json(path, Segmented) for path in args.bpe]
+    binarized: Binarized = read_json(args.binarized, Binarized)
     segmented.sort(key=lambda counts: SPLITS.index(counts.split))
     line_counts = [counts for report in reports for counts in report.line_counts]
     kept = check_line_counts(line_counts)

@@ -227,7 +227,7 @@ def main() -> None:
 
     if not len(args.source) == len(args.target) == len(args.reports):
         raise UserError("--source, --target and --reports must name as many files each, one a shard")
-    reports = [read_json(path, Report, fix=FIX) for path in args.reports]
+    reports: list[Report] = [read_json(path, Report, fix=FIX) for path in args.reports]
     check_counts(shards.read_index(args.shards), reports)
     outputs = (args.output_source, args.output_target)
     report = join(args.source, args.target, reports, outputs, args.deduplicate)

@@ -41,13 +41,9 @@ def count_words(paths: Sequence[str | Path], sample: int | None = None, workers:
         ends = line_offsets(path, bounds)
         tasks += [(path, ends[n], ends[n + 1], bounds[n], step) for n in range(workers) if bounds[n] < bounds[n + 1]]
     counts: Counter[str] = Counter()
-    if workers == 1:
-        found = list(map(_count_range, tasks))
-    else:
-        with ProcessPoolExecutor(workers) as pool:
-            found = list(pool.map(_count_range, tasks))
-    for counted in found:
-        counts.update(counted)
+    with ProcessPoolExecutor(workers) if workers > 1 else contextlib.nullcontext() as pool:
+        for counted in (pool.map if pool else map)(_count_range, tasks):
+            counts.update(counted)
     del counts[""]  # from repeated spaces and empty lines
     return counts
 

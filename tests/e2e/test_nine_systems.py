@@ -15,27 +15,6 @@ from project_copy import ROOT, copy_project
 
 OVERLAY = Path(__file__).with_name("miniature.yaml")
 TIMEOUT = 1800  # seconds; what hangs is killed
-COLUMNS = [
-    "experiment",
-    "system",
-    "model",
-    "teacher",
-    "init",
-    "parameters",
-    "updates",
-    "seeds",
-    "bleu",
-    "bleu_tokenized",
-    "chrf",
-    "delta_vs_student",
-    "gap_to_senior",
-    "gap_percent",
-    "train_seconds",
-    "teacher_seconds",
-    "device",
-    "tokens_per_second",
-    "signature",
-]
 CACHES = {
     "junior_teacher": ["junior_student"],
     "senior_teacher": ["senior_student", "master_student", "takd_assistant", "senior_student_matched"],
@@ -101,7 +80,6 @@ def validations(results: Path, system: str) -> dict[int, dict]:
 def test_table_has_nine_rows_in_order(table, systems):
     assert len(systems) == 9
     assert [row["system"] for row in table] == systems
-    assert list(table[0]) == COLUMNS
     rows = {row["system"]: row for row in table}
     assert {row["experiment"] for row in table} == {"miniature"}
     assert {row["seeds"] for row in table} == {"1"}
@@ -146,12 +124,6 @@ def test_cost_table_adds_up_what_each_method_needs(project, results, table, syst
     parts = sum(value for key, value in master.items() if key != "total_seconds")
     assert master["total_seconds"] == pytest.approx(parts, abs=0.3)
     assert rows["student"]["times_student"] == "1.00"
-
-
-def test_markdown_has_the_same_rows(project, systems):
-    text = (project / "results/bleu_table.md").read_text(encoding="utf-8")
-    named = [line.split("|")[2].strip() for line in text.splitlines() if line.startswith("| miniature")]
-    assert named == systems
 
 
 def test_every_test_line_is_translated(results, systems):

@@ -6,39 +6,18 @@ from configurations import ROOT, merged
 from ekd_nmt.config.experiment import Experiment
 
 WIDTHS = {"student": 128, "junior": 256, "senior": 512}
-EPOCHS = {
-    "student": 30,
-    "junior_teacher": 30,
-    "senior_teacher": 30,
-    "junior_student": 20,
-    "senior_student": 50,
-    "master_student": 100,
-    "takd_assistant": 50,
-    "takd_student": 50,
-    "senior_student_matched": 20 + 100,
+SYSTEMS = {  # epochs, model and teacher
+    "student": (30, "student", None),
+    "junior_teacher": (30, "junior", None),
+    "senior_teacher": (30, "senior", None),
+    "junior_student": (20, "student", "junior_teacher"),
+    "senior_student": (50, "student", "senior_teacher"),
+    "master_student": (100, "student", "senior_teacher"),
+    "takd_assistant": (50, "junior", "senior_teacher"),
+    "takd_student": (50, "student", "takd_assistant"),
+    "senior_student_matched": (20 + 100, "student", "senior_teacher"),
 }
-MODELS = {
-    "student": "student",
-    "junior_teacher": "junior",
-    "senior_teacher": "senior",
-    "junior_student": "student",
-    "senior_student": "student",
-    "master_student": "student",
-    "takd_assistant": "junior",
-    "takd_student": "student",
-    "senior_student_matched": "student",
-}
-TEACHERS = {
-    "student": None,
-    "junior_teacher": None,
-    "senior_teacher": None,
-    "junior_student": "junior_teacher",
-    "senior_student": "senior_teacher",
-    "master_student": "senior_teacher",
-    "takd_assistant": "senior_teacher",
-    "takd_student": "takd_assistant",
-    "senior_student_matched": "senior_teacher",
-}
+EPOCHS, MODELS, TEACHERS = ({name: row[column] for name, row in SYSTEMS.items()} for column in range(3))
 INITS = dict.fromkeys(EPOCHS) | {"master_student": "junior_student"}
 TRAINING = {
     "max_update": None,

@@ -7,10 +7,11 @@ frequent word of a kind and 1 for the rarest: by Zipf's law of brevity, rare wor
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Literal
 
 from synthetic import english, german
 from synthetic.dice import Dice
-from synthetic.german import Gender
+from synthetic.german import Case, Gender
 from synthetic.phonology import Root, ablaut, cognate, english_root, german_root, spell
 from synthetic.words import Adjective, Name, Noun, Preposition, Sense, Verb
 
@@ -22,18 +23,15 @@ PARTICLES = {"zurück": "back", "weg": "away", "aus": "out", "auf": "up", "ab": 
 SEPARABLE = (*PARTICLES, "an", "bei", "mit", "nach", "vor", "zu", "um", "los")
 INSEPARABLE = ("be", "ver", "er", "ent", "zer")
 VERB_SHAPES = {"simple": 0.5, "separable": 0.28, "inseparable": 0.12, "ieren": 0.1}
-GOVERNED = tuple(
-    Preposition(word, case, meaning)
-    for word, case, meanings in (
-        ("auf", "acc", ("for", "on")),
-        ("an", "acc", ("of", "in")),
-        ("über", "acc", ("about", "over")),
-        ("mit", "dat", ("with", "by")),
-        ("nach", "dat", ("after", "for")),
-        ("von", "dat", ("from", "of")),
-    )
-    for meaning in meanings
-)
+MEANINGS: dict[tuple[str, Case], tuple[str, str]] = {
+    ("auf", "acc"): ("for", "on"),
+    ("an", "acc"): ("of", "in"),
+    ("über", "acc"): ("about", "over"),
+    ("mit", "dat"): ("with", "by"),
+    ("nach", "dat"): ("after", "for"),
+    ("von", "dat"): ("from", "of"),
+}
+GOVERNED = tuple(Preposition(*word, meaning) for word, meanings in MEANINGS.items() for meaning in meanings)
 
 
 def long_share(rank: float) -> float:
@@ -52,10 +50,10 @@ def translation(dice: Dice, rank: float) -> Root:
     return english_root(dice, long_share(rank))
 
 
-def noun(dice: Dice, sense: Sense, rank: float, gender: Gender | None = None) -> Noun:
+def noun(dice: Dice, sense: Sense, rank: float, wanted: Gender | None = None) -> Noun:
     """A noun, declined by a class that fits its gender and sense."""
     root, english_side = roots(dice, rank)
-    gender = gender or dice.weighted(GENDERS)
+    gender = dice.weighted(GENDERS) if wanted is None else wanted
     stem, word = spell(root), spell(english_side)
 
     def declined(lemma: str, plural: str, linker: str, weak: bool = False) -> Noun:
@@ -105,9 +103,9 @@ def verb(dice: Dice, kind: str, rank: float, bases: Sequence[Verb]) -> Verb:
             if prefix in PARTICLES and base.transparent and dice.chance(0.6):
                 meaning = base.english._replace(particle=PARTICLES[prefix])
     frame = kind.partition(":")[0]
-    auxiliary = "sein" if frame == "motion" or (frame == "intransitive" and dice.chance(0.4)) else "haben"
+    is_motion = frame == "motion" or (frame == "intransitive" and dice.chance(0.4))
     preposition = dice.pick(GOVERNED) if frame == "prepositional" else None
-    return Verb(conjugation, meaning, kind, prefix, auxiliary, preposition)
+    return Verb(conjugation, meaning, kind, prefix, "sein" if is_motion else "haben", preposition)
 
 
 def regular_or_strong(dice: Dice, root: Root) -> english.Inflection:
@@ -119,7 +117,7 @@ def regular_or_strong(dice: Dice, root: Root) -> english.Inflection:
 
 def first_name(dice: Dice) -> Name:
     """``Klira`` is a woman, ``Dreno`` a man: no name ends like another's genitive."""
-    gender = dice.pick(("m", "f"))
+    gender: Literal["m", "f"] = dice.pick(("m", "f"))
     ending = dice.pick(("a", "ina", "e")) if gender == "f" else dice.pick(("o", "rich", "an"))
     return Name(spell(german_root(dice, 0.3)).capitalize() + ending, gender)
 

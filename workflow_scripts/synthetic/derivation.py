@@ -44,11 +44,12 @@ def noun(dice: Dice, sense: Sense, pool: Pool) -> Noun | None:
     stem, word = base.infinitive.removesuffix("en"), base.english.base
     if sense == "person" and dice.chance(0.4):
         return _noun(stem, "erin", "f", _join(word, "eress"), sense)
-    suffix, translation, gender = {
+    endings: dict[Sense, tuple[str, str, Gender]] = {
         "person": ("er", "er", "m"),
         "place": ("erei", "ery", "f"),
         "idea": ("ung", "ment", "f"),
-    }[sense]
+    }
+    suffix, translation, gender = endings[sense]
     return _noun(stem, suffix, gender, _join(word, translation), sense)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Literal
 
@@ -45,7 +46,7 @@ class Determiner:
 
     german: list[str]
     english: list[str]
-    endings: dict[str, tuple[str, ...]]
+    endings: Mapping[str, tuple[str, ...]]
     definite: bool
     inflected: bool = True
 

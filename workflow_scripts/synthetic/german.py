@@ -6,6 +6,7 @@ for the plural, which knows no gender. Cases are ``nom``, ``acc``, ``dat`` and `
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Literal, NamedTuple
 
 from synthetic.phonology import Root, ablaut, spell
@@ -66,7 +67,7 @@ MODALS = {
 }
 
 
-def inflect(stem: str, endings: dict[str, tuple[str, ...]], gender: Gender, case: Case) -> str:
+def inflect(stem: str, endings: Mapping[str, tuple[str, ...]], gender: Gender, case: Case) -> str:
     """``stem`` with the ending of this gender and case."""
     return stem + endings[gender][CASES.index(case)]
 
@@ -89,8 +90,8 @@ class Conjugation(NamedTuple):
     """Forms of a verb without its separable prefix; finite forms by person."""
 
     infinitive: str
-    present: tuple[str, str, str, str]
-    past: tuple[str, str, str, str]
+    present: tuple[str, ...]
+    past: tuple[str, ...]
     participle: str
 
     def prefixed(self, prefix: str) -> Conjugation:

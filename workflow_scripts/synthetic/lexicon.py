@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from ekd_nmt.common.errors import UserError
 from synthetic import coinage, derivation, reserved
@@ -73,7 +73,7 @@ class Lexicon:
         self._ranked = {kind: Ranked(words, exponent) for kind, words in self.words.items() if kind in SHARES}
         self._modifiers, self._heads = self._compound_parts()
 
-    def draw(self, kind: str, accept: Callable[[Word], bool] = lambda word: True) -> Word:
+    def draw(self, kind: str, accept: Callable[[Any], bool] = lambda word: True) -> Any:
         """A lexeme of ``kind`` that ``accept`` agrees to; the caller makes sure that there is one."""
         word = self._ranked[kind].draw(self.dice)
         while not accept(word):
@@ -142,7 +142,7 @@ class Lexicon:
         self._english |= english_forms
         return True
 
-    def _second_meaning(self, word: Word, meanings: Callable[[], object], **changes: object) -> Word:
+    def _second_meaning(self, word: Any, meanings: Callable[[], object], **changes: object) -> Any:
         """``word`` with ``changes`` and with the first of the ``meanings`` that is still free."""
         other = replace(word, english=meanings(), **changes)
         while not self._claim(other, spelling=False):

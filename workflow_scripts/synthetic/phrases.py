@@ -61,7 +61,7 @@ class Request:
 
 
 # personal pronouns: German, English, person, gender, owner
-SUBJECT_PRONOUNS = {
+SUBJECT_PRONOUNS: dict[tuple[str, str, int, Gender, Owner], float] = {
     ("ich", "I", FIRST, "m", ("mein", "my")): 0.25,
     ("du", "you", SECOND, "m", ("dein", "your")): 0.12,
     ("er", "he", THIRD, "m", ("sein", "his")): 0.2,
@@ -100,11 +100,12 @@ class Phrases:
 
     def named(self, case: Case) -> Phrase:
         """``Klira``, ``Herr Schnelbach`` or ``Frau Schnelbach``."""
+        gender: Gender
         if self.dice.chance(0.65):
             name = self.lexicon.draw("first name")
             words, translation, gender = [name.text], [name.text], name.gender
         else:
-            gender = self.dice.pick("mf")
+            gender = self.dice.pick(("m", "f"))
             title = "Frau" if gender == "f" else "Herr" if case == "nom" else "Herrn"
             name = self.lexicon.draw("surname")
             words, translation = [title, name.text], ["Mrs" if gender == "f" else "Mr", name.text]

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from synthetic import adverbials, english, german
 from synthetic.clauses import Clause, Part
 from synthetic.dice import Dice
@@ -87,7 +89,7 @@ class Planner:
             return self.phrases.named("nom")
         return self.phrases.nominal(sense, "nom", self._request(verb, nested, transparent=verb is COPULA))
 
-    def _request(self, verb: Verb, nested: bool, **options: object) -> Request:
+    def _request(self, verb: Verb, nested: bool, **options: Any) -> Request:
         genitives = "mn" if verb.frame in ("dative", "ditransitive") else "mfnp"
         return Request(genitives=genitives, relative=None if nested else self.relative, **options)
 
@@ -117,7 +119,7 @@ class Planner:
             self._add_object(clause, "dative", "person", "dat", nested)
         if frame in ("transitive", "ditransitive") and gap != "object":
             self._add_object(clause, "object", verb.object_sense, "acc", nested)
-        if frame == "prepositional" and gap != "prepositional":
+        if verb.preposition is not None and gap != "prepositional":
             self._add_object(clause, "prepositional", verb.object_sense, verb.preposition.case, nested)
         if frame == "copula":
             clause.parts.append(self._predicate(clause, nested))
@@ -138,6 +140,7 @@ class Planner:
             if phrase.negative:
                 clause.negated = False
         if role == "prepositional":
+            assert verb.preposition is not None
             clause.parts.append(Part(role, *self.phrases.prepositional(verb.preposition, phrase)))
             return
         slot = "pronoun" if phrase.pronoun else "definite object" if role == "object" and phrase.definite else role

@@ -45,6 +45,7 @@ def relative_clause(planner: Planner, head: Phrase) -> tuple[Words, Words]:
     if gap == "prepositional":
         verb = planner.verb("prepositional", "person", head.sense)
         preposition = verb.preposition
+        assert preposition is not None
         return _joined(planner, head, verb, None, gap, preposition.case, [preposition.english, whom], preposition)
     if gap == "place":
         verb = planner.verb("intransitive" if planner.dice.chance(0.5) else "transitive", "person")

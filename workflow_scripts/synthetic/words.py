@@ -6,7 +6,7 @@ The lexicon keeps the forms of every lexeme apart from those of all others.
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import Literal
+from typing import Literal, cast
 
 from synthetic import english
 from synthetic.german import Case, Conjugation, Gender
@@ -134,7 +134,7 @@ class Verb:
     @property
     def object_sense(self) -> Sense:
         """Of which sense the direct or prepositional object is."""
-        return self.kind.partition(":")[2] or "thing"
+        return cast(Sense, self.kind.partition(":")[2] or "thing")
 
     @property
     def infinitive(self) -> str:

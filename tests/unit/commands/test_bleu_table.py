@@ -1,13 +1,11 @@
 """bleu_table.py: means over seeds, comparisons, order of rows, errors."""
 
 import statistics
-import sys
 from pathlib import Path
 
 import pytest
 
 import bleu_table
-from ekd_nmt.common.errors import UserError
 from ekd_nmt.report.run_records import as_text, read_runs
 from run_files import SIGNATURES, cache_file, read_csv, run_files
 from run_files import call as call_script
@@ -126,17 +124,6 @@ def test_online_teacher_has_blank_seconds(tmp_path):
     assert "nan" not in (tmp_path / "out/t.md").read_text(encoding="utf-8")
 
 
-def test_output_depends_only_on_the_files(tmp_path):
-    pairs = [run_files(tmp_path, name, teacher=f"{name}_teacher") for name in ("one", "two")]
-    caches = [cache_file(tmp_path, f"{name}_teacher") for name in ("one", "two")]
-    texts = set()
-    for order in (1, 1, -1):
-        assert call(tmp_path, pairs, caches=tuple(caches[::order])).returncode == 0
-        texts.add((tmp_path / "out/t.csv").read_bytes())
-    assert len(texts) == 1
-    assert b"\r" not in texts.pop()
-
-
 def test_seeds_on_several_devices(tmp_path):
     devices = ("cpu", "NVIDIA H100", "cpu")
     pairs = [
@@ -147,37 +134,21 @@ def test_seeds_on_several_devices(tmp_path):
     assert (rows.device["student"], rows.tokens_per_second["student"]) == ("cpu + NVIDIA H100", "200")
 
 
-def test_error_for_a_cache_without_summary(tmp_path):
-    pair = run_files(tmp_path, "junior_student", teacher="junior_teacher")
-    done = call(tmp_path, [pair])
-    assert done.returncode == 2
-    assert done.stderr.startswith(
-        f"error: {pair[1]}: its teacher cache {tmp_path}/junior_teacher/seed1/cache/top32 has"
-    )
-    assert done.stderr.count("\n") == 1
-    assert not (tmp_path / "out").exists()
-
-
-def test_baseline_and_senior_compare_to_themselves(tmp_path):
-    pairs = [run_files(tmp_path, "student", 20.0), run_files(tmp_path, "senior_teacher", 40.0)]
-    rows, _ = compute(pairs)
-    assert list(rows.delta_vs_student) == ["0.00", "20.00"]
-    assert list(rows.gap_to_senior) == ["20.00", "0.00"]
-    assert list(rows.gap_percent) == ["50.0", "0.0"]
-
-
-def test_tiny_negative_difference_is_zero(tmp_path):
-    pairs = [run_files(tmp_path, "student", 20.0), run_files(tmp_path, "master_student", 19.999)]
-    rows, _ = compute(pairs)
-    assert rows.delta_vs_student["master_student"] == "0.00"
-
-
-def test_differences_are_of_exact_scores(tmp_path):
-    # rounded first, the difference would be 0.01
-    pairs = [run_files(tmp_path, "student", 20.0049), run_files(tmp_path, "master_student", 20.0051)]
-    rows, _ = compute(pairs)
-    assert list(rows.bleu) == ["20.00", "20.01"]
-    assert rows.delta_vs_student["master_student"] == "0.00"
+@pytest.mark.parametrize(
+    ("bleus", "named", "delta", "gap", "percent"),
+    [
+        ({"student": 20.0, "senior_teacher": 40.0}, {}, ["0.00", "20.00"], ["20.00", "0.00"], ["50.0", "0.0"]),
+        ({"small": 15.0, "big": 30.0}, {"baseline": "small", "senior": "big"}, ["0.00", "15.00"], ["15.00", "0.00"],
+         ["50.0", "0.0"]),
+        # a tiny negative difference is 0, and so is one of which only the rounded scores differ
+        ({"student": 20.0, "other": 19.999}, {}, ["0.00", "0.00"], ["", ""], ["", ""]),
+        ({"student": 20.0049, "other": 20.0051}, {}, ["0.00", "0.00"], ["", ""], ["", ""]),
+        ({"student": 1.0, "senior_teacher": 0.0}, {}, ["0.00", "-1.00"], ["-1.00", "0.00"], ["", ""]),
+    ],
+)  # fmt: skip
+def test_comparisons(tmp_path, bleus, named, delta, gap, percent):
+    rows, _ = compute([run_files(tmp_path, system, bleu) for system, bleu in bleus.items()], **named)
+    assert (list(rows.delta_vs_student), list(rows.gap_to_senior), list(rows.gap_percent)) == (delta, gap, percent)
 
 
 def test_columns_are_blank_without_senior_and_baseline(tmp_path):
@@ -210,11 +181,3 @@ def test_error_for_a_missing_file_leaves_no_table(tmp_path):
     assert done.stderr.startswith(f"error: {pairs[1][1]}: cannot be read (No such file")
     assert done.stderr.count("\n") == 1
     assert not (tmp_path / "out").exists()
-
-
-def test_error_for_a_run_with_one_file(tmp_path, monkeypatch):
-    pair = run_files(tmp_path, "student", 20.0)
-    flags = ["--scores", str(pair[0]), "--training", str(pair[1]), str(pair[1]), "--experiment", "demo"]
-    monkeypatch.setattr(sys, "argv", ["bleu_table.py", *flags, "--csv", "x", "--markdown", "y"])
-    with pytest.raises(UserError, match="1 --scores and 2 --training"):
-        bleu_table.main()

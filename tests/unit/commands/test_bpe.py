@@ -66,15 +66,17 @@ def test_numbers_must_be_positive(tmp_path, flag):
     assert not (tmp_path / "codes").exists()
 
 
-@pytest.mark.parametrize("counts", [Counter(), Counter({"a": 9, "b": 9})])
-def test_text_without_pairs_of_symbols(counts):
-    with pytest.raises(UserError, match="no word of two or more characters"):
-        learn(counts, 10)
-
-
-def test_number_of_merges_must_be_positive():
-    with pytest.raises(UserError, match="--merges 0: must be at least 1"):
-        learn(PAPER_COUNTS, 0)
+@pytest.mark.parametrize(
+    ("counts", "merges", "message"),
+    [
+        (Counter(), 10, "no word of two or more characters"),
+        (Counter({"a": 9, "b": 9}), 10, "no word of two or more characters"),
+        (PAPER_COUNTS, 0, "--merges 0: must be at least 1"),
+    ],
+)
+def test_nothing_can_be_learned(counts, merges, message):
+    with pytest.raises(UserError, match=message):
+        learn(counts, merges)
 
 
 def test_merges_are_applied(tmp_path):

@@ -1,6 +1,5 @@
 """cost_table.py: the total cost of a model, in which everything that it depends on counts once."""
 
-import sys
 from pathlib import Path
 
 import pytest
@@ -162,14 +161,6 @@ def test_error_for_a_missing_run(tmp_path, absent, message):
     assert not (tmp_path / "out").exists()
 
 
-def test_error_for_a_missing_summary(tmp_path):
-    pairs, caches = chain(tmp_path)
-    done = call(cost_table.__file__, tmp_path, pairs, caches[1:])
-    assert done.returncode == 2
-    assert f"give {tmp_path}/junior_teacher/seed1/cache/top32.json to --caches" in done.stderr
-    assert done.stderr.count("\n") == 1
-
-
 def test_error_for_runs_in_one_folder(tmp_path):
     pairs = [run_files(tmp_path, "student"), run_files(tmp_path, "teacher")]
     scores, training = pairs[1]
@@ -231,11 +222,3 @@ def test_output_depends_only_on_the_files(tmp_path, monkeypatch):
     ((table, _),) = texts
     assert table.startswith(b"experiment,system,seeds,bleu,")
     assert b"\r" not in table
-
-
-def test_error_for_a_run_with_one_file(tmp_path, monkeypatch):
-    pair = run_files(tmp_path, "student")
-    flags = ["--scores", str(pair[0]), "--training", str(pair[1]), str(pair[1]), "--experiment", "demo"]
-    monkeypatch.setattr(sys, "argv", ["cost_table.py", *flags, "--csv", "x", "--markdown", "y"])
-    with pytest.raises(UserError, match="1 --scores and 2 --training"):
-        cost_table.main()

@@ -1,8 +1,6 @@
 """unpack_iwslt14.py on archives of the published layout: the recipe's text, its splits, and refused archives."""
 
-import hashlib
 import json
-import os
 import subprocess
 import sys
 from pathlib import Path
@@ -13,8 +11,6 @@ from ekd_nmt.common.errors import UserError
 from ekd_nmt.config.types import SPLITS
 from ekd_nmt.corpus.filters import LENGTH_REASONS, LengthFilter
 from ekd_nmt.corpus.moses import make_tokenizer
-from failing_server import ranged
-from fetch import BLOCK, DataFile, fetch
 from iwslt14_archive import PAIR, TEST_SETS, published_members, write_tgz
 from prepare import Screen, Side, prepare
 from unpack_iwslt14 import load, main, segment, size_warning, training_sentence, unpack
@@ -140,19 +136,6 @@ def test_the_filter_of_prepare_finds_nothing_left_to_drop(archive, tmp_path, spl
         assert count["lines_in"] == count["lines_out"] == len(written(raw, split))
 
 
-def test_from_a_server_that_breaks_off(tmp_path, archive, server):
-    content = archive({f"{PAIR}/README": os.urandom(50_000)}).read_bytes()
-    server.answers = [
-        lambda handler: ranged(handler, content, send=2 * BLOCK),
-        lambda handler: ranged(handler, content),
-    ]
-    checksum = hashlib.sha256(content).hexdigest()
-    item = DataFile(name="de-en.tgz", url=server.url, sha256=checksum, bytes=len(content))
-    fetch("iwslt14", item, tmp_path / "fetched.tgz", None, attempts=3, back_off=0.01)
-    assert [asked for _, asked in server.requests] == [None, f"bytes={2 * BLOCK}-"]
-    assert sizes(unpacked(tmp_path / "fetched.tgz", tmp_path / "raw"))["train"] == 60
-
-
 DE, EN = (f"{PAIR}/train.tags.{PAIR}.{language}" for language in LANGUAGES)
 TST = f"{PAIR}/IWSLT14.TED.tst2011.{PAIR}"
 
@@ -237,12 +220,3 @@ def test_no_warning_for_expected_sizes_or_without_any(archive, tmp_path, monkeyp
     monkeypatch.setattr(sys, "argv", arguments(archive(), tmp_path / "raw", *expect))
     main()
     assert capsys.readouterr() == ("", "")
-
-
-def test_command_line_reports_a_truncated_archive_in_one_line(archive, tmp_path):
-    path = archive()
-    path.write_bytes(path.read_bytes()[:-500])
-    result = command(path, tmp_path / "raw")
-    assert (result.returncode, result.stdout) == (2, "")
-    assert result.stderr == f"error: {path}: the archive is truncated; fetch it again\n"
-    assert not (tmp_path / "raw").exists()

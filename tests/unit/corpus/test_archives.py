@@ -52,11 +52,6 @@ def test_reads_what_is_wanted_and_names_all(tmp_path, pack):
     assert read_members(path, {"de-en/b", "de-en/c"}) == ({"de-en/b": CONTENT["de-en/b"]}, ["de-en", *CONTENT])
 
 
-def test_names_may_start_with_a_dot(tmp_path):
-    path = write_tgz(tmp_path / "a.tgz", {"./de-en/a": b"text"})
-    assert read_members(path, ["de-en/a"])[0] == {"de-en/a": b"text"}
-
-
 @pytest.mark.parametrize(
     ("item", "problem"),
     [
@@ -71,26 +66,16 @@ def test_names_may_start_with_a_dot(tmp_path):
         (special("/x", tarfile.REGTYPE), "'/x' leads outside"),
         (special("..\\x", tarfile.REGTYPE), r"'..\\\\x' leads outside"),
         (special("C:x", tarfile.DIRTYPE), "'C:x' leads outside"),
-    ],
-)
-def test_an_unsafe_member_is_refused_even_if_unused(tmp_path, item, problem):
-    path = write_tgz(tmp_path / "a.tgz", CONTENT, item)
-    with pytest.raises(UserError, match=rf"a\.tgz: member {problem}.*; do not trust this copy, fetch it again"):
-        read_members(path, CONTENT)
-
-
-@pytest.mark.parametrize(
-    ("item", "problem"),
-    [
         (of_mode("de-en/x", stat.S_IFLNK | 0o777), "'de-en/x' is a link, a device"),
         (of_mode("de-en/x", stat.S_IFCHR | 0o600), "'de-en/x' is a link, a device"),
         (of_mode("../x", stat.S_IFREG | 0o644), "'../x' leads outside"),
         (of_mode("/x", 0), "'/x' leads outside"),
     ],
 )
-def test_an_unsafe_member_of_a_zip_is_refused_even_if_unused(tmp_path, item, problem):
-    path = write_zip(tmp_path / "a.zip", CONTENT, item)
-    with pytest.raises(UserError, match=rf"a\.zip: member {problem}.*; do not trust this copy, fetch it again"):
+def test_an_unsafe_member_is_refused_even_if_unused(tmp_path, item, problem):
+    pack = write_tgz if isinstance(item, tarfile.TarInfo) else write_zip
+    path = pack(tmp_path / "a", CONTENT, item)
+    with pytest.raises(UserError, match=rf"a: member {problem}.*; do not trust this copy, fetch it again"):
         read_members(path, CONTENT)
 
 
@@ -105,17 +90,12 @@ def test_an_encrypted_member_is_refused(tmp_path):
         read_members(path, ["de-en/a"])
 
 
-def test_a_bomb_in_a_zip_is_refused_where_it_is_wanted(tmp_path):
-    path = write_zip(tmp_path / "a.zip", {"zeros": bytes(5_000_000)})
-    with pytest.raises(UserError, match=r"a\.zip: unpacks to more than 1000000 bytes"):
-        read_members(path, ["zeros"], limit=1_000_000)
-
-
-@pytest.mark.parametrize("wanted", [[], ["de-en/zeros"]])
-def test_a_bomb_is_refused_even_if_unused(tmp_path, wanted):
-    path = write_tgz(tmp_path / "a.tgz", {"de-en/zeros": bytes(5_000_000)})
+@pytest.mark.parametrize(("pack", "wanted"), [(write_tgz, []), (write_tgz, ["zeros"]), (write_zip, ["zeros"])])
+def test_a_bomb_is_refused(tmp_path, pack, wanted):
+    """An unused one too, if it must be unpacked to reach the other members."""
+    path = pack(tmp_path / "a", {"zeros": bytes(5_000_000)})
     assert path.stat().st_size < 20_000
-    with pytest.raises(UserError, match=r"a\.tgz: unpacks to more than 1000000 bytes"):
+    with pytest.raises(UserError, match=r"a: unpacks to more than 1000000 bytes"):
         read_members(path, wanted, limit=1_000_000)
 
 

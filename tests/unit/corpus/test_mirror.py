@@ -11,7 +11,7 @@ import pytest
 
 from ekd_nmt.common.errors import UserError
 from ekd_nmt.config.manifest import DataFile, Dataset
-from ekd_nmt.corpus.mirror import check_mirror, copy_from_mirror, missing, table
+from ekd_nmt.corpus.mirror import copy_from_mirror, missing, table
 
 CONTENT = b"some text\n"
 NOBODY = 65534
@@ -73,14 +73,6 @@ def test_mirror_is_missing_or_a_file(tmp_path):
     for name in ("typo", "file"):
         with pytest.raises(UserError, match=re.escape(f"mirror {tmp_path / name}: {UNREADABLE}")):
             copy_from_mirror(tmp_path / name, "set", entry(), tmp_path / "out")
-
-
-def test_mirror_without_permission(mirror, monkeypatch):
-    asked = []
-    monkeypatch.setattr(os, "access", lambda path, mode: asked.append((path, mode)) or False)
-    with pytest.raises(UserError, match=UNREADABLE):
-        check_mirror(mirror)
-    assert asked == [(mirror, os.R_OK | os.X_OK)]
 
 
 @pytest.mark.parametrize(("closed", "message"), [("mirror/set", "cannot be copied"), ("mirror", UNREADABLE)])

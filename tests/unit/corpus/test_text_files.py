@@ -5,7 +5,6 @@ import gzip
 import lzma
 import random
 import re
-import tarfile
 import tracemalloc
 import zipfile
 
@@ -209,25 +208,6 @@ def test_a_missing_or_ambiguous_member(tmp_path, kind, wanted, message):
     assert f"a::{wanted}: {message}" in error
     if "it has Books" in message:
         assert error.endswith(" and 2 more; fix the name or take another archive")
-
-
-@pytest.mark.parametrize(
-    ("name", "kind"),
-    [("../x", tarfile.REGTYPE), ("/x", tarfile.REGTYPE), ("x", tarfile.SYMTYPE), ("x", tarfile.LNKTYPE)],
-)
-def test_an_unsafe_member_behind_the_text(tmp_path, name, kind):
-    item = tarfile.TarInfo(name)
-    item.type, item.linkname = kind, "a.de"
-    path = write_tgz(tmp_path / "a.tgz", {"a.de": b"eins\n"}, item)
-    assert f"a.tgz::a.de: member {name!r} " in refused(f"{path}::a.de")
-
-
-def test_an_encrypted_text(tmp_path):
-    path = write_archive(tmp_path / "a.zip", "zip", {"a.de": TEXT})
-    content = bytearray(path.read_bytes())
-    content[content.index(b"PK\x01\x02") + 8] |= 1
-    path.write_bytes(content)
-    assert refused(f"{path}::a.de").endswith("member 'a.de' is encrypted; unpack it and name the unpacked file")
 
 
 def test_a_bomb_in_each_layer(tmp_path):

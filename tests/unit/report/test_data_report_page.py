@@ -324,13 +324,13 @@ def test_percent_does_not_round_to_nothing_or_all(part, whole, text):
 )
 def test_bins(histogram, limit, bins):
     assert choose_bins(histogram, limit) == bins
-    counts = bins.count(histogram)
+    counts = bins.counts(histogram)
     assert sum(counts) == sum(histogram.values())
     assert len(counts) <= data_report_page.MOST_BINS + 2
 
 
 def test_bins_hold_their_own_lengths():
-    assert Bins(5, 10).count({0: 1, 1: 2, 5: 4, 6: 8, 10: 16, 11: 32, 5000: 64}) == [1, 6, 24, 96]
+    assert Bins(5, 10).counts({0: 1, 1: 2, 5: 4, 6: 8, 10: 16, 11: 32, 5000: 64}) == [1, 6, 24, 96]
 
 
 @pytest.mark.parametrize("limits", [LIMITS, Limits()])

@@ -1,11 +1,12 @@
 """Records of runs that are refused: damaged, contradictory, or not comparable."""
 
+from argparse import Namespace
 from pathlib import Path
 
 import pytest
 
 from ekd_nmt.common.errors import UserError
-from ekd_nmt.report.run_records import read_runs
+from ekd_nmt.report.run_records import given_runs, read_runs
 from run_files import SIGNATURES, cache_file, run_files
 
 
@@ -60,6 +61,12 @@ def test_scores_that_cannot_be_compared(tmp_path, changes, message):
     pairs = [run_files(tmp_path, "student"), run_files(tmp_path, "master_student", **changes)]
     with pytest.raises(UserError, match=message):
         read_runs(pairs)
+
+
+def test_a_run_with_one_file(tmp_path):
+    scores, training = run_files(tmp_path, "student")
+    with pytest.raises(UserError, match="1 --scores and 2 --training; give both files of each run"):
+        given_runs(Namespace(scores=[scores], training=[training, training], caches=[]))
 
 
 def test_same_run_twice(tmp_path):

@@ -169,13 +169,6 @@ def test_bad_options_give_one_line_and_write_nothing(tmp_path, monkeypatch, caps
     assert not folder.exists()
 
 
-def test_bad_option_in_a_process_of_its_own(tmp_path):
-    result = call(tmp_path / "out", lexicon=10)
-    assert result.returncode == 2
-    assert len(result.stderr.splitlines()) == 1
-    assert not (tmp_path / "out").exists()
-
-
 def test_more_sentences_than_the_grammar_has(tmp_path, monkeypatch, capsys):
     monkeypatch.setattr(corpora, "PATIENCE", 0)  # the first repetition counts as exhaustion: the real limit takes long
     folder = tmp_path / "out"

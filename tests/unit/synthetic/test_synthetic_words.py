@@ -7,7 +7,7 @@ from collections import Counter, defaultdict
 import pytest
 
 from ekd_nmt.common.errors import UserError
-from synthetic import german, reserved
+from synthetic import english, german, reserved
 from synthetic.dice import Dice, Ranked
 from synthetic.english import add_ly, add_s, add_vowel_suffix
 from synthetic.lexicon import NOUN_KINDS, SHARES, Lexicon
@@ -39,6 +39,25 @@ def test_weak_and_strong_verbs():
     fahren = german.strong_verb((Syllable("f", "a", "r"),))
     assert fahren.present[1:3] == ("färst", "färt")
     assert finden.prefixed("er").participle == "erfunden"
+
+
+def test_nouns_of_the_genders_decline_as_german_does():
+    man = german.noun_forms("Stand", "Stände", "m", weak=False)
+    assert man["s"] == ("Stand", "Stand", "Stand", "Stands")
+    assert man["p"] == ("Stände", "Stände", "Ständen", "Stände")
+    assert german.noun_forms("Student", "Studenten", "m", weak=True)["s"] == ("Student", *["Studenten"] * 3)
+    assert set(german.noun_forms("Kiste", "Kisten", "f", weak=False)["s"]) == {"Kiste"}
+    assert german.noun_forms("Haus", "Häuser", "n", weak=False)["s"][3] == "Hauses"
+
+
+def test_english_verb_group():
+    sing = english.Inflection("sing", "sings", "sang", "sung", "up")
+    group = english.verb_group
+    assert group(sing, "present", german.THIRD, False) == ("", ("sings", "up"))
+    assert group(sing, "past", german.FIRST, True) == ("did", ("sing", "up"))
+    assert group(sing, "perfect", german.PLURAL, False) == ("have", ("sung", "up"))
+    assert group(sing, "want", german.THIRD, True) == ("does", ("want", "to", "sing", "up"))
+    assert [group(english.BE, "past", person, True).auxiliary for person in range(4)] == ["was", "were", "was", "were"]
 
 
 def test_english_spelling():

@@ -18,7 +18,7 @@ from contextlib import contextmanager
 from fnmatch import fnmatchcase
 from functools import partial
 from pathlib import Path, PureWindowsPath
-from typing import NamedTuple, cast
+from typing import NamedTuple, Self
 
 from ekd_nmt.corpus.decompression import BLOCK, READ_ERRORS, BoundedReader, Refused, explained, unpack_limit, unpacked
 
@@ -52,7 +52,7 @@ class _TarHeader(tarfile.TarInfo):
     """A header whose damage is an error; ``tarfile`` itself takes a damaged or missing header for the end."""
 
     @classmethod
-    def frombuf(cls, buf: bytes | bytearray, encoding: str, errors: str) -> _TarHeader:
+    def frombuf(cls, buf: bytes | bytearray, encoding: str, errors: str) -> Self:
         """As :class:`tarfile.TarInfo` defines it."""
         try:
             return super().frombuf(buf, encoding, errors)
@@ -65,14 +65,17 @@ class _TarHeader(tarfile.TarInfo):
 def _tar_members(file: io.BufferedReader, limit: int) -> Iterator[Member]:
     stream = unpacked(file, limit)
     with tarfile.open(fileobj=stream, mode="r|", bufsize=BLOCK, tarinfo=_TarHeader) as archive:
+
+        def opened(item: tarfile.TarInfo) -> io.BufferedReader:
+            content = archive.extractfile(item)
+            assert isinstance(content, io.BufferedReader)  # of a regular file
+            return content
+
         for item in archive:
             # a sparse file of a few bytes can have any size in its header, and tarfile fills it with zeros
             usual = item.isdir() or (item.isreg() and not item.issparse())
             name = _safe_name(item.name, usual)
-            yield Member(
-                name,
-                None if item.isdir() else cast(Callable[[], io.BufferedReader], partial(archive.extractfile, item)),
-            )
+            yield Member(name, None if item.isdir() else partial(opened, item))
     while stream.read1(BLOCK):  # verifies the checksum at the end of the compressed stream
         pass
 
@@ -83,7 +86,9 @@ def _zip_members(file: io.BufferedReader, limit: int) -> Iterator[Member]:
         def opened(item: zipfile.ZipInfo) -> io.BufferedReader:
             if item.flag_bits & 1:
                 raise Refused(f"member {item.filename!r} is encrypted; unpack it and name the unpacked file")
-            return io.BufferedReader(BoundedReader(cast(zipfile.ZipExtFile, archive.open(item)).read1, limit), BLOCK)
+            content = archive.open(item)
+            assert isinstance(content, zipfile.ZipExtFile)
+            return io.BufferedReader(BoundedReader(content.read1, limit), BLOCK)
 
         items = archive.infolist()
         names = [_safe_name(item.filename, _zip_type(item) in (0, stat.S_IFREG, stat.S_IFDIR)) for item in items]

@@ -16,6 +16,7 @@ from collections.abc import Callable
 from typing import IO, Any
 
 from backports import zstd
+from typing_extensions import Buffer
 
 from ekd_nmt.common.errors import UserError
 
@@ -69,16 +70,17 @@ class BoundedReader(io.RawIOBase):
         """Yes."""
         return True
 
-    def readinto(self, buffer: Any) -> int:
+    def readinto(self, buffer: Buffer) -> int:
         """As :class:`io.RawIOBase` defines it."""
-        block = self._read(len(buffer))
+        view = memoryview(buffer)
+        block = self._read(len(view))
         self._left -= len(block)
         if self._left < 0:
             raise Refused(
                 f"unpacks to more than {self._limit} bytes, as no text does; fetch it again, or if it is really that "
                 "large, unpack it and name the unpacked file"
             )
-        buffer[: len(block)] = block
+        view[: len(block)] = block
         return len(block)
 
 
@@ -100,8 +102,9 @@ class StreamsReader(io.RawIOBase):
         """Yes."""
         return True
 
-    def readinto(self, buffer: Any) -> int:
+    def readinto(self, buffer: Buffer) -> int:
         """As :class:`io.RawIOBase` defines it."""
+        view = memoryview(buffer)
         content = b""
         while not content:
             packed = b""
@@ -117,8 +120,8 @@ class StreamsReader(io.RawIOBase):
                 packed = self._packed.read(BLOCK)
                 if not packed:
                     raise EOFError
-            content = self._stream.decompress(packed, len(buffer))
-        buffer[: len(content)] = content
+            content = self._stream.decompress(packed, len(view))
+        view[: len(content)] = content
         return len(content)
 
 

@@ -192,7 +192,9 @@ def _script(code: str) -> str:
             f"--min-script: the CLDR names no script of language {code!r}; "
             "name it in the code, as in sr-Latn, or leave data.filter.min_script out"
         )
-    return language.script or str(language.maximize().script)
+    script = language.script or language.maximize().script
+    assert script is not None
+    return script
 
 
 def _language(code: str) -> langcodes.Language:

@@ -102,8 +102,7 @@ class _ChunkwiseMoses:
                 tokens.append(chunk)
             else:
                 after = "" if following == len(chunks) else self._equivalent(chunk, chunks[following])
-                head, core, tail = split.groups()
-                tokens += self._chunk_tokens(before, head, core, tail, after)
+                tokens += self._chunk_tokens(before, split[1], split[2], split[3], after)
             before = "a "
         return tokens
 

@@ -39,7 +39,7 @@ COLOURS = {  # drawn by matplotlib → replaced on the page
     "#040404": "var(--dropped)",
 }
 INK, FAINT, KEPT, DROPPED = COLOURS
-STYLE: Any = {  # matplotlib types its keys one by one
+STYLE: dict[Any, Any] = {
     "axes.edgecolor": FAINT,
     "axes.labelcolor": INK,
     "axes.spines.right": False,
@@ -56,7 +56,7 @@ STYLE: Any = {  # matplotlib types its keys one by one
     "ytick.labelcolor": INK,
 }
 
-Facts = dict[tuple[str, str, str, str], Any]  # (step, split, language, measure) → value
+Facts = dict[tuple[str, str, str, str], Any]  # (step, split, language, measure) → number or text
 Histogram = dict[int, int]  # length → sentences, ascending
 Histograms = dict[tuple[str, str, str], Histogram]  # (split, language, stage) → lengths
 
@@ -151,7 +151,7 @@ class Bins(NamedTuple):
     width: int
     last: int
 
-    def heights(self, histogram: Histogram) -> list[int]:
+    def counts(self, histogram: Histogram) -> list[int]:
         """Sentences in each bin."""
         counts = [0] * (self.last // self.width + 2)
         for length, sentences in histogram.items():
@@ -184,7 +184,7 @@ def thousands(value: float, position: object = None) -> str:
 def draw_lengths(series: dict[str, Histogram], limits: Limits, unit: str) -> Figure:
     """Overlaid histograms: the last one filled, the others as outlines, and the limits as dashed lines."""
     bins = choose_bins(next(iter(series.values())), limits.max_tokens)
-    heights = {label: bins.heights(histogram) for label, histogram in series.items()}
+    heights = {label: bins.counts(histogram) for label, histogram in series.items()}
     start = 0 if any(counts[0] for counts in heights.values()) else 1
     edges = [0.5 + bins.width * (number - 1) for number in range(start, len(next(iter(heights.values()))) + 1)]
     more = any(counts[-1] for counts in heights.values())
@@ -193,11 +193,10 @@ def draw_lengths(series: dict[str, Histogram], limits: Limits, unit: str) -> Fig
     figure = Figure(figsize=(WIDTH, 2.7), layout="constrained")
     axes = figure.add_subplot(xlabel=f"{unit} in a sentence", ylabel="sentences", xlim=(edges[0], edges[-1]))
     for label, counts in heights.items():
-        last = label == list(heights)[-1]
-        style: dict[str, Any] = (
-            {"fill": True, "color": KEPT} if last else {"color": DROPPED, "linewidth": 1.4, "zorder": 3}
-        )
-        axes.stairs(counts[start:stop], edges, label=label, **style)
+        if label == list(heights)[-1]:
+            axes.stairs(counts[start:stop], edges, label=label, fill=True, color=KEPT)
+        else:
+            axes.stairs(counts[start:stop], edges, label=label, color=DROPPED, linewidth=1.4, zorder=3)
     present = [count for counts in heights.values() for count in counts if count]
     if max(present) >= LOG_FROM * min(present):
         axes.set_yscale("log", nonpositive="clip")

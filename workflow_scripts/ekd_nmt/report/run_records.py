@@ -146,7 +146,7 @@ def read_runs(pairs: Sequence[tuple[Path, Path]], summaries: Sequence[Path] = ()
 
 def read_scores(path: Path) -> Scores:
     """Read a ``scores.json``; :class:`UserError` if it is invalid or a metric has no signature."""
-    scores = read_json(path, Scores)
+    scores: Scores = read_json(path, Scores)
     missing = [metric for metric in METRICS if metric not in scores["signatures"]]
     if missing:
         raise UserError(f"{path}: has no signature for {', '.join(missing)}; score again")
@@ -155,7 +155,7 @@ def read_scores(path: Path) -> Scores:
 
 def read_training(path: Path) -> TrainingRecord:
     """Read a ``train.json``; :class:`UserError` if it is invalid or its ``teacher_mode`` and ``inputs`` disagree."""
-    train = read_json(path, TrainingRecord)
+    train: TrainingRecord = read_json(path, TrainingRecord)
     inputs, mode = train["inputs"], train["teacher_mode"]
     if (mode is not None, mode == "cached") != (inputs["teacher"] is not None, inputs["cache"] is not None):
         raise UserError(
