@@ -164,7 +164,13 @@ def compare(args: argparse.Namespace, plan: list[Planned], base: Path) -> dict[s
         run_uninterrupted(reference, args.cores, arguments)
     seconds, expected = time.monotonic() - began, digests(reference)
     say(f"{len(expected)} files to compare, made in {seconds:.0f} s")
-    arguments += ["--config", f"checkpoints={{every_updates: {args.interval}}}", "--retries", "100", "--rerun-incomplete"]
+    arguments += [
+        "--config",
+        f"checkpoints={{every_updates: {args.interval}}}",
+        "--retries",
+        "100",
+        "--rerun-incomplete",
+    ]
     with contextlib.ExitStack() as stack:
         cluster = None
         if args.local:
