@@ -4,7 +4,6 @@ from ekd_nmt.cluster.resource_requests import ResourceRequests
 from ekd_nmt.config.manifest import WHOLE, find_entry
 from ekd_nmt.corpus.sources import check_local_files, collect_flags, input_files, iwslt14_archive
 
-MANIFEST = "config/datasets.yaml"
 try:
     check_local_files(experiment.data)
 except UserError as error:
@@ -33,7 +32,7 @@ rule fetch:
         **requests.of("fetch"),
     params:
         revision=revision("fetch"),
-        manifest=MANIFEST,
+        manifest="config/datasets.yaml",
         # a corrected checksum fetches the file again, another URL of the same file does not
         checksum=lambda w: (entry := find_entry(manifest, w.dataset, w.file)).sha256 or entry.md5 or "unknown",
     shell:

@@ -6,6 +6,7 @@ import psutil
 import pytest
 
 from ekd_nmt.cluster.processes import Process, steps
+from ekd_nmt.cluster.rule_table import LEASED
 from left_behind import RUN, put_step, step, wait_for
 
 
@@ -31,14 +32,8 @@ def test_steps_are_those_of_this_folder(tmp_path, tmp_path_factory, monkeypatch)
     [
         ("python workflow_scripts/train.py --output x", False, True),
         ("python -u /f/workflow_scripts/train.py --output x --outcomes y", True, True),
-        (
-            "python /f/torchrun_entry.py --standalone /f/workflow_scripts/train.py --outcomes y",
-            True,
-            True,
-        ),
-        ("python workflow_scripts/cache_teacher.py --output x", False, True),
-        ("python workflow_scripts/translate.py --output x", False, True),
-        ("python workflow_scripts/fetch.py --output x", False, True),
+        ("python /f/torchrun_entry.py --standalone /f/workflow_scripts/train.py --outcomes y", True, True),
+        *((f"python workflow_scripts/{name}.py --output x", False, True) for name in sorted(LEASED)),
         ("python workflow_scripts/binarize.py --output-dir x", False, False),
         ("python -m snakemake --target-jobs train:seed=1 --mode remote", False, True),
         ("python -m snakemake --target-jobs score:seed=1 --mode remote", False, False),
@@ -62,11 +57,7 @@ def test_ranks_and_steps_with_a_lease(line, is_rank, is_leased):
         ("python /env/bin/snakemake -n", False, None),
         ("vi snakemake", False, None),
         ("bash -c python workflow_scripts/train.py --output x", False, None),
-        (
-            "python /f/workflow_scripts/ekd_nmt/launch/torchrun_entry.py /f/workflow_scripts/train.py --output x",
-            False,
-            "train.py --output x",
-        ),
+        ("python /f/torchrun_entry.py /f/workflow_scripts/train.py --output x", False, "train.py --output x"),
         ("python /elsewhere/workflow_scripts/train.py --output x", False, None),
         ("python dev/draw_dag.py --output x", False, None),
         ("sleep 60", False, None),

@@ -85,11 +85,16 @@ def test_temporary_failure_is_retried(server, output, capsys, answers, message):
     assert capsys.readouterr().err.count(message) == 2
 
 
-def test_server_that_stays_busy_is_an_error(server, output):
+def test_server_that_stays_busy_or_refuses_connections_is_an_error(server, output):
     server.answers = [status(503)]
     with pytest.raises(UserError, match=r"file\.gz: HTTP 503 Service Unavailable; gave up at attempt 4"):
         get(entry(server.url), output)
     assert len(server.requests) == 4
+    assert_nothing_left(output)
+    server.shutdown()
+    server.server_close()
+    with pytest.raises(UserError, match=r"Connection refused; gave up at attempt 2"):
+        get(entry(server.url), output, attempts=2)
     assert_nothing_left(output)
 
 
@@ -116,17 +121,6 @@ def test_not_found_is_not_retried_and_names_the_mirror(server, output):
     )
     assert len(server.requests) == 1
     assert_nothing_left(output)
-
-
-def test_an_earlier_run_is_resumed(server, output):
-    server.answers = [cut(3 * BLOCK)]
-    with pytest.raises(UserError, match="gave up at attempt 1"):
-        get(entry(server.url), output, attempts=1)
-    assert_nothing_left(output, "file.gz.part")
-    server.answers = [ranged]
-    get(entry(server.url), output)
-    assert_complete(output)
-    assert server.requests[-1] == ("/file.gz", THREE)
 
 
 @pytest.mark.parametrize(
@@ -159,9 +153,13 @@ def test_server_that_ignores_if_range(server, output):
 
 
 @pytest.mark.parametrize("validators", [{"ETag": '"1"'}, {"Last-Modified": DATE}])
-def test_same_version_is_resumed_without_a_checksum(server, output, validators):
+def test_later_run_resumes_the_same_version_without_a_checksum(server, output, validators):
+    item = entry(server.url, sha256=None, bytes=None)
     server.answers = [versioned(send=3 * BLOCK, **validators), versioned(**validators)]
-    get(entry(server.url, sha256=None, bytes=None), output)
+    with pytest.raises(UserError, match="gave up at attempt 1"):
+        get(item, output, attempts=1)
+    assert_nothing_left(output, "file.gz.part", "file.gz.part.version")
+    get(item, output)
     assert_complete(output)
     assert server.requests[1] == ("/file.gz", THREE)
 
@@ -252,17 +250,6 @@ def test_file_larger_than_the_free_space_is_not_begun(server, output, monkeypatc
     assert_nothing_left(output, "file.gz.part")
     get(entry(server.url), output)
     assert_complete(output)
-
-
-# Connections
-
-
-def test_connection_refused(server, output):
-    server.shutdown()
-    server.server_close()
-    with pytest.raises(UserError, match=r"Connection refused; gave up at attempt 2"):
-        get(entry(server.url), output, attempts=2)
-    assert_nothing_left(output)
 
 
 def test_proxy_is_used(server, output, monkeypatch):

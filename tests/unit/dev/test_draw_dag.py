@@ -48,9 +48,6 @@ def test_phases_are_the_files_that_declare_the_rules(tmp_path):
         "cache_teacher": "distil",
         "apply_bpe_shard": "bpe",
     }
-
-
-def test_every_phase_of_the_workflow_has_a_colour():
     assert set(draw_dag.read_phases(ROOT).values()) <= draw_dag.COLOURS.keys()
 
 
