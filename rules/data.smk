@@ -2,12 +2,7 @@
 
 from ekd_nmt.cluster.resource_requests import ResourceRequests
 from ekd_nmt.config.manifest import WHOLE, find_entry
-from ekd_nmt.corpus.sources import check_local_files, collect_flags, input_files, iwslt14_archive
-
-try:
-    check_local_files(experiment.data)
-except UserError as error:
-    stop(error)
+from ekd_nmt.corpus.sources import collect_flags, input_files, iwslt14_archive
 
 requests = ResourceRequests(experiment, manifest)  # resources of jobs; not parameters, so a change reruns nothing
 HELD_OUT = COLLECTED == (WHOLE,)

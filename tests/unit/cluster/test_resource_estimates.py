@@ -1,8 +1,7 @@
 """Resource requests: the estimate of memory against real trainings, and how requests depend on sizes."""
 
-import importlib.util
+import importlib
 import json
-import sys
 from types import SimpleNamespace
 
 import pytest
@@ -70,11 +69,7 @@ def test_parameters_are_those_of_the_real_model(tiny_corpus, tmp_path):
 def test_estimate_fits_a_real_training(system, tmp_path, monkeypatch):
     """With Multi30k's sizes, where a batch of the larger model takes more than the imports."""
     monkeypatch.syspath_prepend(str(ROOT / "benchmarks"))
-    spec = importlib.util.spec_from_file_location("memory_benchmark", ROOT / "benchmarks/memory.py")
-    benchmark = importlib.util.module_from_spec(spec)
-    monkeypatch.setitem(sys.modules, spec.name, benchmark)
-    spec.loader.exec_module(benchmark)
-    case = benchmark.Case("multi30k", tmp_path, updates=4)
+    case = importlib.import_module("memory").Case("multi30k", tmp_path, updates=4)
     case.write_corpus()
     found = case.train(system)
     assert found.measured > 400, "a training has torch in memory"

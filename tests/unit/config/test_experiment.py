@@ -119,12 +119,6 @@ def test_cache_variants():
     assert [name for name in SYSTEMS if not built.cached(name)] == [*SYSTEMS[:3], "takd_assistant"]
 
 
-def test_online_teachers_have_no_caches():
-    built = experiment("{distillation: {teacher_mode: online}, systems: {takd_student: {teacher_mode: cached}}}")
-    assert list(built.caches()) == [("takd_assistant", 1, "top32")]
-    assert experiment("distillation: {teacher_mode: online}").caches() == {}
-
-
 # Warnings
 
 
