@@ -93,12 +93,9 @@ def test_every_seed_has_its_own_initial_model_and_the_first_teacher(fresh_clone)
 
 
 def test_rows_follow_the_configuration_then_the_overlays(fresh_clone, tmp_path):
-    overlays = []
-    for number in (1, 2):
-        overlays.append(tmp_path / f"{number}.yaml")
-        overlays[-1].write_text(
-            f"systems: {{new{number}: {{model: student}}, takd_student: {{dropout: 0.{number}}}}}\n"
-        )
+    overlays = [tmp_path / "1.yaml", tmp_path / "2.yaml"]
+    for overlay in overlays:
+        overlay.write_text(f"systems: {{new{overlay.stem}: {{model: student}}, takd_student: {{dropout: 0.2}}}}\n")
     run = snakemake(fresh_clone, "-n", "-p", "results/bleu_table.csv", "--configfile", *overlays)
     scores = re.search(r"--scores (.*?) --training", run.output, re.DOTALL)[1].split()
     assert [path.split("/")[2] for path in scores] == [*SYSTEMS, "new1", "new2"]
