@@ -54,12 +54,6 @@ def run(message: str, command: list[str | Path]) -> None:
         sys.exit(f"error: {message} failed, see above; fix the cause and run make env again")
 
 
-def create(venv: Path) -> None:
-    """Make an empty environment of the base interpreter: the running one may be in the folder that is replaced."""
-    base = getattr(sys, "_base_executable", None) or sys.executable
-    run(f"creating {venv.name} with Python {sys.version.split()[0]}", [base, "-m", "venv", venv])
-
-
 def install(root: Path, venv: Path, group: str) -> None:
     """Install the group's files: locks by hash and without dependencies, torch with those that its build adds."""
     for file in GROUPS[group]:
@@ -84,7 +78,9 @@ def ensure(root: Path, venv: Path, groups: list[str]) -> None:
                     shutil.rmtree(venv)
                 venv.mkdir()
                 stamp_file(venv, group).touch()
-                create(venv)
+                # the running interpreter may be in the folder that is replaced
+                base = getattr(sys, "_base_executable", None) or sys.executable
+                run(f"creating {venv.name} with Python {sys.version.split()[0]}", [base, "-m", "venv", venv])
             install(root, venv, group)
             stamp_file(venv, group).write_text(digest(root, venv, group), encoding="utf-8")
 

@@ -19,7 +19,7 @@ from ekd_nmt.common.logs import error_lines
 from ekd_nmt.config.experiment import Experiment
 from ekd_nmt.config.inherited import inherited
 from ekd_nmt.config.types import SPLITS
-from ekd_nmt.corpus.sources import collected, is_held_out
+from ekd_nmt.corpus.sources import check_local_files, collected
 
 
 def stop(error):
@@ -31,6 +31,7 @@ def stop(error):
 try:
     experiment = Experiment(config)
     manifest = experiment.manifest
+    check_local_files(experiment.data)
 except UserError as error:
     stop(error)
 

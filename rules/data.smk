@@ -2,13 +2,7 @@
 
 from ekd_nmt.cluster.resource_requests import ResourceRequests
 from ekd_nmt.config.manifest import WHOLE, find_entry
-from ekd_nmt.corpus.sources import check_local_files, collect_flags, input_files, iwslt14_archive
-
-MANIFEST = "config/datasets.yaml"
-try:
-    check_local_files(experiment.data)
-except UserError as error:
-    stop(error)
+from ekd_nmt.corpus.sources import collect_flags, input_files, iwslt14_archive
 
 requests = ResourceRequests(experiment, manifest)  # resources of jobs; not parameters, so a change reruns nothing
 HELD_OUT = COLLECTED == (WHOLE,)
@@ -33,7 +27,7 @@ rule fetch:
         **requests.of("fetch"),
     params:
         revision=revision("fetch"),
-        manifest=MANIFEST,
+        manifest="config/datasets.yaml",
         # a corrected checksum fetches the file again, another URL of the same file does not
         checksum=lambda w: (entry := find_entry(manifest, w.dataset, w.file)).sha256 or entry.md5 or "unknown",
     shell:

@@ -17,6 +17,7 @@ import os
 import shutil
 import sys
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from typing import NoReturn
 
@@ -26,7 +27,7 @@ from tqdm import tqdm
 from urllib3.exceptions import HTTPError, InvalidHeader
 from urllib3.util import Retry
 
-from ekd_nmt.common.command import run
+from ekd_nmt.common.command import positive_number, run
 from ekd_nmt.common.errors import UserError
 from ekd_nmt.common.signals import exit_on_signal, handle_stop_signals, ignore_stop_signals
 from ekd_nmt.config.manifest import RESOURCES, DataFile, find_dataset, find_entry, load_manifest, mismatch, verdict
@@ -63,9 +64,7 @@ def innermost(error: BaseException) -> str:
     return str(error) or type(error).__name__
 
 
-def in_units(count: int) -> str:
-    """A number of bytes for messages: ``8.6GB``."""
-    return tqdm.format_sizeof(count, "B")
+in_units = partial(tqdm.format_sizeof, suffix="B")  # 8.6GB
 
 
 def version_file(part: Path) -> Path:
@@ -93,7 +92,7 @@ def discard(part: Path) -> None:
 
 
 def start_over(entry: DataFile, part: Path, problem: str) -> NoReturn:
-    """Discard what was received and raise :class:`TemporaryFailure`: the resumed part may be of another file."""
+    """Discard what was received and raise :class:`TemporaryFailure`: it may be of another file."""
     discard(part)
     raise TemporaryFailure(f"{entry.url}: {problem}, so it starts over")
 
@@ -254,8 +253,8 @@ def fetch(
     entry: DataFile,
     output: Path,
     mirror: Path | None,
-    attempts: int,
-    back_off: float,
+    attempts: int = 6,
+    back_off: float = 1.0,
     *,
     files: Sequence[DataFile] = (),
     max_bytes: int = MAX_BYTES,
@@ -299,17 +298,17 @@ def parse_arguments() -> argparse.Namespace:
     parser.add_argument("--file", metavar="NAME")
     parser.add_argument("--output", type=Path, metavar="PATH")
     parser.add_argument("--mirror", default=os.environ.get("EKD_DATA_MIRROR"), metavar="DIR", help="$EKD_DATA_MIRROR")
-    parser.add_argument("--attempts", type=int, default=6, metavar="N", help="before giving up (default: 6)")
-    parser.add_argument("--back-off", type=float, default=1.0, metavar="SECONDS", help="first wait (default: 1)")
     parser.add_argument(
-        "--max-bytes", type=int, default=MAX_BYTES, metavar="N", help="of a file of unknown size (default: 8 GiB)"
+        "--max-bytes",
+        type=positive_number("--max-bytes", int, "a number of bytes"),
+        default=MAX_BYTES,
+        metavar="N",
+        help="of a file of unknown size (default: 8 GiB)",
     )
     parser.add_argument(
         "--progress-fd", type=int, default=2, metavar="N", help="terminal for a progress bar (default: standard error)"
     )
     args = parser.parse_args()
-    if args.attempts < 1 or args.back_off < 0 or args.max_bytes < 1:
-        raise UserError("--attempts and --max-bytes must be at least 1 and --back-off not negative")
     if not args.list and (args.file is None or args.output is None):
         raise UserError("--file and --output are missing; give both, or --list to see the files of the data set")
     return args
@@ -326,17 +325,8 @@ def main() -> None:
         return
     handle_stop_signals(exit_on_signal)  # what was received is kept
     entry = find_entry(manifest, args.dataset, args.file)
-    origin = fetch(
-        args.dataset,
-        entry,
-        args.output,
-        mirror,
-        args.attempts,
-        args.back_off,
-        files=content.files,
-        max_bytes=args.max_bytes,
-        progress_fd=args.progress_fd,
-    )
+    options = {"files": content.files, "max_bytes": args.max_bytes, "progress_fd": args.progress_fd}
+    origin = fetch(args.dataset, entry, args.output, mirror, **options)
     print(f"{args.output}: from {origin}", file=sys.stderr)
 
 

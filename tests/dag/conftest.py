@@ -6,7 +6,8 @@ from pathlib import Path
 
 import pytest
 import yaml
-from workflow_runs import locked, put_stand_ins, snakemake
+from filelock import FileLock
+from workflow_runs import put_stand_ins, snakemake
 
 from project_copy import copy_project
 
@@ -37,7 +38,7 @@ def finished_project(tmp_path_factory):
     if "PYTEST_XDIST_WORKER" in os.environ:
         shared = shared.parent
     folder, mark = shared / "finished", shared / "finished.done"
-    with locked(shared / "finished.lock"):
+    with FileLock(shared / "finished.lock"):
         if not mark.exists():
             shutil.rmtree(folder, ignore_errors=True)
             put_stand_ins(copy_project(folder))

@@ -39,27 +39,6 @@ def test_commands_name_the_cache_and_what_it_stores(fresh_clone, tmp_path):
     assert "--teacher results/demo/junior_teacher/seed1/model.pt --threads" in commands
 
 
-def test_only_the_student_with_an_online_teacher_reads_no_cache(project):
-    before = inputs_of_trainings(project)
-    project.edit({"systems.senior_student.teacher_mode": "online"})
-    after = inputs_of_trainings(project)
-    cache = FOLDER.format("senior_teacher", "top32")
-    assert cache in before["senior_student"]
-    assert before.pop("senior_student") - after.pop("senior_student") == {cache}
-    assert after == before
-
-
-def inputs_of_trainings(project):
-    """Inputs of all trainings, by the system that is trained."""
-    found = {}
-    for block in snakemake(project.folder, "-n", "--forceall").stdout.split("\nrule ")[1:]:
-        fields = dict(line.strip().split(": ", 1) for line in block.splitlines() if ": " in line)
-        if block.startswith("train:"):
-            system = fields["wildcards"].removeprefix("system=").split(",")[0]
-            found[system] = set(fields["input"].split(", "))
-    return found
-
-
 # Temporary caches
 
 

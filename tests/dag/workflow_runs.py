@@ -4,8 +4,6 @@ Every run is Snakemake's own command line in a process of its own. These process
 Snakemake imported, because importing it takes four times as long as a dry-run.
 """
 
-import contextlib
-import fcntl
 import json
 import multiprocessing
 import os
@@ -13,7 +11,6 @@ import re
 import shutil
 import sys
 import tempfile
-from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -117,11 +114,3 @@ def put_stand_ins(folder: Path) -> None:
             "\n".join(["import stand_in", *revision, "\n"]) + 'if __name__ == "__main__":\n    stand_in.main()\n'
             f"else:\n    from real_{name} import *\n"
         )
-
-
-@contextlib.contextmanager
-def locked(path: Path) -> Iterator[None]:
-    """Hold a lock on a file that other test processes wait for."""
-    with path.open("w") as handle:
-        fcntl.flock(handle, fcntl.LOCK_EX)
-        yield

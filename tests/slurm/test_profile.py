@@ -38,21 +38,22 @@ def test_every_key_is_explained():
     assert explained == keys
 
 
-def test_sacct_is_polled_with_accounting(evaluated):
-    config = "AccountingStorageType   = accounting_storage/slurmdbd"
-    assert evaluated(scontrol=config, sacct="")["slurm-status-command"] == "sacct"
+@pytest.mark.parametrize(
+    ("config", "programs", "command"),
+    [
+        ("AccountingStorageType   = accounting_storage/slurmdbd", {"sacct": ""}, "sacct"),
+        ("AccountingStorageType   = accounting_storage/none", {"sacct": ""}, "squeue"),
+        ("AccountingStorageType   = (null)", {"sacct": ""}, "squeue"),
+        # without an answer accounting is assumed
+        ("", {}, "squeue"),
+        ("", {"sacct": ""}, "sacct"),
+    ],
+)
+def test_sacct_is_polled_with_accounting(evaluated, config, programs, command):
+    assert evaluated(scontrol=config, **programs)["slurm-status-command"] == command
 
 
-@pytest.mark.parametrize("storage", ["accounting_storage/none", "(null)"])
-def test_squeue_is_polled_without(evaluated, storage):
-    config = f"AccountingStorageType   = {storage}"
-    assert evaluated(scontrol=config, sacct="")["slurm-status-command"] == "squeue"
-
-
-def test_without_an_answer_accounting_is_assumed(evaluated, monkeypatch):
-    assert evaluated(scontrol="")["slurm-status-command"] == "squeue"
-    assert evaluated(scontrol="", sacct="")["slurm-status-command"] == "sacct"
-
+def test_accounting_is_assumed_when_slurm_hangs(evaluated, monkeypatch):
     def hang(command, **options):
         raise subprocess.TimeoutExpired(command, options["timeout"])
 

@@ -13,16 +13,13 @@ ESTIMATED = CorpusSize(40_000, 1000, 9, 3000, 3000, tokens=25, longest=500)
 
 @pytest.mark.parametrize("vocabulary", [4, 65536, 65537])
 @pytest.mark.parametrize("k", [1, 32])
-def test_bytes_of_the_most_probable_tokens(k, vocabulary):
+def test_bytes_of_a_token(k, vocabulary):
     stored = min(k, vocabulary)
     record = numpy.dtype(
         [("id", "u2" if vocabulary <= 65536 else "u4", (stored,)), ("logp", "f2", (stored,)), ("tail", "f2")]
     )
     assert bytes_per_token(k, vocabulary) == record.itemsize
-
-
-def test_bytes_of_a_full_distribution():
-    assert bytes_per_token("full", 4376) == numpy.dtype([("logp", "f4", (4376,))]).itemsize
+    assert bytes_per_token("full", vocabulary) == numpy.dtype([("logp", "f4", (vocabulary,))]).itemsize
 
 
 @pytest.mark.parametrize(

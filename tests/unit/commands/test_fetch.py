@@ -85,11 +85,16 @@ def test_temporary_failure_is_retried(server, output, capsys, answers, message):
     assert capsys.readouterr().err.count(message) == 2
 
 
-def test_server_that_stays_busy_is_an_error(server, output):
+def test_server_that_stays_busy_or_refuses_connections_is_an_error(server, output):
     server.answers = [status(503)]
     with pytest.raises(UserError, match=r"file\.gz: HTTP 503 Service Unavailable; gave up at attempt 4"):
         get(entry(server.url), output)
     assert len(server.requests) == 4
+    assert_nothing_left(output)
+    server.shutdown()
+    server.server_close()
+    with pytest.raises(UserError, match=r"Connection refused; gave up at attempt 2"):
+        get(entry(server.url), output, attempts=2)
     assert_nothing_left(output)
 
 
@@ -116,17 +121,6 @@ def test_not_found_is_not_retried_and_names_the_mirror(server, output):
     )
     assert len(server.requests) == 1
     assert_nothing_left(output)
-
-
-def test_an_earlier_run_is_resumed(server, output):
-    server.answers = [cut(3 * BLOCK)]
-    with pytest.raises(UserError, match="gave up at attempt 1"):
-        get(entry(server.url), output, attempts=1)
-    assert_nothing_left(output, "file.gz.part")
-    server.answers = [ranged]
-    get(entry(server.url), output)
-    assert_complete(output)
-    assert server.requests[-1] == ("/file.gz", THREE)
 
 
 @pytest.mark.parametrize(
@@ -159,9 +153,13 @@ def test_server_that_ignores_if_range(server, output):
 
 
 @pytest.mark.parametrize("validators", [{"ETag": '"1"'}, {"Last-Modified": DATE}])
-def test_same_version_is_resumed_without_a_checksum(server, output, validators):
+def test_later_run_resumes_the_same_version_without_a_checksum(server, output, validators):
+    item = entry(server.url, sha256=None, bytes=None)
     server.answers = [versioned(send=3 * BLOCK, **validators), versioned(**validators)]
-    get(entry(server.url, sha256=None, bytes=None), output)
+    with pytest.raises(UserError, match="gave up at attempt 1"):
+        get(item, output, attempts=1)
+    assert_nothing_left(output, "file.gz.part", "file.gz.part.version")
+    get(item, output)
     assert_complete(output)
     assert server.requests[1] == ("/file.gz", THREE)
 
@@ -206,10 +204,18 @@ def test_download_that_another_process_took_over_is_not_published(server, output
 # Sizes and space
 
 
-@pytest.mark.parametrize("content", [CONTENT + b"more", b"<html>Not found</html>"], ids=["longer", "page"])
-def test_announced_size_that_differs_from_the_manifest_is_refused_at_once(server, output, content):
-    server.answers = [lambda handler: whole(handler, content)]
-    with pytest.raises(UserError, match=f"{len(content)} bytes instead of {len(CONTENT)}; the published file has"):
+@pytest.mark.parametrize(
+    ("answer", "content", "message"),
+    [
+        (whole, CONTENT + b"more", f"{len(CONTENT) + 4} bytes instead of {len(CONTENT)}; the published file has"),
+        (whole, b"<html>Not found</html>", f"22 bytes instead of {len(CONTENT)}; the published file has"),
+        (unannounced, CONTENT + b"x" * 10_000_000, f"more than the {len(CONTENT)} bytes that the manifest gives"),
+    ],
+    ids=["longer", "page", "endless"],
+)
+def test_size_that_differs_from_the_manifest_is_refused_at_once(server, output, answer, content, message):
+    server.answers = [lambda handler: answer(handler, content)]
+    with pytest.raises(UserError, match=message):
         get(entry(server.url), output)
     assert len(server.requests) == 1
     assert_nothing_left(output)
@@ -222,13 +228,6 @@ def test_resumed_file_of_another_size_starts_over(server, output):
     get(entry(server.url), output)
     assert_complete(output)
     assert [asked for _, asked in server.requests] == ["bytes=1000-", None]
-
-
-def test_endless_response_is_aborted(server, output):
-    server.answers = [lambda handler: unannounced(handler, CONTENT + b"x" * 10_000_000)]
-    with pytest.raises(UserError, match=f"more than the {len(CONTENT)} bytes that the manifest gives"):
-        get(entry(server.url), output)
-    assert_nothing_left(output)
 
 
 @pytest.mark.parametrize("answer", [whole, unannounced])
@@ -252,17 +251,6 @@ def test_file_larger_than_the_free_space_is_not_begun(server, output, monkeypatc
     assert_nothing_left(output, "file.gz.part")
     get(entry(server.url), output)
     assert_complete(output)
-
-
-# Connections
-
-
-def test_connection_refused(server, output):
-    server.shutdown()
-    server.server_close()
-    with pytest.raises(UserError, match=r"Connection refused; gave up at attempt 2"):
-        get(entry(server.url), output, attempts=2)
-    assert_nothing_left(output)
 
 
 def test_proxy_is_used(server, output, monkeypatch):

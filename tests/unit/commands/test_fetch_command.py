@@ -14,7 +14,6 @@ import pytest
 import yaml
 
 from ekd_nmt.common.signals import EXIT_INTERRUPTED, STOP_SIGNALS
-from ekd_nmt.resume.lease import hold
 from failing_server import CONTENT, entry, ranged, stalled, unannounced, whole
 from fetch import BLOCK, DataFile
 from left_behind import wait_for
@@ -26,12 +25,6 @@ SHA256 = hashlib.sha256(CONTENT).hexdigest()
 @pytest.fixture
 def output(tmp_path):
     return tmp_path / "resources" / "set" / "file.gz"
-
-
-@pytest.fixture
-def mirror(tmp_path):
-    (tmp_path / "mirror" / "set").mkdir(parents=True)
-    return tmp_path / "mirror"
 
 
 def write_manifest(folder: Path, *files: DataFile) -> Path:
@@ -77,10 +70,11 @@ def assert_refused(result: subprocess.CompletedProcess[str], message: str) -> No
     assert result.stderr.startswith(f"error: {message}")
 
 
-def test_mirror_from_the_environment(mirror, output, download):
-    (mirror / "set" / "file.gz").write_bytes(b"not it")
-    result = call(*download, env=os.environ | {"EKD_DATA_MIRROR": str(mirror)})
-    assert_refused(result, f"{mirror}/set/file.gz: 6 bytes instead of {len(CONTENT)}; replace this copy")
+def test_mirror_from_the_environment(output, download, tmp_path):
+    (tmp_path / "set").mkdir()
+    (tmp_path / "set/file.gz").write_bytes(b"not it")
+    result = call(*download, env=os.environ | {"EKD_DATA_MIRROR": str(tmp_path)})
+    assert_refused(result, f"{tmp_path}/set/file.gz: 6 bytes instead of {len(CONTENT)}; replace this copy")
     assert not output.exists()
 
 
@@ -100,7 +94,7 @@ def test_origin_of_the_file_is_printed(server, output, tmp_path, sums, verdict):
     ("flags", "message"),
     [
         ((), "--file and --output are missing; give both, or --list to see the files of the data set"),
-        (("--list", "--max-bytes", 0), "--attempts and --max-bytes must be at least 1 and --back-off not negative"),
+        (("--list", "--max-bytes", 0), "--max-bytes: needs a number of bytes above 0, got '0'; correct it"),
         (("--list", "--mirror", "typo"), "mirror typo: not a readable folder; fix EKD_DATA_MIRROR or data.mirror"),
     ],
 )
@@ -108,12 +102,12 @@ def test_wrong_flags_are_refused(tmp_path, download, flags, message):
     assert_refused(call(download[0], *flags, cwd=tmp_path), message)
 
 
-def test_files_are_listed_without_network(server, mirror, tmp_path):
+def test_files_are_listed_without_network(server, tmp_path):
     files = [entry(server.url, name=name, bytes=size) for name, size in (("a.tgz", 5), ("b.tgz", None), ("c.tgz", 7))]
-    (mirror / "set" / "b.tgz").touch()
-    (tmp_path / "resources" / "set").mkdir(parents=True)
-    (tmp_path / "resources" / "set" / "c.tgz").touch()
-    result = call(write_manifest(tmp_path, *files), "--list", "--mirror", mirror, cwd=tmp_path)
+    for folder, name in (("mirror/set", "b.tgz"), ("resources/set", "c.tgz")):
+        (tmp_path / folder).mkdir(parents=True)
+        (tmp_path / folder / name).touch()
+    result = call(write_manifest(tmp_path, *files), "--list", "--mirror", tmp_path / "mirror", cwd=tmp_path)
     assert (result.returncode, result.stderr) == (0, "")
     lines = result.stdout.splitlines()
     assert [line.split()[:2] for line in lines[:4]] == [
@@ -211,13 +205,6 @@ def test_second_download_resumes_when_the_first_is_killed(server, output, downlo
     assert second.returncode == 0
     assert server.requests == [("/file.gz", None), ("/file.gz", f"bytes={kept}-")]
     assert_complete(output)
-
-
-def test_running_download_is_left_alone(output, download):
-    with hold(output.with_name("file.gz.progress"), "fetch"):
-        result = call(*download, env=os.environ | {"EKD_LEASE_WAIT_SECONDS": "0.2"})
-    assert result.returncode == 2
-    assert f"error: {output}.progress: another fetch runs here, process {os.getpid()}" in result.stderr
 
 
 def test_bar_on_the_given_terminal(server, output, download):

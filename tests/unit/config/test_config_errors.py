@@ -5,7 +5,6 @@ import yaml
 
 from configurations import merged
 from ekd_nmt.common.errors import UserError
-from ekd_nmt.config.errors import known_keys
 from ekd_nmt.config.experiment import Experiment
 
 NO_BOOLEAN = "expected a number or text; text that YAML reads as true or false needs quotes"
@@ -214,9 +213,3 @@ def test_all_entries_removed(section):
     with pytest.raises(UserError) as error:
         Experiment(config)
     assert str(error.value) == f"{section}: is empty; name at least one"
-
-
-def test_known_keys():
-    assert known_keys(["table"]) == ["baseline", "senior"]
-    assert known_keys(["seeds"]) == known_keys(["systems"]) == known_keys(["nowhere", "at", "all"]) == []
-    assert "max_len_a" in known_keys(["systems", "any", "validation"])

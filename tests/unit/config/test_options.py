@@ -80,8 +80,3 @@ def test_distillation_options():
     assert built.options("takd_student")["distillation"] == common | {"teacher_mode": "online", "alpha": 0.25}
     assert "distillation" not in built.options("senior_teacher")
     assert built.options("takd_student")["teacher"] == "takd_assistant"
-
-
-def test_top_k_does_not_matter_to_an_online_teacher():
-    online = "distillation: {{teacher_mode: online, top_k: {}}}"
-    assert all_options(experiment(online.format(8))) == all_options(experiment(online.format(16)))

@@ -78,17 +78,13 @@ def test_only_what_is_missing_or_outdated_is_installed(root, venv, commands, bef
     assert (venv / "old").exists() == ("torch.txt" not in expected), "an outdated runtime is built from scratch"
 
 
-def test_moved_environment_is_rebuilt(root, venv, commands):
+@pytest.mark.parametrize("broken", ["moved", "without a working Python"])
+def test_broken_environment_is_rebuilt(root, venv, commands, broken):
     build_env.ensure(root, venv, ["runtime"])
-    venv.rename(root / "moved")
-    commands.clear()
-    build_env.ensure(root, root / "moved", ["runtime"])
-    assert installed(commands) == RUNTIME
-
-
-def test_environment_without_a_working_python_is_rebuilt(root, venv, commands):
-    build_env.ensure(root, venv, ["runtime"])
-    (venv / "bin/python").unlink()
+    if broken == "moved":
+        venv = venv.rename(root / "moved")
+    else:
+        (venv / "bin/python").unlink()
     build_env.ensure(root, venv, ["runtime"])
     assert installed(commands) == RUNTIME * 2
 

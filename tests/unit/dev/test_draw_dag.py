@@ -37,21 +37,11 @@ def draw(output, folder, path=None):
     return subprocess.run(command, capture_output=True, text=True, env=environment, check=False)
 
 
-def test_phases_are_the_files_that_declare_the_rules(tmp_path):
-    (tmp_path / "rules").mkdir()
-    (tmp_path / "rules/data.smk").write_text("rule fetch:\n    output:\n\n\nif demo:\n\n    rule generate:\n")
-    (tmp_path / "rules/distil.smk").write_text("rule cache_teacher:\n    input:\n# rule none of this\n")
-    (tmp_path / "rules/bpe.smk").write_text("use rule apply_bpe as apply_bpe_shard with:\n    input:\n")
-    assert draw_dag.read_phases(tmp_path) == {
-        "fetch": "data",
-        "generate": "data",
-        "cache_teacher": "distil",
-        "apply_bpe_shard": "bpe",
-    }
-
-
-def test_every_phase_of_the_workflow_has_a_colour():
-    assert set(draw_dag.read_phases(ROOT).values()) <= draw_dag.COLOURS.keys()
+def test_phases_are_the_files_that_declare_the_rules():
+    phases = draw_dag.read_phases(ROOT)
+    expected = {"fetch": "data", "generate": "data", "cache_teacher": "distil", "apply_bpe_shard": "bpe"}
+    assert expected.items() <= phases.items()
+    assert set(phases.values()) <= draw_dag.COLOURS.keys()
 
 
 def test_every_job_has_a_label_and_the_colour_of_its_phase():

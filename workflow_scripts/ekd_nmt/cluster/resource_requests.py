@@ -27,15 +27,7 @@ CACHING_TOKENS = 4096  # of a batch of cache_teacher.py, which the workflow does
 
 
 class ResourceRequests:
-    """What the rules of an experiment request: functions that Snakemake calls for each job and each attempt.
-
-    Args:
-        experiment: the checked configuration.
-        manifest: the public data sets.
-
-    Attributes:
-        corpus: size of the corpus.
-    """
+    """What the rules of an experiment request: functions that Snakemake calls for each job and each attempt."""
 
     def __init__(self, experiment: Experiment, manifest: Mapping[str, Dataset]):
         self._experiment, self._manifest = experiment, manifest
@@ -92,10 +84,7 @@ class ResourceRequests:
         By default Snakemake's executor for SLURM starts a job in a job step of one node with all GPUs of the job, which
         SLURM refuses, and which could not reach the other nodes. In a job with the resource ``mpi`` it leaves ``srun``
         to the command (``ddp_launcher.py``). It then needs ``tasks``, one a node, and takes them for tasks of each GPU
-        unless ``tasks_per_gpu`` is 0.
-
-        Args:
-            value: of the resource, or a function from the number of nodes to it.
+        unless ``tasks_per_gpu`` is 0. ``value`` may be a function of the number of nodes.
         """
 
         def request(wildcards: Any) -> Any:

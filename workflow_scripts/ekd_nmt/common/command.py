@@ -19,8 +19,6 @@ from typing import Any
 from ekd_nmt.common.errors import UserError
 from ekd_nmt.common.files import NO_ROOM
 
-COMMANDS = Path(__file__).parents[2]  # the folder of the commands
-
 
 def run(main: Callable[[], None]) -> None:
     """Call ``main``; print a :class:`UserError` as ``error: …`` on standard error and exit with status 2.
@@ -44,7 +42,7 @@ def run(main: Callable[[], None]) -> None:
 
 def revision(command: str) -> int:
     """The ``REVISION`` of a command. The file is read, not imported: imports take long and may have side effects."""
-    source = (COMMANDS / f"{command}.py").read_text(encoding="utf-8")
+    source = (Path(__file__).parents[2] / f"{command}.py").read_text(encoding="utf-8")
     return int(re.findall(r"^REVISION = ([0-9]+)", source, re.MULTILINE)[0])
 
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from ekd_nmt.common.errors import UserError
 from ekd_nmt.config.errors import suggestion
 from ekd_nmt.config.manifest import NOT_PUBLISHED
-from ekd_nmt.config.models import Data, Distillation, Model, System, overridable
+from ekd_nmt.config.models import Data, Distillation, System, overridable
 
 if TYPE_CHECKING:
     from ekd_nmt.config.experiment import Experiment
@@ -110,11 +110,6 @@ def _check_code(key: str, code: str) -> None:
         raise UserError(f"data.{key}: {code!r} is usually written {usual!r}, and tokenisers know it so; write that")
 
 
-def size(model: Model) -> int:
-    """Approximate number of weights of the layers, for comparing two models."""
-    return model.layers * model.embed_dim * (3 * model.embed_dim + model.ffn_dim)
-
-
 def _check_references(experiment: Experiment, name: str, system: System, removed: Collection[str]) -> None:
     known = {"model": experiment.config.models} | dict.fromkeys(
         ("teacher", "init", "match_updates_of"), experiment.systems
@@ -185,10 +180,14 @@ def _check_teacher_dropout(experiment: Experiment, name: str, system: System) ->
 
 
 def _small_teachers(experiment: Experiment) -> list[str]:
+    def size(system: str) -> int:  # weights of the layers, approximately
+        model = experiment.model(system)
+        return model.layers * model.embed_dim * (3 * model.embed_dim + model.ffn_dim)
+
     return [
         f"systems.{name}.teacher: {system.teacher!r} is smaller than its student; is that intended?"
         for name, system in experiment.systems.items()
-        if system.teacher is not None and size(experiment.model(system.teacher)) < size(experiment.model(name))
+        if system.teacher is not None and size(system.teacher) < size(name)
     ]
 
 

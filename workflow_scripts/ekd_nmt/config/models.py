@@ -11,7 +11,6 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field, create_model, model_validator
 
-from ekd_nmt.config.cluster import Cluster
 from ekd_nmt.config.types import (
     Divergence,
     Files,
@@ -243,6 +242,22 @@ class Decoding(Strict):
     max_len_a: float = Field(1.2, ge=0, description="longest hypothesis = max_len_a x source length + max_len_b")
     max_len_b: int = Field(10, ge=0, description="see max_len_a")
     max_tokens: PositiveInt = Field(4096, description="maximum tokens in a batch, padding included")
+
+
+class Cluster(Strict):
+    """Limits of what jobs request from a cluster. Changing them reruns nothing."""
+
+    request_gpus: bool = Field(
+        True, description="request GPUs for training, caching and translating; false where the cluster has none"
+    )
+    max_runtime: PositiveInt = Field(
+        1440,
+        description="longest time limit that a job requests, in minutes; a longer training resumes in its next "
+        "attempt. The one job that prepares a corpus requests the sum of its steps",
+    )
+    max_mem_mb: PositiveInt | None = Field(
+        None, description="most memory that a job requests, in MB, for example what a node has; null: no limit"
+    )
 
 
 class Table(Strict):
