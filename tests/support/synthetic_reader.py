@@ -85,7 +85,8 @@ class Reader:
         verbs = [verb for kind, words in lexicon.words.items() if hasattr(words[0], "prefix") for verb in words]
         self.separated = {form for verb in verbs for form in (*verb.german.present, *verb.german.past)}
         self.finite = AUXILIARIES | {v.prefix + form for v in verbs for form in (*v.german.present, *v.german.past)}
-        self.closing = {form for verb in verbs for form in (verb.infinitive, verb.participle)} | {"sein", "gewesen"}
+        self.infinitives = {verb.infinitive for verb in verbs} | {"sein"}
+        self.participles = {verb.participle for verb in verbs} | {"gewesen"}
         self.determiners: dict[str, list[tuple[tuple[str, str], dict]]] = {}
         for text, endings in ((DER, WEAK), (DIESER, WEAK), (JEDER, WEAK), (ALLE, WEAK), (EIN, MIXED)):
             self._add(text, endings)

@@ -12,54 +12,11 @@ AUXILIARIES = {
     *("werde", "wirst", "wird", "werden", "kann", "kannst", "können", "muss", "musst", "müssen"),
     *("soll", "sollst", "sollen", "darf", "darfst", "dürfen", "will", "willst", "wollen"),
 }
-SIMPLE = ("present", "past")
 
 
 @pytest.fixture(scope="module")
 def sentences(grammar):
     return [grammar.pair() for _ in range(4_000)]
-
-
-@pytest.fixture(scope="module")
-def clauses(grammar):
-    return [grammar.planner.clause(nested=True) for _ in range(1_500)]
-
-
-def test_finite_verb_second_and_verb_first(clauses):
-    for clause in clauses:
-        verb = clause.verb
-        finite = {*verb.german.present, *verb.german.past} if clause.tense in SIMPLE else AUXILIARIES
-        subject = clause.subject.german
-        words = clause.verb_second()
-        assert words[: len(subject)] == subject
-        assert words[len(subject)] in finite, words
-        question = clause.verb_first()
-        assert question[0] in finite
-        assert question[1 : 1 + len(subject)] == subject
-        for front in (part for part in clause.parts if part.role in ("time", "place")):
-            words = clause.verb_second(front)
-            size = len(front.german)
-            assert words[:size] == front.german
-            assert words[size] in finite
-            assert words[size + 1 : size + 1 + len(subject)] == subject
-
-
-def test_verb_final_and_separable_prefixes(clauses):
-    seen = set()
-    for clause in clauses:
-        verb, main, final = clause.verb, clause.verb_second(), clause.verb_final()
-        if clause.tense in SIMPLE:
-            assert final[-1] in {verb.prefix + form for form in (*verb.german.present, *verb.german.past)}
-            if verb.prefix:
-                assert main[-1] == verb.prefix
-        else:
-            closing = verb.participle if clause.tense == "perfect" else verb.infinitive
-            assert closing.startswith(verb.prefix)
-            assert main[-1] == closing
-            assert final[-2] == closing
-            assert final[-1] in AUXILIARIES
-        seen.add((bool(verb.prefix), clause.tense in SIMPLE))
-    assert len(seen) == 4
 
 
 def test_a_fronted_object_is_translated(grammar, monkeypatch):
