@@ -1,19 +1,17 @@
 """The real workflow from a download or a user's files to the report of the data."""
 
-import csv
 import gzip
 import hashlib
 import json
-import os
 import re
 import subprocess
-import sys
 import zipfile
 from collections import Counter
 from pathlib import Path
 
 import pytest
 import yaml
+from workflow import report, snakemake
 
 from ekd_nmt.common.files import write_lines
 from ekd_nmt.config.manifest import load_manifest
@@ -21,7 +19,6 @@ from ekd_nmt.config.types import SPLITS
 from failing_server import ranged, serving, status
 from iwslt14_archive import TEST_SETS, published_members, write_tgz
 from project_copy import ROOT, copy_project
-from workflow import report, snakemake
 
 SMALL = "bpe={merges: 100}"
 ADDED = re.findall(

@@ -2,17 +2,14 @@
 
 import csv
 import json
-import os
 import re
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 import yaml
+from workflow import snakemake
 
 from project_copy import ROOT, copy_project
-from workflow import snakemake
 
 OVERLAY = Path(__file__).with_name("miniature.yaml")
 CACHES = {

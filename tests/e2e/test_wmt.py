@@ -1,21 +1,17 @@
 """The presets of WMT on small files of the published names and layouts, from a mirror folder."""
 
-import csv
 import gzip
-import os
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 import yaml
+from workflow import report, snakemake
 
 from ekd_nmt.config.manifest import DataFile, load_manifest
 from ekd_nmt.config.types import SPLITS
 from iwslt14_archive import write_tgz
 from project_copy import copy_project
 from wmt_archives import sgml_members, xml_members
-from workflow import report, snakemake
 
 pytestmark = pytest.mark.slow
 

@@ -14,7 +14,7 @@ import join_shards as joining
 from ekd_nmt.common.errors import UserError
 from ekd_nmt.common.files import write_json, write_lines
 from ekd_nmt.corpus import shards
-from join_shards import add_up, join, repeated
+from join_shards import add_up, repeated
 from prepare import DROP_REASONS
 
 SCRIPT = Path(__file__).parents[3] / "workflow_scripts" / "join_shards.py"

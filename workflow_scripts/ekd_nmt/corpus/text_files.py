@@ -22,10 +22,7 @@ from ekd_nmt.corpus.decompression import BLOCK, READ_ERRORS, Refused, explained,
 
 MEMBER_MARK = "::"  # between the archive's path and the member's name
 BYTE_ORDER_MARK = "\ufeff"
-OTHER_KINDS = {  # first bytes, and what to do; taken for a wrong encoding, these would be converted to garbage
-    codecs.BOM_UTF16_LE: ("UTF-16", "convert it with iconv -f utf-16 -t utf-8"),
-    codecs.BOM_UTF16_BE: ("UTF-16", "convert it with iconv -f utf-16 -t utf-8"),
-}
+UTF16_MARKS = (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
 
 
 def open_text(place: str | Path, limit: int | None = None) -> Iterator[str]:
@@ -92,9 +89,8 @@ def _decoded(block: bytes, place: str | Path, lines_before: int) -> str:
     try:
         return block.decode("utf-8")
     except UnicodeDecodeError as error:
-        if lines_before == 0 and block.startswith(tuple(OTHER_KINDS)):
-            kind, fix = next(found for start, found in OTHER_KINDS.items() if block.startswith(start))
-            raise UserError(f"{place}: is {kind}, not UTF-8 text; {fix}") from error
+        if lines_before == 0 and block.startswith(UTF16_MARKS):
+            raise UserError(f"{place}: is UTF-16, not UTF-8 text; convert it with iconv -f utf-16 -t utf-8") from error
         line = lines_before + block.count(b"\n", 0, error.start) + 1
         byte = error.start - block.rfind(b"\n", 0, error.start)
         raise UserError(
