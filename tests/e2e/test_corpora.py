@@ -218,4 +218,4 @@ def test_ones_own_splits_as_tsv_and_training_sentences_of_the_test_set(clone):
     rows = report(data)
     assert rows["prepare", "train", "", "dropped: in valid or test"] == "10"
     found = {key[1]: value for key, value in overlaps(rows).items() if key[2:] == ("", "pairs")}
-    assert set(found.values()) == {0, 15}, "validation and test set share pairs, and the report says so"
+    assert set(found.values()) == {0, 15}, "validation and test set share pairs, and the report shows it"

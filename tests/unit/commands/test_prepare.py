@@ -156,7 +156,7 @@ def test_shards_add_up_to_the_corpus(tmp_path):
 
 
 def test_a_shard_may_lose_all_its_lines(tmp_path):
-    """Only join_shards.py knows whether any line of the corpus is left."""
+    """Only join_shards.py can see whether any line of the corpus is left."""
     write_lines(tmp_path / "a", ["a", "b"])
     write_lines(tmp_path / "b", ["a b c d", "b"])
     assert call(tmp_path, "--max-ratio", "2", "--shards", write_index(tmp_path, 2), "--shard", "0").returncode == 0

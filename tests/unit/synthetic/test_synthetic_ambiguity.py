@@ -1,4 +1,4 @@
-"""Every ambiguous form of the generated corpus is resolved by another word of its sentence, as the page says."""
+"""Every ambiguous form of the generated corpus is resolved by another word of its sentence, as docs/demo-corpus.md promises."""
 
 from __future__ import annotations
 
@@ -96,7 +96,7 @@ def test_twins_are_translated_by_the_gender_of_their_determiner(lexicon, grammar
     assert seen == {"m", "f"}
 
 
-def test_the_verb_tells_she_from_they(lexicon, pairs):
+def test_the_verb_distinguishes_she_from_they(lexicon, pairs):
     verbs = [verb for kind in SHARES for verb in lexicon.words[kind] if isinstance(verb, Verb)]
     forms = {
         person: {form for verb in verbs for form in (verb.german.present[person], verb.german.past[person])}
@@ -116,7 +116,7 @@ def test_the_verb_tells_she_from_they(lexicon, pairs):
     assert seen == {THIRD, PLURAL}
 
 
-def test_the_case_tells_in_from_into(grammar):
+def test_the_case_distinguishes_in_from_into(grammar):
     planner, seen = grammar.planner, set()
     for role in ("place", "direction") * 500:
         clause = planner.clause("intransitive", nested=True, time=False)
@@ -127,7 +127,7 @@ def test_the_case_tells_in_from_into(grammar):
     assert not {("im", "into"), ("am", "to"), ("ins", "in"), ("ans", "at")} & seen
 
 
-def test_the_verb_tells_the_meaning_of_its_preposition(grammar):
+def test_the_verb_determines_the_meaning_of_its_preposition(grammar):
     meanings = {}
     for verb in Lexicon(4000, 1.0, Dice(3)).words["prepositional:person"]:
         clause = grammar.planner.complete(verb, grammar.planner.phrases.pronoun(), nested=True)

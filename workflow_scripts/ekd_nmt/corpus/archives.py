@@ -99,7 +99,7 @@ def _zip_members(file: io.BufferedReader, limit: int) -> Iterator[Member]:
 
 
 def _safe_name(name: str, usual: bool) -> str:
-    path = PureWindowsPath(name)  # knows both kinds of slash, and drives
+    path = PureWindowsPath(name)  # understands both slashes, and drives
     if not usual:
         problem = "is a link, a device or the like"
     elif path.anchor or ".." in path.parts:

@@ -53,23 +53,15 @@ def open_text(place: str | Path, limit: int | None = None) -> Iterator[str]:
 @contextmanager
 def _open_place(place: str, limit: int | None) -> Iterator[io.BufferedReader]:
     archive, mark, member = place.partition(MEMBER_MARK)
-    if mark:
-        with open_member(archive, member, limit) as stream:
-            _refuse_archive(stream)
-            yield stream
-        return
-    with open(place, "rb") as file:
-        stream = unpacked(file, unpack_limit(os.fstat(file.fileno()).st_size) if limit is None else limit)
-        _refuse_archive(stream)
+    with open_member(archive, member, limit) if mark else open(place, "rb") as stream:
+        if not mark:
+            stream = unpacked(stream, unpack_limit(os.fstat(stream.fileno()).st_size) if limit is None else limit)
+        if is_archive(stream):
+            raise Refused(
+                f"is an archive, not a text; name a text in it as ARCHIVE{MEMBER_MARK}MEMBER "
+                "(an archive in an archive must be unpacked first)"
+            )
         yield stream
-
-
-def _refuse_archive(stream: io.BufferedReader) -> None:
-    if is_archive(stream):
-        raise Refused(
-            f"is an archive, not a text; name a text in it as ARCHIVE{MEMBER_MARK}MEMBER "
-            "(an archive in an archive must be unpacked first)"
-        )
 
 
 def _blocks_of_lines(stream: io.BufferedReader) -> Iterator[bytes]:
