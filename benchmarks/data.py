@@ -203,7 +203,7 @@ class Pipeline:
 
 
 def measure(folder: Path, pairs: int, workers: int) -> Measurement:
-    """One run of the pipeline, summary on standard error."""
+    """Run the pipeline once; print its speed on standard error."""
     measured = Pipeline(folder, pairs, workers).run()
     print(f"{pairs} pairs, {workers} workers: {pairs / measured.seconds:.0f} pairs/s", file=sys.stderr)
     return measured
@@ -244,8 +244,8 @@ def speedups(measurements: list[Measurement]) -> str:
                 for name in ("prepare", "apply BPE", "binarise")
             }
             ratios["all"] = statistics.median(a.seconds / b.seconds for a, b in both)
-            summary = ", ".join(f"{name} {ratio:.2f}" for name, ratio in ratios.items())
-            lines.append(f"Two workers against one at {pairs:,} pairs, times faster: {summary}.\n")
+            listed = ", ".join(f"{name} {ratio:.2f}" for name, ratio in ratios.items())
+            lines.append(f"Two workers against one at {pairs:,} pairs, times faster: {listed}.\n")
     return "".join(lines)
 
 

@@ -10,7 +10,6 @@ import argparse
 import io
 from collections import Counter
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
 from typing import IO, Any
@@ -51,37 +50,24 @@ def load_segmenter(codes_path: str | Path) -> Segment:
     return lambda line: " ".join([segment_word(word) for word in line.split(" ") if word])
 
 
-@dataclass
-class Tally:
-    """Counts of one side of a corpus: lines, words, pieces, and lines by their length in pieces."""
-
-    lines: int
-    words: int
-    pieces: int
-    lengths: Counter[int]
-
-
-def segment_lines(lines: Iterable[str], segment: Segment, output: IO[str]) -> Tally:
-    """Write the segmented lines and count their words and pieces."""
-    tally = Tally(0, 0, 0, Counter())
+def segment_lines(lines: Iterable[str], segment: Segment, output: IO[str]) -> tuple[int, Counter[int]]:
+    """Write the segmented lines; return how many words they have, and the number of lines by length in pieces."""
+    words, lengths = 0, Counter[int]()
     for line in lines:
         pieces = segment(line)
         output.write(pieces + "\n")
-        length = pieces.count(" ") + 1 if pieces else 0
-        tally.words += len(line.split())
-        tally.lengths[length] += 1
-    tally.lines = tally.lengths.total()
-    tally.pieces = sum(length * count for length, count in tally.lengths.items())
-    return tally
+        words += len(line.split())
+        lengths[pieces.count(" ") + 1 if pieces else 0] += 1
+    return words, lengths
 
 
-def report(split: str, sides: dict[str, Tally]) -> dict[str, Any]:
-    """Counts by language, in JSON's types.
+def report(split: str, words: dict[str, int], lengths: dict[str, Counter[int]]) -> dict[str, Any]:
+    """The counts of :func:`segment_lines` by language, in JSON's types.
 
     Raises:
         UserError: the sides differ in length.
     """
-    lines = [tally.lines for tally in sides.values()]
+    lines = [counter.total() for counter in lengths.values()]
     if len(set(lines)) > 1:
         raise UserError(f"{split}: the sides have {lines} lines; segment both sides of the same corpus")
     counts = LineCounts(step="bpe", split=split, lines_in=lines[0], lines_out=lines[0], dropped={})
@@ -89,9 +75,9 @@ def report(split: str, sides: dict[str, Tally]) -> dict[str, Any]:
         "accounts": [counts],
         "split": split,
         "lines": lines[0],
-        "words": {language: tally.words for language, tally in sides.items()},
-        "pieces": {language: tally.pieces for language, tally in sides.items()},
-        "lengths": {language: histogram(tally.lengths) for language, tally in sides.items()},
+        "words": words,
+        "pieces": {code: sum(length * n for length, n in counter.items()) for code, counter in lengths.items()},
+        "lengths": {code: histogram(counter) for code, counter in lengths.items()},
     }
 
 
@@ -115,10 +101,10 @@ def main() -> None:
     inputs = shards.read_sides(shard, args.source, args.target)
     # both outputs appear, or neither
     with atomic_write(args.output_source) as source, atomic_write(args.output_target) as target:
-        tallies = [
-            segment_lines(lines, segment, output) for lines, output in zip(inputs, (source, target), strict=True)
-        ]
-        counts = report(args.split, dict(zip((args.source_lang, args.target_lang), tallies, strict=True)))
+        words, lengths = {}, {}
+        for code, lines, output in zip((args.source_lang, args.target_lang), inputs, (source, target), strict=True):
+            words[code], lengths[code] = segment_lines(lines, segment, output)
+        counts = report(args.split, words, lengths)
     write_json(args.report, counts)
 
 

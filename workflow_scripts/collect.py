@@ -13,13 +13,13 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import zip_longest
 from pathlib import Path
-from typing import IO, Any, Protocol
+from typing import IO, Any
 
 from ekd_nmt.common.command import run
 from ekd_nmt.common.errors import UserError
 from ekd_nmt.common.files import atomic_write, write_json
 from ekd_nmt.corpus.text_files import open_text
-from ekd_nmt.corpus.wmt_test_sets import TestSet, read_testset
+from ekd_nmt.corpus.wmt_test_sets import read_testset
 
 REVISION = 1  # of what this command writes: raise it when the same input gives another output
 
@@ -27,85 +27,56 @@ Pair = tuple[str, str]  # source and target sentence
 SIDES = ("source", "target")
 
 
-class Bitext(Protocol):
-    """A parallel text; ``str`` of it names its files, for messages."""
-
-    @property
-    def label(self) -> str:
-        """Its name in the report."""
-
-    def pairs(self) -> Iterator[Pair | None]:
-        """The sentence pairs in order; ``None`` for a malformed one, which is dropped."""
-
-
 @dataclass(frozen=True)
-class TwoFiles:
-    """Two texts; line n of one is the translation of line n of the other."""
+class Bitext:
+    """A parallel text.
+
+    Attributes:
+        label: its name in the report.
+        files: what it is read from, for messages.
+        pairs: the sentence pairs in order; ``None`` for a malformed one, which is dropped.
+        reference: sacreBLEU's name of the reference of a test set.
+    """
 
     label: str
-    source: str
-    target: str
-
-    def __str__(self) -> str:
-        return f"{self.source} and {self.target}"
-
-    def pairs(self) -> Iterator[Pair]:
-        """See :class:`Bitext`; :class:`UserError` if the texts differ in length."""
-        sides = (open_text(self.source), open_text(self.target))
-        for number, (source, target) in enumerate(zip_longest(*sides)):
-            if source is None or target is None:
-                longer = number + 1 + sum(1 for side in sides for _ in side)
-                counts = (number, longer) if source is None else (longer, number)
-                raise UserError(
-                    f"{self.source} has {counts[0]} lines but {self.target} has {counts[1]}; "
-                    "the sides of a parallel corpus must match line by line, so take both from the same release"
-                )
-            yield source, target
+    files: str
+    pairs: Iterator[Pair | None]
+    reference: str | None = None
 
 
-@dataclass(frozen=True)
-class Table:
-    """A tab-separated file with a pair a line, without quoting. ``columns`` count from 0."""
-
-    label: str
-    place: str
-    columns: tuple[int, int]
-    skip_malformed: bool
-
-    def __str__(self) -> str:
-        return self.place
-
-    def pairs(self) -> Iterator[Pair | None]:
-        """See :class:`Bitext`; :class:`UserError` if a line lacks a column, unless malformed lines are skipped."""
-        source, target = self.columns
-        needed = max(self.columns) + 1
-        for number, line in enumerate(open_text(self.place), start=1):
-            fields = line.split("\t", needed)
-            if len(fields) >= needed:
-                yield fields[source], fields[target]
-            elif self.skip_malformed:
-                yield None
-            else:
-                raise UserError(
-                    f"{self.place}, line {number}: lacks column {needed}, it has {len(fields)}; "
-                    "columns are separated by tabs, so fix the line or the columns (two plain texts are two files)"
-                )
+def read_texts(source: str, target: str) -> Iterator[Pair]:
+    """Yield the pairs of two texts, line by line; :class:`UserError` if the texts differ in length."""
+    sides = (open_text(source), open_text(target))
+    for number, (source_line, target_line) in enumerate(zip_longest(*sides)):
+        if source_line is None or target_line is None:
+            longer = number + 1 + sum(1 for side in sides for _ in side)
+            counts = (number, longer) if source_line is None else (longer, number)
+            raise UserError(
+                f"{source} has {counts[0]} lines but {target} has {counts[1]}; "
+                "the sides of a parallel corpus must match line by line, so take both from the same release"
+            )
+        yield source_line, target_line
 
 
-@dataclass(frozen=True)
-class PublishedTestSet:
-    """A test set of WMT."""
+def read_table(place: str, columns: tuple[int, int], skip_malformed: bool) -> Iterator[Pair | None]:
+    """Yield the pairs of a tab-separated file without quoting; ``columns`` are source and target, from 0.
 
-    label: str
-    name: str
-    test_set: TestSet
-
-    def __str__(self) -> str:
-        return f"test set {self.name}"
-
-    def pairs(self) -> Iterator[Pair]:
-        """See :class:`Bitext`."""
-        return iter(self.test_set.pairs)
+    Raises:
+        UserError: a line lacks a column, unless malformed lines are skipped.
+    """
+    source, target = columns
+    needed = max(columns) + 1
+    for number, line in enumerate(open_text(place), start=1):
+        fields = line.split("\t", needed)
+        if len(fields) >= needed:
+            yield fields[source], fields[target]
+        elif skip_malformed:
+            yield None
+        else:
+            raise UserError(
+                f"{place}, line {number}: lacks column {needed}, it has {len(fields)}; "
+                "columns are separated by tabs, so fix the line or the columns (two plain texts are two files)"
+            )
 
 
 def write_bitext(bitext: Bitext, outputs: Sequence[IO[str]]) -> tuple[int, int]:
@@ -117,7 +88,7 @@ def write_bitext(bitext: Bitext, outputs: Sequence[IO[str]]) -> tuple[int, int]:
     write_source, write_target = (output.write for output in outputs)
     kept = malformed = 0
     textless = set(SIDES)
-    for pair in bitext.pairs():
+    for pair in bitext.pairs:
         if pair is None:
             malformed += 1
             continue
@@ -129,12 +100,11 @@ def write_bitext(bitext: Bitext, outputs: Sequence[IO[str]]) -> tuple[int, int]:
             textless -= {side for side, sentence in zip(SIDES, pair, strict=True) if sentence.strip()}
     if not kept:
         why = f"all its {malformed} lines are malformed" if malformed else "is empty"
-        raise UserError(f"text {bitext.label!r}, {bitext}: {why}; fetch it again or name other files")
-    if textless:
-        raise UserError(
-            f"text {bitext.label!r}, {bitext}: the {min(textless)} side is blank; fetch it again or name other files"
-        )
-    return kept, malformed
+    elif textless:
+        why = f"the {min(textless)} side is blank"
+    else:
+        return kept, malformed
+    raise UserError(f"text {bitext.label!r}, {bitext.files}: {why}; fetch it again or name other files")
 
 
 def collect(
@@ -183,9 +153,9 @@ def collect(
     }
     if expected is not None:
         line_counts["expected"] = expected
-    test_sets = [bitext for bitext in bitexts if isinstance(bitext, PublishedTestSet)]
-    if test_sets:
-        line_counts["references"] = {bitext.label: bitext.test_set.reference for bitext in test_sets}
+    references = {bitext.label: bitext.reference for bitext in bitexts if bitext.reference is not None}
+    if references:
+        line_counts["references"] = references
     return line_counts
 
 
@@ -197,10 +167,11 @@ def make_bitext(kind: str, words: Sequence[str], args: argparse.Namespace) -> Bi
     """
     label, first, second = words
     if kind == "texts":
-        return TwoFiles(label, first, second)
+        return Bitext(label, f"{first} and {second}", read_texts(first, second))
     if kind == "tsv":
-        return Table(label, first, parse_columns(second), args.skip_malformed)
-    return PublishedTestSet(label, first, read_testset(first, second, args.source_lang, args.target_lang))
+        return Bitext(label, first, read_table(first, parse_columns(second), args.skip_malformed))
+    test_set = read_testset(first, second, args.source_lang, args.target_lang)
+    return Bitext(label, f"test set {first}", iter(test_set.pairs), test_set.reference)
 
 
 def parse_columns(text: str) -> tuple[int, int]:

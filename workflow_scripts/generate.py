@@ -28,22 +28,17 @@ def parse_arguments(arguments: list[str] | None = None) -> argparse.Namespace:
     Raises:
         UserError: an option has a value that cannot work.
     """
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--seed", type=int, default=1, help="of the generator (default: %(default)s)")
-    parser.add_argument("--train-size", type=int, default=12_000, metavar="N", help="sentences (default: %(default)s)")
-    parser.add_argument("--valid-size", type=int, default=500, metavar="N", help="sentences (default: %(default)s)")
-    parser.add_argument("--test-size", type=int, default=1_000, metavar="N", help="sentences (default: %(default)s)")
-    parser.add_argument("--lexicon", type=int, default=2_000, metavar="N", help="lemmas (default: %(default)s)")
-    parser.add_argument(
-        "--zipf", type=float, default=1.0, metavar="X", help="exponent of Zipf's law (default: %(default)s)"
-    )
+    description = __doc__.splitlines()[0]
+    parser = argparse.ArgumentParser(description=description, formatter_class=argparse.ArgumentDefaultsHelpFormatter)
+    parser.add_argument("--seed", type=int, default=1, help="of the generator")
+    parser.add_argument("--train-size", type=int, default=12_000, metavar="N", help="sentences")
+    parser.add_argument("--valid-size", type=int, default=500, metavar="N", help="sentences")
+    parser.add_argument("--test-size", type=int, default=1_000, metavar="N", help="sentences")
+    parser.add_argument("--lexicon", type=int, default=2_000, metavar="N", help="lemmas")
+    parser.add_argument("--zipf", type=float, default=1.0, metavar="X", help="exponent of Zipf's law")
     parser.add_argument("--output-dir", type=Path, required=True)
-    parser.add_argument(
-        "--source-lang", default="de", help="file suffix of the German-like side (default: %(default)s)"
-    )
-    parser.add_argument(
-        "--target-lang", default="en", help="file suffix of the English-like side (default: %(default)s)"
-    )
+    parser.add_argument("--source-lang", default="de", help="file suffix of the German-like side")
+    parser.add_argument("--target-lang", default="en", help="file suffix of the English-like side")
     options = parser.parse_args(arguments)
     check(options)
     return options

@@ -1,6 +1,6 @@
 """Join the shards of a corpus in order, count every line, and drop duplicates on request.
 
-Each shard comes as two aligned files and a report. A shard must have as many lines as its report says, and together
+Each shard comes as two aligned files and a report. A shard must have as many lines as its report gives, and together
 with the dropped ones as many as the index (``--shards``) gives, so that no job loses or repeats a line unnoticed. The
 numbers of all reports are added up to one report.
 

@@ -132,8 +132,10 @@ def prepare(
             source_out.write(joined[0] + "\n")
             target_out.write(joined[1] + "\n")
         counts = LineCounts(step="prepare", split=split, lines_in=lines_in, lines_out=lines_out, dropped=dropped)
-        if shard is None:
-            _check_not_empty(source, target, counts)
+        if shard is None and not lines_in:
+            raise UserError(f"{source.path} and {target.path} are empty; check the step that writes them")
+        if shard is None and not lines_out:
+            raise UserError(all_dropped(source.path, counts))
     histograms = {
         stage: {language: histogram(counter) for language, counter in sides.items()} for stage, sides in lengths.items()
     }
@@ -143,13 +145,6 @@ def prepare(
 def _count(lengths: dict[str, Counter[int]], tokens: tuple[list[str], list[str]]) -> None:
     for counter, side in zip(lengths.values(), tokens, strict=True):
         counter[len(side)] += 1
-
-
-def _check_not_empty(source: Side, target: Side, counts: LineCounts) -> None:
-    if counts["lines_in"] == 0:
-        raise UserError(f"{source.path} and {target.path} are empty; check the step that writes them")
-    if counts["lines_out"] == 0:
-        raise UserError(all_dropped(source.path, counts))
 
 
 def parse_arguments() -> argparse.Namespace:

@@ -1,19 +1,17 @@
 """The real workflow from a download or a user's files to the report of the data."""
 
-import csv
 import gzip
 import hashlib
 import json
-import os
 import re
 import subprocess
-import sys
 import zipfile
 from collections import Counter
 from pathlib import Path
 
 import pytest
 import yaml
+from workflow import report, snakemake
 
 from ekd_nmt.common.files import write_lines
 from ekd_nmt.config.manifest import load_manifest
@@ -22,7 +20,6 @@ from failing_server import ranged, serving, status
 from iwslt14_archive import TEST_SETS, published_members, write_tgz
 from project_copy import ROOT, copy_project
 
-TIMEOUT = 600  # seconds; what hangs is killed
 SMALL = "bpe={merges: 100}"
 ADDED = re.findall(
     r"```yaml\n(.*?)```", (ROOT / "docs/data.md").read_text("utf-8"), re.DOTALL
@@ -36,26 +33,8 @@ def clone(tmp_path):
     return copy_project(tmp_path / "clone")
 
 
-def snakemake(folder: Path, *arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
-    kept = {name: value for name, value in os.environ.items() if not name.startswith(("EKD_", "SNAKEMAKE_"))}
-    return subprocess.run(
-        [sys.executable, "-m", "snakemake", "--cores", "2", *arguments],
-        cwd=folder,
-        env=kept | {"OMP_NUM_THREADS": "1", "no_proxy": "127.0.0.1"} | environment,
-        capture_output=True,
-        text=True,
-        timeout=TIMEOUT,
-    )
-
-
 def lines(path: Path) -> list[str]:
     return path.read_bytes().decode().split("\n")[:-1]
-
-
-def report(folder: Path) -> dict[tuple[str, ...], str]:
-    """Step, split, language and measure → value."""
-    with (folder / "report.csv").open(encoding="utf-8", newline="") as handle:
-        return {tuple(row.values())[:4]: row["value"] for row in csv.DictReader(handle)}
 
 
 def overlaps(rows: dict[tuple[str, ...], str]) -> dict[tuple[str, ...], int]:
@@ -205,13 +184,6 @@ def test_an_added_corpus_with_a_file_a_side(clone):
     assert rows["collect", "test", "", "expected"] == "50"
 
 
-def test_an_added_corpus_in_a_direction_that_it_lacks(clone):
-    run = add_corpus(clone, ADDED[1], "data={corpus: songs, source_lang: fi, target_lang: sv}")
-    assert run.returncode == 1
-    assert "configuration: data: the corpus 'songs' has no fi to sv; it has sv to fi" in run.stderr
-    assert not (clone / "results/songs").exists()
-
-
 def test_ones_own_text_in_two_files(clone):
     """As docs/own-data.md describes, but compressed, from Windows, and with other names."""
     folder = clone / "my_text"
@@ -246,28 +218,4 @@ def test_ones_own_splits_as_tsv_and_training_sentences_of_the_test_set(clone):
     rows = report(data)
     assert rows["prepare", "train", "", "dropped: in valid or test"] == "10"
     found = {key[1]: value for key, value in overlaps(rows).items() if key[2:] == ("", "pairs")}
-    assert set(found.values()) == {0, 15}, "validation and test set share pairs, and the report says so"
-
-
-def test_files_of_unequal_length_end_in_one_line(clone):
-    folder = clone / "my_text"
-    folder.mkdir()
-    write_lines(folder / "corpus.de", ["eins", "zwei"])
-    write_lines(folder / "corpus.en", ["one"])
-    run = snakemake(clone, "data", "--configfile", "config/local.yaml")
-    assert run.returncode == 1
-    errors = [line for line in run.stderr.splitlines() if line.startswith("error: ")]
-    assert len(errors) == 1
-    assert "my_text/corpus.de" in errors[0]
-    assert "2" in errors[0]
-    assert "Traceback" not in run.stderr
-    assert not list((clone / "results").rglob("raw/*"))
-
-
-def test_missing_files_are_reported_before_anything_runs(clone):
-    run = snakemake(clone, "data", "--configfile", "config/local.yaml")
-    assert run.returncode == 1
-    errors = [line for line in run.stderr.splitlines() if line.startswith("configuration: ")]
-    assert len(errors) == 1
-    assert errors[0].startswith("configuration: data.local.train: my_text/corpus.de is not a file")
-    assert not (clone / "results/local").exists()
+    assert set(found.values()) == {0, 15}, "validation and test set share pairs, and the report shows it"

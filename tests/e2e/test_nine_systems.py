@@ -2,19 +2,16 @@
 
 import csv
 import json
-import os
 import re
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 import yaml
+from workflow import snakemake
 
 from project_copy import ROOT, copy_project
 
 OVERLAY = Path(__file__).with_name("miniature.yaml")
-TIMEOUT = 1800  # seconds; what hangs is killed
 CACHES = {
     "junior_teacher": ["junior_student"],
     "senior_teacher": ["senior_student", "master_student", "takd_assistant", "senior_student_matched"],
@@ -24,21 +21,11 @@ CACHES = {
 pytestmark = pytest.mark.slow
 
 
-def snakemake(folder: Path) -> str:
-    """Run the workflow in a folder; returns what Snakemake says."""
-    kept = {name: value for name, value in os.environ.items() if not name.startswith(("EKD_", "SNAKEMAKE_"))}
-    command = [sys.executable, "-m", "snakemake", "--cores", "2", "--configfile", str(OVERLAY)]
-    done = subprocess.run(
-        command,
-        cwd=folder,
-        env=kept | {"OMP_NUM_THREADS": "1"},
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-        timeout=TIMEOUT,
-    )
-    assert done.returncode == 0, done.stdout
-    return done.stdout
+def run_workflow(folder: Path) -> str:
+    """Run the workflow in a folder; return what Snakemake prints."""
+    run = snakemake(folder, "--configfile", OVERLAY)
+    assert run.returncode == 0, run.stderr
+    return run.stderr
 
 
 @pytest.fixture(scope="module")
@@ -46,7 +33,7 @@ def project(tmp_path_factory):
     """A clone in which the workflow has run."""
     folder = tmp_path_factory.mktemp("nine") / "clone"
     copy_project(folder)
-    snakemake(folder)
+    run_workflow(folder)
     return folder
 
 
@@ -169,5 +156,5 @@ def test_the_experiment_keeps_a_table_of_its_own(project):
 
 def test_second_run_has_nothing_to_do(project, table):
     before = (project / "results/bleu_table.csv").stat().st_mtime_ns
-    assert "Nothing to be done" in snakemake(project)
+    assert "Nothing to be done" in run_workflow(project)
     assert (project / "results/bleu_table.csv").stat().st_mtime_ns == before

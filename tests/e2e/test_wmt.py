@@ -1,14 +1,11 @@
 """The presets of WMT on small files of the published names and layouts, from a mirror folder."""
 
-import csv
 import gzip
-import os
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 import yaml
+from workflow import report, snakemake
 
 from ekd_nmt.config.manifest import DataFile, load_manifest
 from ekd_nmt.config.types import SPLITS
@@ -62,19 +59,14 @@ def test_preset_from_a_mirror_folder(tmp_path, name):
         write_file(tmp_path / "mirror" / name / file.name, file, TARGET[name], pairs_of(order))
 
     small = ["data={shards: 3}", "bpe={merges: 50, workers: 1}"]
-    command = [sys.executable, "-m", "snakemake", "data", "--cores", "2", "--configfile", f"config/{name}.yaml"]
-    kept = {key: value for key, value in os.environ.items() if not key.startswith(("EKD_", "SNAKEMAKE_"))}
-    mirror = {"EKD_DATA_MIRROR": str(tmp_path / "mirror"), "OMP_NUM_THREADS": "1"}
-    run = subprocess.run(
-        [*command, "--config", *small], cwd=clone, env=kept | mirror, capture_output=True, text=True, timeout=300
-    )
+    options = ["data", "--configfile", f"config/{name}.yaml", "--config", *small]
+    run = snakemake(clone, *options, EKD_DATA_MIRROR=str(tmp_path / "mirror"))
     assert run.returncode == 0, run.stderr
 
     data = clone / f"results/{name}/data"
     texts = sum(file.split == "train" for file in files)
     tables = sum(file.columns is not None for file in files)
-    with (data / "report.csv").open(encoding="utf-8", newline="") as handle:
-        rows = {tuple(row.values())[:4]: row["value"] for row in csv.DictReader(handle)}
+    rows = report(data)
     # of each table a line without a tab is left out at once, and an empty pair by the filter
     assert int(rows["collect", "train", "", "lines_in"]) == texts * PAIRS + 2 * tables
     assert int(rows["collect", "train", "", "dropped: malformed"]) == tables

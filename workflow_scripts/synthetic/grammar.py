@@ -69,7 +69,7 @@ class Grammar:
         return clause.verb_second(front), english
 
     def _front(self, clause: Clause) -> Part | None:
-        """What stands before the verb: ``None`` for the subject. Objects must show their case to be told from it."""
+        """What stands before the verb: ``None`` for the subject. Only objects that show their case may stand there."""
         options: dict[Part | None, float] = {None: FRONT["subject"]}
         options |= {
             p: FRONT[p.role]

@@ -87,7 +87,7 @@ class Phrases:
         self.lexicon, self.dice = lexicon, dice
 
     def pronoun(self) -> Phrase:
-        """A subject pronoun. ``sie`` is "she" or "they": only the verb tells."""
+        """A subject pronoun. ``sie`` is "she" or "they": only the verb shows which."""
         word, translation, person, gender, owner = self.dice.weighted(SUBJECT_PRONOUNS)
         return Phrase([word], [translation], person, gender, "person", owner, word != "sie", pronoun=True)
 
@@ -186,7 +186,7 @@ class Phrases:
 
 
 def _owner(gender: Gender, sense: Sense) -> Owner:
-    """``sein`` is "his" or "its", ``ihr`` is "her", "its" or "their": the owner's gender, sense and number tell."""
+    """``sein`` is "his" or "its", ``ihr`` is "her", "its" or "their": the owner's gender, sense and number decide."""
     if gender == "p":
         return ("ihr", "their")
     stem = "ihr" if gender == "f" else "sein"

@@ -127,7 +127,7 @@ class Planner:
     def _add_object(self, clause: Clause, role: str, sense: Sense, case: Case, nested: bool) -> None:
         """Add an object. The negation of an indefinite one is ``kein``, and then the clause has no ``nicht``."""
         verb = clause.verb
-        # a pronoun or a name would not tell which meaning of an ambiguous verb is meant
+        # a pronoun or a name would not show which meaning of an ambiguous verb is meant
         kind = self.dice.weighted(OBJECTS) if sense == "person" and verb.transparent else "noun"
         if kind == "pronoun":
             phrase = self.phrases.object_pronoun(case, clause.subject)

@@ -20,8 +20,8 @@ class Noun:
     """A noun in one meaning.
 
     ``forms`` is as :func:`synthetic.german.noun_forms` gives it. A *homograph* shares its spelling and gender with a
-    noun of another sense: only the word that governs it tells which is meant. A *twin* shares its spelling with a
-    noun of another gender and has no plural: only its determiner tells. ``linker`` joins it to the head of a
+    noun of another sense: only the word that governs it shows which is meant. A *twin* shares its spelling with a
+    noun of another gender and has no plural: only its determiner decides. ``linker`` joins it to the head of a
     compound; ``None`` keeps it out of compounds.
     """
 
@@ -36,7 +36,7 @@ class Noun:
 
     @property
     def key(self) -> str:
-        """What tells this lexeme from all others."""
+        """Identifies this lexeme."""
         return f"{self.lemma}/{self.gender}/{self.sense}"
 
     @property
@@ -51,7 +51,7 @@ class Noun:
 
     @property
     def transparent(self) -> bool:
-        """Whether the spelling alone tells the translation, so that other words may be derived from it."""
+        """Whether the spelling alone determines the translation, so that other words may be derived from it."""
         return not (self.homograph or self.twin)
 
     def compound(self, modifier: Noun) -> Noun:
@@ -72,7 +72,7 @@ class Adjective:
 
     @property
     def key(self) -> str:
-        """What tells this lexeme from all others."""
+        """Identifies this lexeme."""
         return f"{self.stem}/adjective"
 
     @property
@@ -123,7 +123,7 @@ class Verb:
 
     @property
     def key(self) -> str:
-        """What tells this lexeme from all others."""
+        """Identifies this lexeme."""
         return f"{self.infinitive}/{self.kind}"
 
     @property
@@ -155,7 +155,7 @@ class Verb:
     @property
     def english_forms(self) -> set[str]:
         """All forms of its translation."""
-        # a particle verb ("give back") is told from its base by the particle and shares the base's forms
+        # a particle verb ("give back") differs from its base by the particle and shares the base's forms
         return set() if self.english.particle else set(self.english[:4])
 
 
@@ -168,7 +168,7 @@ class Name:
 
     @property
     def key(self) -> str:
-        """What tells this lexeme from all others."""
+        """Identifies this lexeme."""
         return f"{self.text}/name"
 
     @property

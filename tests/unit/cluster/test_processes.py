@@ -6,7 +6,6 @@ import psutil
 import pytest
 
 from ekd_nmt.cluster.processes import Process, steps
-from ekd_nmt.cluster.rule_table import LEASED
 from left_behind import RUN, put_step, step, wait_for
 
 

@@ -194,12 +194,6 @@ def command(*words) -> subprocess.CompletedProcess:
     return subprocess.run([sys.executable, SCRIPT, *flags, *words], capture_output=True, text=True)
 
 
-def test_the_command(files):
-    result = command(*A.split(), *C.split(), "--expect", "4")
-    assert (result.returncode, result.stdout, result.stderr) == (0, "", "")
-    assert written() == A_PAIRS + C_PAIRS
-
-
 def test_the_command_reports_an_error_in_one_line(files):
     result = command(*A.split(), "--texts", "b", "b.zip::b/b.de", "b.zip::b/b.fr")
     assert (result.returncode, result.stdout) == (2, "")

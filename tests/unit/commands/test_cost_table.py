@@ -59,53 +59,60 @@ def test_costs_of_the_default_systems(tmp_path, system, own, init, teacher, cach
     assert seconds(compute(*chain(tmp_path)), system) == [own, init, teacher, cache, own + init + teacher + cache]
 
 
-def test_shared_teacher_of_several_stages_counts_once(tmp_path):
-    pairs = [
-        run_files(tmp_path, "teacher", train_seconds=100),
-        run_files(tmp_path, "first", train_seconds=1, teacher="teacher"),
-        run_files(tmp_path, "second", train_seconds=2, teacher="teacher", init="first"),
-        run_files(tmp_path, "third", train_seconds=4, teacher="teacher", init="second"),
-    ]
-    table = compute(pairs, [cache_file(tmp_path, "teacher", seconds=1000)])
-    assert seconds(table, "third") == [4, 1 + 2, 100, 1000, 1107]
-
-
-def test_teacher_that_is_also_a_stage_counts_as_a_stage(tmp_path):
-    pairs = [
-        run_files(tmp_path, "first", train_seconds=1),
-        run_files(tmp_path, "second", train_seconds=2, teacher="first", init="first"),
-    ]
-    table = compute(pairs, [cache_file(tmp_path, "first", seconds=10)])
-    assert seconds(table, "second") == [2, 1, 0, 10, 13]
-
-
-def test_earlier_stage_of_a_teacher_is_a_cost_of_the_teacher(tmp_path):
-    pairs = [
-        run_files(tmp_path, "base", train_seconds=1),
-        run_files(tmp_path, "teacher", train_seconds=2, init="base"),
-        run_files(tmp_path, "pupil", train_seconds=4, teacher="teacher"),
-    ]
-    table = compute(pairs, [cache_file(tmp_path, "teacher", seconds=10)])
-    assert seconds(table, "pupil") == [4, 0, 2 + 1, 10, 17]
-
-
-def test_online_teacher_costs_its_training_but_no_cache(tmp_path):
-    pairs = [
-        run_files(tmp_path, "teacher", train_seconds=2),
-        run_files(tmp_path, "pupil", train_seconds=4, teacher="teacher", mode="online"),
-    ]
-    # another student's cache of the same teacher does not count
-    assert seconds(compute(pairs, [cache_file(tmp_path, "teacher")]), "pupil") == [4, 0, 2, 0, 6]
-
-
-def test_two_variants_of_one_teacher_are_two_caches(tmp_path):
-    pairs = [
-        run_files(tmp_path, "teacher", train_seconds=2),
-        run_files(tmp_path, "first", train_seconds=4, teacher="teacher"),
-        run_files(tmp_path, "second", train_seconds=8, teacher="teacher", variant="full", init="first"),
-    ]
-    caches = [cache_file(tmp_path, "teacher", seconds=10), cache_file(tmp_path, "teacher", variant="full", seconds=20)]
-    assert seconds(compute(pairs, caches), "second") == [8, 4, 2, 30, 44]
+@pytest.mark.parametrize(
+    ("runs", "caches", "expected"),
+    [
+        pytest.param(
+            {
+                "teacher": (100, {}),
+                "first": (1, {"teacher": "teacher"}),
+                "second": (2, {"teacher": "teacher", "init": "first"}),
+                "third": (4, {"teacher": "teacher", "init": "second"}),
+            },
+            {("teacher", "top32"): 1000},
+            [4, 1 + 2, 100, 1000, 1107],
+            id="a teacher that several stages share counts once",
+        ),
+        pytest.param(
+            {"first": (1, {}), "second": (2, {"teacher": "first", "init": "first"})},
+            {("first", "top32"): 10},
+            [2, 1, 0, 10, 13],
+            id="a teacher that is also a stage counts as a stage",
+        ),
+        pytest.param(
+            {"base": (1, {}), "teacher": (2, {"init": "base"}), "pupil": (4, {"teacher": "teacher"})},
+            {("teacher", "top32"): 10},
+            [4, 0, 2 + 1, 10, 17],
+            id="an earlier stage of a teacher is a cost of the teacher",
+        ),
+        pytest.param(
+            {"teacher": (2, {}), "pupil": (4, {"teacher": "teacher", "mode": "online"})},
+            {("teacher", "top32"): 10},
+            [4, 0, 2, 0, 6],
+            id="another student's cache of an online teacher does not count",
+        ),
+        pytest.param(
+            {
+                "teacher": (2, {}),
+                "first": (4, {"teacher": "teacher"}),
+                "second": (8, {"teacher": "teacher", "variant": "full", "init": "first"}),
+            },
+            {("teacher", "top32"): 10, ("teacher", "full"): 20},
+            [8, 4, 2, 30, 44],
+            id="two variants of one teacher are two caches",
+        ),
+        pytest.param(
+            {"b": (2, {"init": "a"}), "a": (1, {"init": "b"})},
+            {},
+            [1, 2, 0, 0, 3],
+            id="a cycle of damaged summaries ends",
+        ),
+    ],
+)
+def test_costs_of_the_last_system(tmp_path, runs, caches, expected):
+    pairs = [run_files(tmp_path, name, train_seconds=time, **edges) for name, (time, edges) in runs.items()]
+    summaries = [cache_file(tmp_path, name, variant=kind, seconds=time) for (name, kind), time in caches.items()]
+    assert seconds(compute(pairs, summaries), list(runs)[-1]) == expected
 
 
 def test_costs_are_averaged_over_seeds(tmp_path):
@@ -169,11 +176,6 @@ def test_error_for_runs_in_one_folder(tmp_path):
         compute(pairs)
 
 
-def test_cycle_of_damaged_summaries_ends(tmp_path):
-    pairs = [run_files(tmp_path, "a", train_seconds=1, init="b"), run_files(tmp_path, "b", train_seconds=2, init="a")]
-    assert seconds(compute(pairs), "a") == [1, 2, 0, 0, 3]
-
-
 def test_command(tmp_path):
     pairs, caches = chain(tmp_path)
     done = call(cost_table.__file__, tmp_path, pairs, caches)
@@ -181,17 +183,8 @@ def test_command(tmp_path):
     rows = read_csv(tmp_path)
     assert [row["system"] for row in rows] == list(TRAININGS)
     assert list(rows[0]) == [
-        "experiment",
-        "system",
-        "seeds",
-        "bleu",
-        "delta_vs_student",
-        "own_seconds",
-        "init_seconds",
-        "teacher_training_seconds",
-        "cache_seconds",
-        "total_seconds",
-        "times_student",
+        *("experiment", "system", "seeds", "bleu", "delta_vs_student", "own_seconds", "init_seconds"),
+        *("teacher_training_seconds", "cache_seconds", "total_seconds", "times_student"),
     ]
     assert list(rows[5].values()) == [
         *("demo", "master_student", "1", "20.32", "0.31"),

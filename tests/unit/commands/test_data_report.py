@@ -6,6 +6,7 @@ import os
 import subprocess
 import sys
 import tracemalloc
+from itertools import combinations
 from pathlib import Path
 
 import pytest
@@ -157,14 +158,6 @@ def test_every_number_is_a_row(report):
     assert rows[-1] == ""
 
 
-def test_lengths_ascend(report):
-    rows = (report / "out" / "lengths.csv").read_text(encoding="utf-8").split("\n")
-    before = ["train,de,before,1,1", "train,de,before,2,2", "train,de,before,3,1", "train,de,before,5000,1"]
-    after = ["train,de,after,1,1", "train,de,after,2,2", "train,de,after,3,1"]
-    pieces = ["train,de,bpe,1,1", "train,de,bpe,2,2", "train,de,bpe,3,1", "train,en,before,1,2"]
-    assert rows[:12] == ["split,language,stage,length,count", *before, *after, *pieces]
-
-
 def test_equal_input_gives_equal_bytes_anywhere(report, tmp_path):
     assert call(flags(tmp_path, inputs(), "elsewhere"), PYTHONHASHSEED="2", TZ="Asia/Tokyo").returncode == 0
     for name in OUTPUTS:
@@ -261,19 +254,29 @@ def overlap(folder: Path, **splits: tuple[str, str]) -> dict:
     return data_report.overlaps(folder, ("de", "en"), lines)
 
 
-def test_lines_of_the_first_split_are_counted(tmp_path):
-    found = overlap(
-        tmp_path,
-        train=("a\na\na\nb\nc\n", "A\nA\nX\nB\nC\n"),
-        valid=("a\nb\n", "A\nY\n"),
-        test=("c\nc\na", "C\nC\nZ"),
-    )
-    assert found == {("train", "valid"): [4, 2, 2], ("train", "test"): [4, 1, 1], ("valid", "test"): [1, 0, 0]}
-
-
-def test_pairs_are_equal_on_both_sides_of_one_line(tmp_path):
-    found = overlap(tmp_path, train=("a\nb\n", "B\nA\n"), valid=("a\nb\n", "A\nB\n"), test=("x\n", "X\n"))
-    assert found["train", "valid"] == [2, 2, 0]
+@pytest.mark.parametrize(
+    ("splits", "expected"),
+    [
+        pytest.param(
+            [("a\na\na\nb\nc\n", "A\nA\nX\nB\nC\n"), ("a\nb\n", "A\nY\n"), ("c\nc\na", "C\nC\nZ")],
+            [[4, 2, 2], [4, 1, 1], [1, 0, 0]],
+            id="lines of the first split are counted",
+        ),
+        pytest.param(
+            [("a\nb\n", "B\nA\n"), ("a\nb\n", "A\nB\n"), ("x\n", "X\n")],
+            [[2, 2, 0], [0, 0, 0], [0, 0, 0]],
+            id="pairs are equal on both sides of one line",
+        ),
+        pytest.param(
+            [("\n\n", "A\n\n"), ("\n\n", "A\n\n"), ("\nx\n", "\n\n")],
+            [[0, 1, 1], [0, 0, 0], [0, 0, 0]],
+            id="empty lines are no sentences",
+        ),
+    ],
+)
+def test_overlaps(tmp_path, splits, expected):
+    found = overlap(tmp_path, **dict(zip(TEXT, splits, strict=True)))
+    assert [found[pair] for pair in combinations(TEXT, 2)] == expected
 
 
 @pytest.mark.parametrize("mark", ["\u2028", "\u0085", "\r", "\x0c"])
@@ -281,11 +284,6 @@ def test_lines_end_at_newline_alone(tmp_path, mark):
     train, valid = (f"a{mark}b\nc\n", "A\nC\n"), (f"x\na{mark}b\n", "X\nA\n")
     found = overlap(tmp_path, train=train, valid=valid, test=("b\na\n", "Y\nZ\n"))
     assert found == {("train", "valid"): [1, 1, 1], ("train", "test"): [0, 0, 0], ("valid", "test"): [0, 0, 0]}
-
-
-def test_empty_lines_are_no_sentences(tmp_path):
-    found = overlap(tmp_path, train=("\n\n", "A\n\n"), valid=("\n\n", "A\n\n"), test=("\nx\n", "\n\n"))
-    assert found == {("train", "valid"): [0, 1, 1], ("train", "test"): [0, 0, 0], ("valid", "test"): [0, 0, 0]}
 
 
 def test_training_text_is_not_held_in_memory(tmp_path):

@@ -215,8 +215,7 @@ def test_published_sizes_are_reported(archive, tmp_path):
     assert {count["split"]: count["expected"] for count in counts[1:]} == {"train": 60, "valid": 2, "test": 11}
 
 
-@pytest.mark.parametrize("expect", [["--expect", "60", "2", "11"], []])
-def test_no_warning_for_expected_sizes_or_without_any(archive, tmp_path, monkeypatch, capsys, expect):
-    monkeypatch.setattr(sys, "argv", arguments(archive(), tmp_path / "raw", *expect))
+def test_no_warning_without_published_sizes(archive, tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(sys, "argv", arguments(archive(), tmp_path / "raw"))
     main()
     assert capsys.readouterr() == ("", "")

@@ -60,7 +60,6 @@ def test_multi30k_in_either_direction():
 @pytest.mark.parametrize(
     ("corpus", "split", "languages", "expected"),
     [
-        ("multi30k", "valid", ("en", "de"), ["--texts val resources/multi30k/val.en.gz resources/multi30k/val.de.gz"]),
         ("tatoeba", "all", ("de", "en"), ["--tsv deu-eng resources/tatoeba/deu-eng.zip::deu.txt 2,1"]),
         ("wmt17", "test", ("de", "en"), ["--test-set newstest2017 wmt17 resources/wmt17/newstest2017.tgz"]),
         ("wmt17", "valid", ("de", "en"), ["--test-set newstest2016 wmt16 resources/wmt17/newstest2016.tgz"]),
@@ -108,17 +107,14 @@ def test_wmt_has_several_texts_and_a_file_is_needed_once():
         ({"train": ["a.tsv"], "columns": [3, 1]}, "all", "--tsv all a.tsv 3,1"),
         ({"train": ["a"], "valid": ["v.de", "v.en"], "test": ["t"]}, "valid", "--texts valid v.de v.en"),
         ({"train": ["a"], "valid": ["v.de", "v.en"], "test": ["t"]}, "test", "--tsv test t 1,2"),
+        ({"train": ["my.zip::a/c.de", "my.zip::a/c.en"]}, "all", "--texts all my.zip::a/c.de my.zip::a/c.en"),
     ],
 )
 def test_ones_own_files(local, split, flags):
     """A broken line of one's own is to be fixed, so nothing is skipped."""
-    assert collect_flags(data(corpus="local", local=local), {}, split) == flags
-
-
-def test_ones_own_text_in_an_archive():
-    own = data(corpus="local", local={"train": ["my.zip::a/corpus.de", "my.zip::a/corpus.en"]})
-    assert input_files(own, {}, "all") == ["my.zip"]
-    assert collect_flags(own, {}, "all") == "--texts all my.zip::a/corpus.de my.zip::a/corpus.en"
+    own = data(corpus="local", local=local)
+    assert collect_flags(own, {}, split) == flags
+    assert ("my.zip" in flags) == (input_files(own, {}, split) == ["my.zip"])
 
 
 def test_files_that_are_not_there(tmp_path, monkeypatch):
@@ -127,6 +123,8 @@ def test_files_that_are_not_there(tmp_path, monkeypatch):
     own = data(corpus="local", local={"train": ["here", "there"]})
     with pytest.raises(UserError, match=f"data.local.train: there is not a file; paths start in {tmp_path}"):
         check_local_files(own)
+    with pytest.raises(UserError, match=r"data.local.train: a\{x\} has a brace in it"):
+        check_local_files(data(corpus="local", local={"train": ["here", "a{x}"]}))
     (tmp_path / "there").touch()
     check_local_files(own)
     check_local_files(data(corpus="multi30k", local={"train": ["nowhere"]}))
@@ -159,13 +157,6 @@ def test_mistakes_in_the_configuration_of_ones_own_files(local, message):
 def test_language_codes_of_ones_own_text(code, message):
     with pytest.raises(UserError, match=f"^data.source_lang: {message}"):
         experiment(f"data: {{corpus: local, source_lang: {code}, target_lang: fi, local: {{train: [a]}}}}")
-
-
-def test_a_brace_in_a_name(tmp_path, monkeypatch):
-    monkeypatch.chdir(tmp_path)
-    (tmp_path / "a{x}").touch()
-    with pytest.raises(UserError, match=r"data.local.train: a\{x\} has a brace in it"):
-        check_local_files(data(corpus="local", local={"train": ["a{x}"]}))
 
 
 def test_ones_own_text_may_be_in_any_two_languages():

@@ -26,7 +26,7 @@ COMPRESSIONS = {
     "zst": zstd.compress,
 }
 ARCHIVES = [*COMPRESSIONS, "zip"]
-NOISE = random.Random(1).randbytes(300_000)  # behind the text, more than is read at once
+NOISE = random.Random(1).randbytes(300_000)  # after the text; more than is read at once
 
 
 def write(path, content):
@@ -35,7 +35,7 @@ def write(path, content):
 
 
 def write_archive(path, kind, members):
-    """An archive without a telling name, with noise behind the members."""
+    """An archive whose name does not show its format, with noise after the members."""
     members = {**members, "noise": NOISE}
     if kind == "zip":
         with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
@@ -134,25 +134,16 @@ def test_a_truncated_file_yields_its_lines_and_reports_their_number(tmp_path, ki
     assert refused(path) == f"{path}: the archive is truncated after line {number}; fetch it again"
 
 
-@pytest.mark.parametrize("kind", ["gz", "bz2", "xz"])  # of zstd, a checksum is an option
-def test_damage_at_the_very_end_is_noticed(tmp_path, kind):
-    packed = bytearray(COMPRESSIONS[kind](TEXT))
-    packed[-6] ^= 1
-    path = write(tmp_path / f"bad.{kind}", packed)
-    error = refused(path)
-    assert re.search(r"bad\.\w+: damaged, cut off or not an archive( after line 3000)? \(.+\); fetch it again", error)
-
-
 @pytest.mark.parametrize("kind", ["plain", "gz", "bz2", "xz", "zst", "zip"])
-@pytest.mark.parametrize("lost", [1500, 100_000])  # behind the text
-def test_a_truncated_archive_is_noticed_behind_the_member(tmp_path, kind, lost):
+@pytest.mark.parametrize("lost", [1500, 100_000])  # after the text
+def test_a_truncated_archive_is_noticed_after_the_member(tmp_path, kind, lost):
     path = write_archive(tmp_path / "a", kind, {"a.de": TEXT})
     path.write_bytes(path.read_bytes()[: -lost - 10_240 * (kind == "plain")])
     assert re.search(r"a::a\.de: (the archive is truncated|damaged, cut off)", refused(f"{path}::a.de"))
 
 
 @pytest.mark.parametrize("kind", ["gz", "bz2", "xz"])
-def test_a_damaged_archive_is_noticed_behind_the_member(tmp_path, kind):
+def test_a_damaged_archive_is_noticed_after_the_member(tmp_path, kind):
     path = write_archive(tmp_path / "a", kind, {"a.de": TEXT})
     packed = bytearray(path.read_bytes())
     packed[-6] ^= 1

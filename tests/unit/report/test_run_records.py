@@ -51,14 +51,16 @@ def test_summaries_that_would_give_a_wrong_cost(tmp_path, changes, message):
 
 
 @pytest.mark.parametrize(
-    ("changes", "message"),
+    ("system", "changes", "message"),
     [
-        ({"signatures": SIGNATURES | {"chrf": "nc:5"}}, "signatures .*nc:5.*but .*nc:6"),
-        ({"sentences": 5}, "sentences 5"),
+        ("master_student", {"signatures": SIGNATURES | {"chrf": "nc:5"}}, "signatures .*nc:5.*but .*nc:6"),
+        ("master_student", {"sentences": 5}, "sentences 5"),
+        ("student", {}, "student with seed 1 was already given"),
+        ("student", {"seed": 2, "parameters": 5}, r"seeds of student differ in parameters \(1000, 5\)"),
     ],
 )
-def test_scores_that_cannot_be_compared(tmp_path, changes, message):
-    pairs = [run_files(tmp_path, "student"), run_files(tmp_path, "master_student", **changes)]
+def test_runs_that_cannot_be_compared(tmp_path, system, changes, message):
+    pairs = [run_files(tmp_path, "student"), run_files(tmp_path, system, **changes)]
     with pytest.raises(UserError, match=message):
         read_runs(pairs)
 
@@ -67,18 +69,6 @@ def test_a_run_with_one_file(tmp_path):
     scores, training = run_files(tmp_path, "student")
     with pytest.raises(UserError, match="1 --scores and 2 --training; give both files of each run"):
         given_runs(Namespace(scores=[scores], training=[training, training], caches=[]))
-
-
-def test_same_run_twice(tmp_path):
-    pair = run_files(tmp_path, "student")
-    with pytest.raises(UserError, match="student with seed 1 was already given"):
-        read_runs([pair, pair])
-
-
-def test_seeds_of_different_models(tmp_path):
-    pairs = [run_files(tmp_path, "student"), run_files(tmp_path, "student", seed=2, parameters=5)]
-    with pytest.raises(UserError, match=r"seeds of student differ in parameters \(1000, 5\)"):
-        read_runs(pairs)
 
 
 def test_seeds_taught_in_different_ways(tmp_path):

@@ -1,4 +1,4 @@
-"""The generated corpus as a whole: reproducible, disjoint, Zipfian, translatable, and what the command line says."""
+"""The generated corpus as a whole: reproducible, disjoint, Zipfian, translatable, and the command line."""
 
 import itertools
 import json

@@ -91,18 +91,15 @@ def _zip_members(file: io.BufferedReader, limit: int) -> Iterator[Member]:
             return io.BufferedReader(BoundedReader(content.read1, limit), BLOCK)
 
         items = archive.infolist()
-        names = [_safe_name(item.filename, _zip_type(item) in (0, stat.S_IFREG, stat.S_IFDIR)) for item in items]
+        types = [stat.S_IFMT(item.external_attr >> 16) for item in items]  # 0 if it was not made on Unix
+        usual = (0, stat.S_IFREG, stat.S_IFDIR)
+        names = [_safe_name(item.filename, kind in usual) for item, kind in zip(items, types, strict=True)]
         for name, item in zip(names, items, strict=True):
             yield Member(name, None if item.is_dir() else partial(opened, item))
 
 
-def _zip_type(item: zipfile.ZipInfo) -> int:
-    """The Unix file type, 0 if the archive was not made on Unix."""
-    return stat.S_IFMT(item.external_attr >> 16)
-
-
 def _safe_name(name: str, usual: bool) -> str:
-    path = PureWindowsPath(name)  # knows both kinds of slash, and drives
+    path = PureWindowsPath(name)  # understands both slashes, and drives
     if not usual:
         problem = "is a link, a device or the like"
     elif path.anchor or ".." in path.parts:

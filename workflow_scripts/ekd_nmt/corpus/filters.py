@@ -59,14 +59,9 @@ class LengthFilter:
         if self.max_ratio is not None and self.max_ratio < 1:
             raise UserError(f"--max-ratio {self.max_ratio}: the longer side over the shorter one is at least 1")
 
-    @property
-    def active(self) -> bool:
-        """Whether any limit is set."""
-        return any(limit is not None for limit in (self.min_tokens, self.max_tokens, self.max_ratio))
-
     def reason_to_drop(self, source_tokens: int, target_tokens: int) -> str | None:
         """Name the first of :data:`LENGTH_REASONS` that applies to a pair of these lengths, or ``None`` to keep it."""
-        if not self.active:
+        if self.min_tokens is None and self.max_tokens is None and self.max_ratio is None:
             return None
         shorter, longer = sorted((source_tokens, target_tokens))
         if shorter == 0:

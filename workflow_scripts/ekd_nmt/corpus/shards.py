@@ -76,7 +76,7 @@ def make_shards(source: str | Path, target: str | Path, count: int) -> list[Shar
 
 
 def line_offsets(path: str | Path, bounds: Sequence[int]) -> list[int]:
-    """Byte offset behind the first n lines, for each n of ``bounds``, which ascend from 0 to the length of the file."""
+    """Byte offset after the first n lines, for each n of ``bounds``, which ascend from 0 to the length of the file."""
     found: list[int] = []
     lines = position = 0  # before the present block
     for block in blocks(path):

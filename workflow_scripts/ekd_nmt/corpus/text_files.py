@@ -22,10 +22,7 @@ from ekd_nmt.corpus.decompression import BLOCK, READ_ERRORS, Refused, explained,
 
 MEMBER_MARK = "::"  # between the archive's path and the member's name
 BYTE_ORDER_MARK = "\ufeff"
-OTHER_KINDS = {  # first bytes, and what to do; taken for a wrong encoding, these would be converted to garbage
-    codecs.BOM_UTF16_LE: ("UTF-16", "convert it with iconv -f utf-16 -t utf-8"),
-    codecs.BOM_UTF16_BE: ("UTF-16", "convert it with iconv -f utf-16 -t utf-8"),
-}
+UTF16_MARKS = (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
 
 
 def open_text(place: str | Path, limit: int | None = None) -> Iterator[str]:
@@ -56,23 +53,15 @@ def open_text(place: str | Path, limit: int | None = None) -> Iterator[str]:
 @contextmanager
 def _open_place(place: str, limit: int | None) -> Iterator[io.BufferedReader]:
     archive, mark, member = place.partition(MEMBER_MARK)
-    if mark:
-        with open_member(archive, member, limit) as stream:
-            _refuse_archive(stream)
-            yield stream
-        return
-    with open(place, "rb") as file:
-        stream = unpacked(file, unpack_limit(os.fstat(file.fileno()).st_size) if limit is None else limit)
-        _refuse_archive(stream)
+    with open_member(archive, member, limit) if mark else open(place, "rb") as stream:
+        if not mark:
+            stream = unpacked(stream, unpack_limit(os.fstat(stream.fileno()).st_size) if limit is None else limit)
+        if is_archive(stream):
+            raise Refused(
+                f"is an archive, not a text; name a text in it as ARCHIVE{MEMBER_MARK}MEMBER "
+                "(an archive in an archive must be unpacked first)"
+            )
         yield stream
-
-
-def _refuse_archive(stream: io.BufferedReader) -> None:
-    if is_archive(stream):
-        raise Refused(
-            f"is an archive, not a text; name a text in it as ARCHIVE{MEMBER_MARK}MEMBER "
-            "(an archive in an archive must be unpacked first)"
-        )
 
 
 def _blocks_of_lines(stream: io.BufferedReader) -> Iterator[bytes]:
@@ -92,9 +81,8 @@ def _decoded(block: bytes, place: str | Path, lines_before: int) -> str:
     try:
         return block.decode("utf-8")
     except UnicodeDecodeError as error:
-        if lines_before == 0 and block.startswith(tuple(OTHER_KINDS)):
-            kind, fix = next(found for start, found in OTHER_KINDS.items() if block.startswith(start))
-            raise UserError(f"{place}: is {kind}, not UTF-8 text; {fix}") from error
+        if lines_before == 0 and block.startswith(UTF16_MARKS):
+            raise UserError(f"{place}: is UTF-16, not UTF-8 text; convert it with iconv -f utf-16 -t utf-8") from error
         line = lines_before + block.count(b"\n", 0, error.start) + 1
         byte = error.start - block.rfind(b"\n", 0, error.start)
         raise UserError(

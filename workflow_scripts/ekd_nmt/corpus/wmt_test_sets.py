@@ -55,7 +55,7 @@ def read_testset(name: str, archive: str | Path, source_lang: str, target_lang: 
 
     Args:
         name: as ``sacrebleu --list`` prints it, such as ``wmt16``.
-        archive: the file behind the URL of :func:`archive_facts`.
+        archive: the file at the URL of :func:`archive_facts`.
         source_lang: code of the source language, as in sacreBLEU's language pairs.
         target_lang: code of the target language.
 
