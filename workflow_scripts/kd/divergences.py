@@ -1,7 +1,7 @@
 """The divergences between the teacher's distribution p and the student's q, other than KL(p ‖ q).
 
 To add one, write a function here, name it in :data:`DIVERGENCES` and in ``ekd_nmt.config.types.Divergence``, and write
-its definition into ``tests/unit/kd/test_divergences.py``. :mod:`kd.fused_loss` does the rest, with the whole
+its definition into ``tests/unit/kd/test_fused_loss.py``. :mod:`kd.fused_loss` does the rest, with the whole
 distribution as with the top k.
 """
 
